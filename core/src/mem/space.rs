@@ -1,0 +1,269 @@
+//! An address space: the flat view in force, and access to the RAM in it.
+
+use super::{FlatKind, FlatRange, FlatView, RamAccess, RamBlock};
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+
+/// Hears of changes to an address space. Calls come with the board locked, on whichever thread made the change.
+pub trait MemoryListener: Send + Sync {
+    /// Changes follow.
+    fn begin(&self) {}
+    /// A range is no longer there.
+    fn removed(&self, _range: &FlatRange) {}
+    /// A range is new.
+    fn added(&self, _range: &FlatRange) {}
+    /// The changes are complete. Afterwards no vCPU may use what was removed.
+    fn commit(&self) {}
+    /// Someone who is no vCPU wrote to a page marked by [`RamBlock::set_code`].
+    fn code_written(&self, _block: &Arc<RamBlock>, _offset: u64, _len: u64) {}
+}
+
+/// An address that is not backed by RAM (or, for writes, writable RAM).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no RAM at {0:#x}")]
+pub struct NotRam(pub u64);
+
+/// A guest address space as CPU and DMA threads see it: lock-free reads of the current [`FlatView`].
+pub struct AddressSpace {
+    view: ArcSwap<FlatView>,
+    listeners: RwLock<Vec<Arc<dyn MemoryListener>>>,
+    /// Blocks stay mapped for as long as the space lives, so that host pointers cached by a vCPU never dangle.
+    blocks: RwLock<Vec<Arc<RamBlock>>>,
+}
+
+impl Default for AddressSpace {
+    fn default() -> Self {
+        Self { view: ArcSwap::default(), listeners: RwLock::default(), blocks: RwLock::default() }
+    }
+}
+
+impl AddressSpace {
+    /// An empty space.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// The view in force. Keep it only for one access.
+    pub fn view(&self) -> arc_swap::Guard<Arc<FlatView>> {
+        self.view.load()
+    }
+    /// Adds a listener and tells it of all present ranges.
+    pub fn listen(&self, listener: Arc<dyn MemoryListener>) {
+        listener.begin();
+        for r in self.view().ranges() {
+            listener.added(r);
+        }
+        listener.commit();
+        self.listeners.write().push(listener);
+    }
+    /// Puts a new view in force and tells the listeners what differs.
+    pub fn install(&self, new: FlatView) {
+        let old = self.view.load_full();
+        if *old == new {
+            return;
+        }
+        let new = Arc::new(new);
+        for r in new.ranges() {
+            if let FlatKind::Ram { block, .. } = &r.kind
+                && !self.blocks.read().iter().any(|b| Arc::ptr_eq(b, block))
+            {
+                self.blocks.write().push(block.clone());
+            }
+        }
+        let listeners = self.listeners.read().clone();
+        listeners.iter().for_each(|l| l.begin());
+        for r in old.ranges().iter().filter(|r| new.find(r.start) != Some(*r)) {
+            listeners.iter().for_each(|l| l.removed(r));
+        }
+        self.view.store(new.clone());
+        for r in new.ranges().iter().filter(|r| old.find(r.start) != Some(*r)) {
+            listeners.iter().for_each(|l| l.added(r));
+        }
+        listeners.iter().for_each(|l| l.commit());
+    }
+
+    /// Reads RAM or ROM.
+    ///
+    /// # Errors
+    /// The first address that is neither.
+    pub fn read(&self, addr: u64, data: &mut [u8]) -> Result<(), NotRam> {
+        let view = self.view();
+        self.each(&view, addr, data.len(), |r, at, from, n| match &r.kind {
+            FlatKind::Ram { block, offset, .. } => {
+                block.read(offset + (at - r.start), &mut data[from..from + n]);
+                true
+            }
+            FlatKind::Io { .. } => false,
+        })
+    }
+    /// Writes RAM, as a device does by DMA. Nothing is written to ROM.
+    ///
+    /// # Errors
+    /// The first address that is not writable RAM; what stands before it has been written.
+    pub fn write(&self, addr: u64, data: &[u8]) -> Result<(), NotRam> {
+        self.store(addr, data, false)
+    }
+    /// Writes RAM and ROM, as a loader does before the machine runs.
+    ///
+    /// # Errors
+    /// The first address that is neither.
+    pub fn load(&self, addr: u64, data: &[u8]) -> Result<(), NotRam> {
+        self.store(addr, data, true)
+    }
+    fn store(&self, addr: u64, data: &[u8], rom: bool) -> Result<(), NotRam> {
+        let view = self.view();
+        self.each(&view, addr, data.len(), |r, at, from, n| match &r.kind {
+            FlatKind::Ram { block, offset, access } if rom || *access == RamAccess::ReadWrite => {
+                let offset = offset + (at - r.start);
+                block.write(offset, &data[from..from + n]);
+                self.code_written(block, offset, n as u64);
+                true
+            }
+            _ => false,
+        })
+    }
+    /// Tells the listeners of a write by no vCPU, where it touched code.
+    fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
+        if block.has_code(offset, len) {
+            self.listeners.read().iter().for_each(|l| l.code_written(block, offset, len));
+        }
+    }
+    fn each(
+        &self,
+        view: &FlatView,
+        addr: u64,
+        len: usize,
+        mut f: impl FnMut(&FlatRange, u64, usize, usize) -> bool,
+    ) -> Result<(), NotRam> {
+        let mut done = 0;
+        while done < len {
+            let at = addr.checked_add(done as u64).ok_or(NotRam(u64::MAX))?;
+            let r = view.find(at).ok_or(NotRam(at))?;
+            let n = r.clip(at, len - done);
+            if !f(r, at, done, n) {
+                return Err(NotRam(at));
+            }
+            done += n;
+        }
+        Ok(())
+    }
+    /// Reads a little-endian integer of `N` bytes from RAM; `None` where there is none.
+    pub fn read_array<const N: usize>(&self, addr: u64) -> Option<[u8; N]> {
+        let mut b = [0; N];
+        self.read(addr, &mut b).ok().map(|()| b)
+    }
+
+    /// The writable RAM of the space in the form that rust-vmm crates (linux-loader, virtio-queue) take.
+    pub fn guest_memory(&self) -> GuestMemory {
+        let view = self.view();
+        let mut regions = Vec::new();
+        let mut blocks = Vec::new();
+        for r in view.ranges() {
+            if let FlatKind::Ram { block, offset, access: RamAccess::ReadWrite } = &r.kind {
+                let size = (r.last - r.start + 1) as usize;
+                // SAFETY: `offset .. offset + size` lies inside the block's mapping (the tree asserts it), which `blocks` keeps
+                // mapped for as long as the region is used; a raw region does not unmap it on drop.
+                let map = unsafe {
+                    MmapRegion::<()>::build_raw(
+                        block.host_ptr().wrapping_add(*offset as usize),
+                        size,
+                        rustix::mm::ProtFlags::all().bits() as i32 & 3,
+                        rustix::mm::MapFlags::PRIVATE.bits() as i32,
+                    )
+                };
+                if let Some(region) = map.ok().and_then(|m| GuestRegionMmap::new(m, GuestAddress(r.start))) {
+                    regions.push(region);
+                    blocks.push(block.clone());
+                }
+            }
+        }
+        GuestMemory { map: GuestMemoryMmap::from_regions(regions).unwrap_or_default(), _blocks: blocks }
+    }
+}
+
+/// RAM of an address space as vm-memory's `GuestMemoryMmap`. Writes through it do not mark pages dirty nor code as changed: for loaders
+/// that run before the machine does.
+pub struct GuestMemory {
+    map: GuestMemoryMmap,
+    _blocks: Vec<Arc<RamBlock>>,
+}
+
+impl std::ops::Deref for GuestMemory {
+    type Target = GuestMemoryMmap;
+    fn deref(&self) -> &GuestMemoryMmap {
+        &self.map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::MemTree;
+    use parking_lot::Mutex;
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+    impl MemoryListener for Log {
+        fn removed(&self, r: &FlatRange) {
+            self.0.lock().push(format!("-{:x}", r.start));
+        }
+        fn added(&self, r: &FlatRange) {
+            self.0.lock().push(format!("+{:x}", r.start));
+        }
+        fn code_written(&self, _: &Arc<RamBlock>, offset: u64, len: u64) {
+            self.0.lock().push(format!("code {offset:x}+{len:x}"));
+        }
+    }
+
+    #[test]
+    fn listeners_hear_the_difference_only() {
+        let (a, b) = (RamBlock::new("a", 0x1000).unwrap(), RamBlock::new("b", 0x1000).unwrap());
+        let mut t = MemTree::new("m", u64::MAX);
+        let (ra, rb) = (t.ram(&a, 0, 0x1000), t.ram(&b, 0, 0x1000));
+        t.map(t.root(), 0, ra, 0);
+        let s = AddressSpace::new();
+        let log = Arc::new(Log::default());
+        s.listen(log.clone());
+        s.install(t.render());
+        t.map(t.root(), 0x5000, rb, 0);
+        s.install(t.render());
+        t.set_readonly(ra, true);
+        s.install(t.render());
+        assert_eq!(*log.0.lock(), ["+0", "+5000", "-0", "+0"]);
+    }
+
+    #[test]
+    fn dma_reaches_ram_only_and_reports_code() {
+        let a = RamBlock::new("a", 0x2000).unwrap();
+        let mut t = MemTree::new("m", u64::MAX);
+        let ra = t.ram(&a, 0, 0x1000);
+        t.map(t.root(), 0, ra, 0);
+        let rom = t.rom(&a, 0x1000, 0x1000);
+        t.map(t.root(), 0x1000, rom, 0);
+        let s = AddressSpace::new();
+        let log = Arc::new(Log::default());
+        s.install(t.render());
+        s.listen(log.clone());
+        a.set_code(0xfff);
+        assert_eq!(s.write(0xffe, &[1, 2, 3]), Err(NotRam(0x1000)));
+        assert_eq!(s.load(0x1ffe, &[9, 9]), Ok(()));
+        assert_eq!(s.read_array(0x1ffe), Some([9u8, 9]));
+        assert_eq!(s.read_array::<4>(0x1ffe), None);
+        assert_eq!(s.read(u64::MAX, &mut [0; 2]), Err(NotRam(u64::MAX)));
+        assert_eq!(*log.0.lock(), ["+0", "+1000", "code ffe+2"]);
+    }
+
+    #[test]
+    fn rust_vmm_crates_see_the_same_ram() {
+        use vm_memory::Bytes;
+        let a = RamBlock::new("a", 0x2000).unwrap();
+        let mut t = MemTree::new("m", u64::MAX);
+        let ra = t.ram(&a, 0x1000, 0x1000);
+        t.map(t.root(), 0x8000, ra, 0);
+        let s = AddressSpace::new();
+        s.install(t.render());
+        s.guest_memory().write_slice(b"hi", GuestAddress(0x8004)).unwrap();
+        assert_eq!(s.read_array(0x8004), Some(*b"hi"));
+    }
+}

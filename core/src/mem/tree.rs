@@ -1,0 +1,253 @@
+//! The tree of memory regions, and its rendering to a flat view.
+
+use super::{FlatKind, FlatView, IoTarget, RamAccess, RamBlock};
+use std::sync::Arc;
+
+/// A region of a [`MemTree`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegionId(u32);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Container,
+    Ram { block: Arc<RamBlock>, offset: u64 },
+    RomDevice { block: Arc<RamBlock>, target: IoTarget },
+    Io(IoTarget),
+    Alias { of: RegionId, offset: u64 },
+}
+
+struct Node {
+    name: String,
+    /// Inclusive, so that 2^64 bytes can be said.
+    last: u64,
+    kind: Kind,
+    enabled: bool,
+    readonly: bool,
+    parent: Option<RegionId>,
+    /// Sorted by falling priority, newest first among equals.
+    children: Vec<Child>,
+}
+
+#[derive(Clone, Copy)]
+struct Child {
+    id: RegionId,
+    offset: u64,
+    priority: i32,
+}
+
+/// A tree of regions with priorities, as in QEMU's memory API: RAM, ROM, ROM device, I/O, alias and container.
+///
+/// A child of higher priority hides its siblings; among equals the one mapped last wins. Every change takes effect at the next
+/// rendering.
+pub struct MemTree {
+    nodes: Vec<Node>,
+    changed: bool,
+}
+
+/// Deepest nesting of containers and aliases that is followed; a deeper one can only be a cycle.
+const MAX_DEPTH: u32 = 32;
+
+impl MemTree {
+    /// A tree with a root container for addresses 0 to `last`.
+    pub fn new(name: &str, last: u64) -> Self {
+        let mut t = Self { nodes: Vec::new(), changed: true };
+        t.add(name, last, Kind::Container);
+        t
+    }
+    /// The root container.
+    pub fn root(&self) -> RegionId {
+        RegionId(0)
+    }
+
+    fn add(&mut self, name: &str, last: u64, kind: Kind) -> RegionId {
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            last,
+            kind,
+            enabled: true,
+            readonly: false,
+            parent: None,
+            children: Vec::new(),
+        });
+        RegionId(self.nodes.len() as u32 - 1)
+    }
+    /// A pure container of `size` bytes.
+    pub fn container(&mut self, name: &str, size: u64) -> RegionId {
+        self.add(name, size - 1, Kind::Container)
+    }
+    /// RAM: `size` bytes of `block` from `offset` on.
+    pub fn ram(&mut self, block: &Arc<RamBlock>, offset: u64, size: u64) -> RegionId {
+        assert!(size > 0 && offset + size <= block.size(), "region inside the block");
+        self.add(block.name(), size - 1, Kind::Ram { block: block.clone(), offset })
+    }
+    /// ROM: like RAM, but stores are dropped.
+    pub fn rom(&mut self, block: &Arc<RamBlock>, offset: u64, size: u64) -> RegionId {
+        let id = self.ram(block, offset, size);
+        self.nodes[id.0 as usize].readonly = true;
+        id
+    }
+    /// Memory that is read like ROM and whose stores go to a device.
+    pub fn rom_device(&mut self, block: &Arc<RamBlock>, target: IoTarget) -> RegionId {
+        self.add(block.name(), block.size() - 1, Kind::RomDevice { block: block.clone(), target })
+    }
+    /// I/O: every access goes to a device.
+    pub fn io(&mut self, name: &str, size: u64, target: IoTarget) -> RegionId {
+        self.add(name, size - 1, Kind::Io(target))
+    }
+    /// `size` bytes of another region from `offset` on, seen at a second place.
+    pub fn alias(&mut self, name: &str, of: RegionId, offset: u64, size: u64) -> RegionId {
+        self.add(name, size - 1, Kind::Alias { of, offset })
+    }
+
+    /// Maps `child` at `offset` in `parent`.
+    pub fn map(&mut self, parent: RegionId, offset: u64, child: RegionId, priority: i32) {
+        self.unmap(child);
+        self.nodes[child.0 as usize].parent = Some(parent);
+        let list = &mut self.nodes[parent.0 as usize].children;
+        let at = list.partition_point(|c| c.priority > priority);
+        list.insert(at, Child { id: child, offset, priority });
+        self.changed = true;
+    }
+    /// Takes a region out of its parent.
+    pub fn unmap(&mut self, child: RegionId) {
+        if let Some(parent) = self.nodes[child.0 as usize].parent.take() {
+            self.nodes[parent.0 as usize].children.retain(|c| c.id != child);
+            self.changed = true;
+        }
+    }
+    /// A disabled region and everything in it is absent from the view.
+    pub fn set_enabled(&mut self, id: RegionId, on: bool) {
+        let n = &mut self.nodes[id.0 as usize];
+        self.changed |= n.enabled != on;
+        n.enabled = on;
+    }
+    /// Drops stores to a RAM region, or to everything below an alias or container.
+    pub fn set_readonly(&mut self, id: RegionId, on: bool) {
+        let n = &mut self.nodes[id.0 as usize];
+        self.changed |= n.readonly != on;
+        n.readonly = on;
+    }
+    /// Name of a region.
+    pub fn name(&self, id: RegionId) -> &str {
+        &self.nodes[id.0 as usize].name
+    }
+    /// Has anything changed since the last [`MemTree::render`]?
+    pub fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The flat view of the tree.
+    pub fn render(&mut self) -> FlatView {
+        self.changed = false;
+        let mut view = FlatView::default();
+        let root = &self.nodes[0];
+        self.walk(&mut view, self.root(), 0, (0, root.last), false, 0);
+        view.simplify();
+        view
+    }
+
+    /// Renders region `id`, whose byte 0 is at `base` (it may be negative, for aliases), clipped to `clip`.
+    fn walk(&self, view: &mut FlatView, id: RegionId, base: i128, clip: (u64, u64), readonly: bool, depth: u32) {
+        let n = &self.nodes[id.0 as usize];
+        if !n.enabled || depth > MAX_DEPTH {
+            return;
+        }
+        let first = base.max(i128::from(clip.0));
+        let last = (base + i128::from(n.last)).min(i128::from(clip.1));
+        if first > last {
+            return;
+        }
+        let clip = (first as u64, last as u64);
+        let readonly = readonly || n.readonly;
+        for c in &n.children {
+            self.walk(view, c.id, base + i128::from(c.offset), clip, readonly, depth + 1);
+        }
+        let into = (first - base) as u64;
+        let kind = match &n.kind {
+            Kind::Container => return,
+            Kind::Alias { of, offset } => {
+                return self.walk(view, *of, base - i128::from(*offset), clip, readonly, depth + 1);
+            }
+            Kind::Ram { block, offset } => FlatKind::Ram {
+                block: block.clone(),
+                offset: offset + into,
+                access: if readonly { RamAccess::ReadOnly } else { RamAccess::ReadWrite },
+            },
+            Kind::RomDevice { block, target } => {
+                FlatKind::Ram { block: block.clone(), offset: into, access: RamAccess::RomDevice(*target, into) }
+            }
+            Kind::Io(target) => FlatKind::Io { target: *target, offset: into },
+        };
+        view.fill(clip.0, clip.1, &kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::DeviceId;
+
+    fn io(n: u32) -> IoTarget {
+        IoTarget { device: DeviceId::for_test(n), region: 0 }
+    }
+    fn shape(v: &FlatView) -> Vec<(u64, u64, char, u64)> {
+        v.ranges()
+            .iter()
+            .map(|r| match &r.kind {
+                FlatKind::Ram { offset, access: RamAccess::ReadWrite, .. } => (r.start, r.last, 'w', *offset),
+                FlatKind::Ram { offset, .. } => (r.start, r.last, 'r', *offset),
+                FlatKind::Io { offset, .. } => (r.start, r.last, 'i', *offset),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn higher_priority_hides_and_splits() {
+        let ram = RamBlock::new("ram", 0x10000).unwrap();
+        let mut t = MemTree::new("m", u64::MAX);
+        let r = t.ram(&ram, 0, 0x10000);
+        t.map(t.root(), 0, r, 0);
+        let d = t.io("d", 0x1000, io(1));
+        t.map(t.root(), 0x4000, d, 1);
+        assert_eq!(shape(&t.render()), [(0, 0x3fff, 'w', 0), (0x4000, 0x4fff, 'i', 0), (0x5000, 0xffff, 'w', 0x5000)]);
+        t.set_enabled(d, false);
+        assert_eq!(shape(&t.render()), [(0, 0xffff, 'w', 0)]);
+        t.set_readonly(r, true);
+        assert_eq!(shape(&t.render()), [(0, 0xffff, 'r', 0)]);
+    }
+
+    #[test]
+    fn aliases_shift_and_clip() {
+        let ram = RamBlock::new("ram", 0x8000).unwrap();
+        let mut t = MemTree::new("m", u64::MAX);
+        let r = t.ram(&ram, 0, 0x8000);
+        let low = t.alias("low", r, 0, 0x4000);
+        let high = t.alias("high", r, 0x4000, 0x4000);
+        t.map(t.root(), 0, low, 0);
+        t.map(t.root(), 1 << 32, high, 0);
+        assert_eq!(shape(&t.render()), [(0, 0x3fff, 'w', 0), (1 << 32, (1 << 32) + 0x3fff, 'w', 0x4000)]);
+    }
+
+    #[test]
+    fn a_range_hidden_at_both_ends_and_between() {
+        let mut t = MemTree::new("m", 0xffff);
+        for (at, n) in [(0u64, 1), (0x40, 2), (0xf0, 3)] {
+            let r = t.io("x", 0x10, io(n));
+            t.map(t.root(), at, r, 1);
+        }
+        let all = t.io("all", 0x100, io(9));
+        t.map(t.root(), 0, all, 0);
+        assert_eq!(
+            shape(&t.render()),
+            [(0, 0xf, 'i', 0), (0x10, 0x3f, 'i', 0x10), (0x40, 0x4f, 'i', 0), (0x50, 0xef, 'i', 0x50), (0xf0, 0xff, 'i', 0)]
+        );
+    }
+
+    #[test]
+    fn a_cycle_of_aliases_ends() {
+        let mut t = MemTree::new("m", 0xffff);
+        let a = t.alias("a", t.root(), 0, 0x1000);
+        t.map(t.root(), 0, a, 0);
+        assert!(t.render().ranges().is_empty());
+    }
+}
