@@ -239,7 +239,13 @@ mod tests {
         t.map(t.root(), 0, all, 0);
         assert_eq!(
             shape(&t.render()),
-            [(0, 0xf, 'i', 0), (0x10, 0x3f, 'i', 0x10), (0x40, 0x4f, 'i', 0), (0x50, 0xef, 'i', 0x50), (0xf0, 0xff, 'i', 0)]
+            [
+                (0, 0xf, 'i', 0),
+                (0x10, 0x3f, 'i', 0x10),
+                (0x40, 0x4f, 'i', 0),
+                (0x50, 0xef, 'i', 0x50),
+                (0xf0, 0xff, 'i', 0)
+            ]
         );
     }
 

@@ -436,7 +436,15 @@ mod tests {
 
     #[test]
     fn xsave_image_round_trips() {
-        let mut f = FpuState { fcw: 0x37f, fsw: 0x3800, ftw: 0x80, fop: 0x123, fip: 0x1000, fdp: 0x2000, ..FpuState::default() };
+        let mut f = FpuState {
+            fcw: 0x37f,
+            fsw: 0x3800,
+            ftw: 0x80,
+            fop: 0x123,
+            fip: 0x1000,
+            fdp: 0x2000,
+            ..FpuState::default()
+        };
         f.st[0] = 0x3fff_8000_0000_0000_0000;
         f.xmm[15] = 1 << 127 | 5;
         f.ymm_hi[3] = 7;
