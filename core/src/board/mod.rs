@@ -1,4 +1,28 @@
-//! The board.
+//! The board: devices as plain values in an arena behind one lock, and the fabric between them.
+//!
+//! A device is called with `&mut self` and a [`Cx`], never holds another device, and reaches the outside only through what it claimed
+//! when it was realized: I/O regions, lines, timers, back ends. Driving a line only queues the change; queued changes settle, in
+//! order, after the callback returns, so that no device is ever re-entered and no pulse is lost.
+
+mod bus;
+mod device;
+mod fabric;
+mod line;
+mod realize;
+mod timer;
+
+pub use device::{Cx, Device, DeviceSpec, ResetKind};
+pub use fabric::{Fabric, SystemRequest};
+pub use line::{Line, Pin, Pins};
+pub use realize::{Realize, RealizeError, Realized};
+pub use timer::Timer;
+
+use crate::clock::ClockSource;
+use crate::mem::{AddressSpace, MemTree};
+use crate::vm::MsiSink;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// A device of a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -8,5 +32,308 @@ pub struct DeviceId(pub(crate) u32);
 impl DeviceId {
     pub(crate) fn for_test(n: u32) -> Self {
         Self(n)
+    }
+}
+
+/// One device in the arena.
+struct Slot {
+    path: String,
+    type_name: &'static str,
+    device: Box<dyn Device>,
+    /// Widest access each I/O region takes; wider ones are split.
+    widths: Vec<u8>,
+}
+
+/// What the board lock protects.
+pub struct BoardState {
+    slots: Vec<Slot>,
+    /// Lines, timers, memory trees, back ends: everything between the devices.
+    pub fabric: Fabric,
+}
+
+/// A board: its lock, and what may be used without it.
+pub struct Board {
+    state: Mutex<BoardState>,
+    memory: Arc<AddressSpace>,
+    ports: Arc<AddressSpace>,
+    clock: Arc<dyn ClockSource>,
+    /// Earliest timer in ns, `u64::MAX` for none; written under the lock.
+    deadline: AtomicU64,
+    requests: Arc<Mailbox>,
+    this: Weak<Board>,
+}
+
+/// What devices ask of the machine's control thread, and the wake-up for whoever waits on timers.
+#[derive(Default)]
+struct Mailbox {
+    inner: Mutex<Mail>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Mail {
+    requests: Vec<SystemRequest>,
+    /// Counts re-arms of the earliest timer, so that a waiter notices one that came between its look and its sleep.
+    deadline_epoch: u64,
+}
+
+impl Board {
+    /// An empty board that runs by `clock` and sends message-signalled interrupts to `msi`.
+    pub fn new(clock: Arc<dyn ClockSource>, msi: Arc<dyn MsiSink>) -> Arc<Self> {
+        Arc::new_cyclic(|this| {
+            let memory = Arc::new(AddressSpace::new());
+            let requests = Arc::new(Mailbox::default());
+            Self {
+                state: Mutex::new(BoardState {
+                    slots: Vec::new(),
+                    fabric: Fabric::new(this.clone(), clock.clone(), memory.clone(), msi, requests.clone()),
+                }),
+                memory,
+                ports: Arc::new(AddressSpace::new()),
+                clock,
+                deadline: AtomicU64::new(u64::MAX),
+                requests,
+                this: this.clone(),
+            }
+        })
+    }
+
+    /// Guest-physical memory.
+    pub fn memory(&self) -> &Arc<AddressSpace> {
+        &self.memory
+    }
+    /// The machine's clock.
+    pub fn clock(&self) -> &Arc<dyn ClockSource> {
+        &self.clock
+    }
+    /// A weak reference to itself, for callbacks of back ends.
+    pub fn weak(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    /// Runs `f` with the board locked, then lets everything that it queued take effect: lines settle, changed memory trees come into
+    /// force, the earliest timer is made known. Never wait for a vCPU inside `f`.
+    pub fn with<R>(&self, f: impl FnOnce(&mut BoardState) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = f(&mut state);
+        self.settle(&mut state);
+        result
+    }
+
+    fn settle(&self, state: &mut BoardState) {
+        state.settle();
+        if state.fabric.memory.changed() {
+            let view = state.fabric.memory.render();
+            self.memory.install(view);
+        }
+        if state.fabric.ports.changed() {
+            let view = state.fabric.ports.render();
+            self.ports.install(view);
+        }
+        let next = state.fabric.timers.next().unwrap_or(u64::MAX);
+        if self.deadline.swap(next, Ordering::AcqRel) != next {
+            self.wake_timer_waiter();
+        }
+    }
+
+    /// Makes whoever sleeps in [`Board::wait_timers`] look again.
+    pub fn wake_timer_waiter(&self) {
+        self.requests.inner.lock().deadline_epoch += 1;
+        self.requests.changed.notify_all();
+    }
+
+    /// When the next timer is due, in machine ns.
+    pub fn next_deadline(&self) -> Option<u64> {
+        Some(self.deadline.load(Ordering::Acquire)).filter(|&d| d != u64::MAX)
+    }
+
+    /// Fires every timer that is due now.
+    pub fn run_timers(&self) {
+        if self.next_deadline().is_some_and(|d| d <= self.clock.now()) {
+            self.with(|s| s.run_timers());
+        }
+    }
+
+    /// Advances a clock that is moved by hand to `target` ns, firing timers on the way, each at its own time and in order. Returns false
+    /// (and does nothing) when the clock follows the host.
+    pub fn step_clock(&self, target: u64) -> bool {
+        loop {
+            match self.next_deadline().filter(|&d| d <= target) {
+                Some(d) => {
+                    if !self.clock.advance_to(d) {
+                        return false;
+                    }
+                    self.with(|s| s.run_timers());
+                }
+                None => return self.clock.advance_to(target),
+            }
+        }
+    }
+
+    /// Sleeps until a timer is due, one is re-armed, or `quit` says to stop after [`Board::wake_timer_waiter`]; then fires what is due. For the
+    /// one thread that drives timers of a clock which follows the host.
+    pub fn wait_timers(&self, quit: impl Fn() -> bool) {
+        let mut mail = self.requests.inner.lock();
+        let epoch = mail.deadline_epoch;
+        while !quit() && mail.deadline_epoch == epoch {
+            let sleep = self.next_deadline().and_then(|d| self.clock.host_wait(d));
+            match sleep {
+                Some(d) if d.is_zero() => break,
+                Some(d) => {
+                    self.requests.changed.wait_for(&mut mail, d);
+                }
+                None => self.requests.changed.wait(&mut mail),
+            }
+        }
+        drop(mail);
+        self.run_timers();
+    }
+
+    /// Takes the oldest request that a device made of the machine, waiting up to `timeout` (for ever without one).
+    pub fn wait_request(&self, timeout: Option<std::time::Duration>) -> Option<SystemRequest> {
+        let deadline = timeout.map(|t| std::time::Instant::now() + t);
+        let mut mail = self.requests.inner.lock();
+        loop {
+            if !mail.requests.is_empty() {
+                return Some(mail.requests.remove(0));
+            }
+            match deadline {
+                Some(d) => {
+                    if self.requests.changed.wait_until(&mut mail, d).timed_out() {
+                        return None;
+                    }
+                }
+                None => self.requests.changed.wait(&mut mail),
+            }
+        }
+    }
+
+    /// Asks something of the machine from outside its devices (a monitor, a signal handler's thread).
+    pub fn request(&self, request: SystemRequest) {
+        self.requests.push(request);
+    }
+}
+
+impl Mailbox {
+    /// Requests beyond this many are dropped: the first ones decide, and a guest must not grow the queue without bound.
+    const MOST: usize = 64;
+
+    fn push(&self, request: SystemRequest) {
+        let mut mail = self.inner.lock();
+        if mail.requests.len() < Self::MOST && mail.requests.last() != Some(&request) {
+            mail.requests.push(request);
+        }
+        self.changed.notify_all();
+    }
+}
+
+impl BoardState {
+    /// Makes a device and puts it on the board at `path`, such as `/machine/unattached/device[3]`.
+    ///
+    /// # Errors
+    /// Everything that it claimed and could not get, together.
+    pub fn realize<S: DeviceSpec>(&mut self, path: &str, spec: S) -> Result<Realized<S::Pins>, RealizeError> {
+        let id = DeviceId(self.slots.len() as u32);
+        let mut r = Realize::new(&mut self.fabric, id, path, S::TYPE);
+        let made = spec.realize(&mut r);
+        let (claims, conflicts) = r.finish();
+        match made {
+            Ok((device, pins)) if conflicts.is_empty() => {
+                self.slots.push(Slot {
+                    path: path.to_owned(),
+                    type_name: S::TYPE,
+                    device: Box::new(device),
+                    widths: claims.widths,
+                });
+                Ok(Realized { id, pins })
+            }
+            made => {
+                claims.give_back(&mut self.fabric);
+                Err(match made {
+                    Err(e) if conflicts.is_empty() => e,
+                    _ => RealizeError::conflicts(path, S::TYPE, conflicts),
+                })
+            }
+        }
+    }
+
+    /// Connects an output to an input. One output may feed several inputs; an input that several outputs feed is driven by each of
+    /// them separately, so give it a pin for each.
+    pub fn connect(&mut self, line: Line, pin: Pin) {
+        self.fabric.connect(line, pin);
+    }
+    /// Connects an output to something that is not a device of the board, such as a CPU's INTR pin. `f` is called with the board
+    /// locked and must not take the lock.
+    pub fn connect_fn(&mut self, line: Line, f: impl Fn(bool) + Send + Sync + 'static) {
+        self.fabric.connect_fn(line, Arc::new(f));
+    }
+    /// Level of a line, once settled.
+    pub fn level(&self, line: Line) -> bool {
+        self.fabric.level(line)
+    }
+    /// Drives an input pin from outside, as qtest's `set_irq_in` does.
+    pub fn drive(&mut self, pin: Pin, level: bool) {
+        self.call(pin.device, |d, cx| d.pin(cx, pin.index, level));
+    }
+    /// Resets every device, in the order in which they were realized.
+    pub fn reset(&mut self, kind: ResetKind) {
+        for n in 0..self.slots.len() as u32 {
+            self.call(DeviceId(n), |d, cx| d.reset(cx, kind));
+        }
+        self.settle();
+    }
+    /// Devices as (id, path, type name), in the order of realization.
+    pub fn devices(&self) -> impl Iterator<Item = (DeviceId, &str, &'static str)> {
+        self.slots.iter().enumerate().map(|(n, s)| (DeviceId(n as u32), s.path.as_str(), s.type_name))
+    }
+    /// Finds a device by path.
+    pub fn find(&self, path: &str) -> Option<DeviceId> {
+        self.devices().find(|(_, p, _)| *p == path).map(|(id, ..)| id)
+    }
+    /// A look at a device of known type, for tests and monitors.
+    pub fn device<D: Device>(&mut self, id: DeviceId) -> Option<&mut D> {
+        let d: &mut dyn std::any::Any = &mut *self.slots.get_mut(id.0 as usize)?.device;
+        d.downcast_mut()
+    }
+    /// The memory tree.
+    pub fn memory(&mut self) -> &mut MemTree {
+        &mut self.fabric.memory
+    }
+
+    /// Calls a device with its context.
+    pub fn call<R>(&mut self, id: DeviceId, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> R {
+        let slot = &mut self.slots[id.0 as usize];
+        f(&mut *slot.device, &mut Cx::new(&mut self.fabric, id))
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.fabric.now();
+        // Timers armed for a moment that has passed, by a callback of this very loop, wait for the next call: a device that re-arms itself
+        // without end must not hold the lock for ever.
+        for (device, tag) in self.fabric.timers.take_due(now) {
+            self.call(device, |d, cx| d.timer(cx, tag));
+            self.settle();
+        }
+    }
+
+    /// Delivers queued line changes and configuration writes until nothing is queued.
+    fn settle(&mut self) {
+        // A guest could wire a loop that oscillates; hardware would too, but the host must come back.
+        for _ in 0..100_000 {
+            if let Some((line, level)) = self.fabric.lines.next_change() {
+                for sink in self.fabric.lines.sinks(line) {
+                    match sink {
+                        line::Sink::Pin(pin) => self.drive(pin, level),
+                        line::Sink::Call(f) => f(level),
+                    }
+                }
+            } else if let Some(write) = self.fabric.pci.next_write() {
+                self.call(write.device, |d, cx| d.config_written(cx, write.offset, write.len));
+            } else {
+                return;
+            }
+        }
+        tracing::error!("lines do not settle; the rest of the changes is dropped");
+        self.fabric.lines.drop_changes();
     }
 }

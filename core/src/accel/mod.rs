@@ -1,0 +1,1 @@
+//! Accelerators: the registry, and the choice of one.

@@ -1,0 +1,18 @@
+//! Character back ends: what is behind a serial port, a debug console or a monitor.
+
+/// A character back end. Devices call it with the board locked, so nothing here may block.
+///
+/// Input is *pulled*: the back end keeps a bounded amount and stops reading from its source when it is full, so that nothing is lost
+/// however slowly the guest reads.
+pub trait CharBackend: Send + Sync {
+    /// Takes up to `buf.len()` bytes of input; returns how many.
+    fn read(&self, buf: &mut [u8]) -> usize;
+    /// Gives output; returns how many bytes were taken. When it is fewer than given, the back end is full and calls the
+    /// [`CharBackend::on_ready`] function once there is room.
+    fn write(&self, data: &[u8]) -> usize;
+    /// Sets the function that is called, on some thread of the back end and with none of its locks held, when input arrives or
+    /// room comes up. It replaces the one before.
+    fn on_ready(&self, ready: Box<dyn Fn() + Send + Sync>);
+    /// Waits, for a bounded time, until the host has taken all output. Not to be called with the board locked.
+    fn flush(&self) {}
+}

@@ -1,0 +1,3 @@
+//! Back ends: the host's side of devices.
+
+pub mod chardev;

@@ -1,0 +1,145 @@
+//! The board as CPUs see it: decoding of ports and memory to devices.
+
+use super::device::all_ones;
+use super::{Board, BoardState};
+use crate::mem::{AddressSpace, FlatKind, RamAccess};
+use crate::vm::CpuBus;
+
+impl BoardState {
+    /// A load of up to 8 bytes from a device, in accesses as wide as its region takes.
+    fn io_read(&mut self, target: crate::mem::IoTarget, offset: u64, data: &mut [u8]) {
+        let width = self.width(target);
+        let mut done = 0;
+        while done < data.len() {
+            let n = step(data.len() - done, width);
+            let at = offset + done as u64;
+            let v = self.call(target.device, |d, cx| d.read(cx, target.region, at, n as u8));
+            data[done..done + n].copy_from_slice(&v.to_le_bytes()[..n]);
+            done += n;
+        }
+    }
+    fn io_write(&mut self, target: crate::mem::IoTarget, offset: u64, data: &[u8]) {
+        let width = self.width(target);
+        let mut done = 0;
+        while done < data.len() {
+            let n = step(data.len() - done, width);
+            let mut v = [0; 8];
+            v[..n].copy_from_slice(&data[done..done + n]);
+            let (at, v) = (offset + done as u64, u64::from_le_bytes(v));
+            self.call(target.device, |d, cx| d.write(cx, target.region, at, n as u8, v));
+            done += n;
+            if done < data.len() {
+                self.settle();
+            }
+        }
+    }
+    fn width(&self, target: crate::mem::IoTarget) -> usize {
+        usize::from(self.slots[target.device.0 as usize].widths[target.region as usize])
+    }
+}
+
+/// The widest power of two that fits both what is left and what the region takes.
+fn step(left: usize, width: usize) -> usize {
+    let n = left.min(width).min(8);
+    if n.is_power_of_two() { n } else { n.next_power_of_two() / 2 }
+}
+
+impl Board {
+    /// Reads any part of an address space: RAM directly, devices under the lock, all ones where nothing answers.
+    fn space_read(&self, space: &AddressSpace, addr: u64, data: &mut [u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let rest = data.len() - done;
+            let Some(at) = addr.checked_add(done as u64) else {
+                data[done..].fill(0xff);
+                return;
+            };
+            let view = space.view();
+            let n = match view.find(at) {
+                Some(r) => {
+                    let n = r.clip(at, rest);
+                    let into = at - r.start;
+                    match &r.kind {
+                        FlatKind::Ram { block, offset, .. } => block.read(offset + into, &mut data[done..done + n]),
+                        FlatKind::Io { target, offset } => {
+                            self.with(|s| s.io_read(*target, offset + into, &mut data[done..done + n]));
+                        }
+                    }
+                    n
+                }
+                None => {
+                    let n = view.gap(at, rest).max(1);
+                    data[done..done + n].fill(0xff);
+                    n
+                }
+            };
+            done += n;
+        }
+    }
+    fn space_write(&self, space: &AddressSpace, addr: u64, data: &[u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let rest = data.len() - done;
+            let Some(at) = addr.checked_add(done as u64) else { return };
+            let view = space.view();
+            let n = match view.find(at) {
+                Some(r) => {
+                    let n = r.clip(at, rest);
+                    let into = at - r.start;
+                    let piece = &data[done..done + n];
+                    match &r.kind {
+                        FlatKind::Ram { access: RamAccess::ReadOnly, .. } => {}
+                        FlatKind::Ram { access: RamAccess::ReadWrite, .. } => {
+                            // It is RAM in this very view, so nothing is refused.
+                            let _ = space.write(at, piece);
+                        }
+                        FlatKind::Ram { access: RamAccess::RomDevice(target, offset), .. }
+                        | FlatKind::Io { target, offset } => self.with(|s| s.io_write(*target, offset + into, piece)),
+                    }
+                    n
+                }
+                None => view.gap(at, rest).max(1),
+            };
+            done += n;
+        }
+    }
+}
+
+impl CpuBus for Board {
+    fn pio_in(&self, port: u16, size: u8) -> u32 {
+        let mut data = [0; 4];
+        let Some(slice) = data.get_mut(..size as usize) else { return all_ones(4) as u32 };
+        self.space_read(&self.ports, u64::from(port), slice);
+        u32::from_le_bytes(data)
+    }
+    fn pio_out(&self, port: u16, size: u8, value: u32) {
+        if let Some(slice) = value.to_le_bytes().get(..size as usize) {
+            self.space_write(&self.ports, u64::from(port), slice);
+        }
+    }
+    fn mmio_read(&self, addr: u64, data: &mut [u8]) {
+        self.space_read(self.memory(), addr, data);
+    }
+    fn mmio_write(&self, addr: u64, data: &[u8]) {
+        self.space_write(self.memory(), addr, data);
+    }
+    fn ack_interrupt(&self) -> Option<u8> {
+        self.with(|s| {
+            let pic = s.fabric.intack()?;
+            s.call(pic, |d, cx| d.interrupt_acknowledge(cx))
+        })
+    }
+    fn eoi(&self, vector: u8) {
+        self.with(|s| {
+            for id in s.fabric.eoi_listeners() {
+                s.call(id, |d, cx| d.eoi(cx, vector));
+            }
+        });
+    }
+    fn deadline(&self) -> Option<u64> {
+        self.next_deadline()
+    }
+    fn settle_timers(&self) {
+        self.run_timers();
+    }
+}

@@ -1,0 +1,166 @@
+//! What a device is to the board, and what the board is to a device.
+
+use super::fabric::{Fabric, SystemRequest};
+use super::{DeviceId, Line, Realize, RealizeError, Timer};
+use crate::backend::chardev::CharBackend;
+use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
+use crate::pci::PciBus;
+use std::any::Any;
+use std::fmt;
+
+/// Which reset a device goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetKind {
+    /// Power on: everything, contents of non-volatile memory apart.
+    Power,
+    /// The reset line of the platform (port 0xCF9, 8042 pulse, `system_reset`): what survives it by the datasheet survives.
+    System,
+}
+
+/// A device on the board. It is a plain value; `cx` carries what it may touch.
+pub trait Device: Any + Send {
+    /// A load of `size` bytes (1, 2, 4 or 8, at most what the region was claimed with) at `offset` in one of its I/O regions.
+    fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, size: u8) -> u64 {
+        all_ones(size)
+    }
+    /// A store.
+    fn write(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8, _value: u64) {}
+    /// An input pin changed to `level`.
+    fn pin(&mut self, _cx: &mut Cx<'_>, _index: u32, _level: bool) {}
+    /// The timer claimed with `tag` is due.
+    fn timer(&mut self, _cx: &mut Cx<'_>, _tag: u32) {}
+    /// The back end claimed with `tag` has input, or room for output.
+    fn backend_ready(&mut self, _cx: &mut Cx<'_>, _tag: u32) {}
+    /// Reset.
+    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: ResetKind) {}
+    /// The guest wrote `len` bytes at `offset` of the device's PCI configuration space; the new contents are in
+    /// `cx.pci()`. Base address registers have already been decoded.
+    fn config_written(&mut self, _cx: &mut Cx<'_>, _offset: u8, _len: u8) {}
+    /// INTA: an 8259A gives the vector. Only called on the device named by [`Fabric::set_intack`].
+    fn interrupt_acknowledge(&mut self, _cx: &mut Cx<'_>) -> Option<u8> {
+        None
+    }
+    /// EOI broadcast of a local APIC. Only called on devices named by [`Fabric::add_eoi_listener`].
+    fn eoi(&mut self, _cx: &mut Cx<'_>, _vector: u8) {}
+}
+
+/// A value of `size` bytes with all bits set: what a load that nothing answers gives.
+pub(crate) fn all_ones(size: u8) -> u64 {
+    u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
+}
+
+/// The configuration of a device, from which it is made. Construction *is* realization: the device value exists only once all that it
+/// claims has been claimed.
+pub trait DeviceSpec {
+    /// The device.
+    type Device: Device;
+    /// Its pins and whatever else the board connects.
+    type Pins;
+    /// QEMU's type name, such as `isa-serial`.
+    const TYPE: &'static str;
+    /// Claims resources and makes the device.
+    ///
+    /// # Errors
+    /// A property that cannot be honoured. Conflicts over ports and addresses are collected by `r`.
+    fn realize(self, r: &mut Realize<'_>) -> Result<(Self::Device, Self::Pins), RealizeError>;
+}
+
+/// What a device may do during a callback.
+pub struct Cx<'a> {
+    fabric: &'a mut Fabric,
+    id: DeviceId,
+}
+
+impl<'a> Cx<'a> {
+    pub(super) fn new(fabric: &'a mut Fabric, id: DeviceId) -> Self {
+        Self { fabric, id }
+    }
+    /// The device itself.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+    /// Machine time in ns.
+    pub fn now(&self) -> u64 {
+        self.fabric.now()
+    }
+    /// Drives an output. Only a change does anything; it takes effect after the callback.
+    pub fn set(&mut self, line: Line, level: bool) {
+        self.fabric.lines.set(line, level);
+    }
+    /// Raises and lowers an output.
+    pub fn pulse(&mut self, line: Line) {
+        self.set(line, true);
+        self.set(line, false);
+    }
+    /// Level of a line as last driven.
+    pub fn level(&self, line: Line) -> bool {
+        self.fabric.lines.driven(line)
+    }
+    /// Arms a timer for machine time `ns`, in place of what it was armed for.
+    pub fn arm(&mut self, timer: Timer, ns: u64) {
+        self.fabric.timers.arm(timer, ns);
+    }
+    /// Disarms a timer.
+    pub fn disarm(&mut self, timer: Timer) {
+        self.fabric.timers.disarm(timer);
+    }
+    /// Reads guest RAM, as a bus master.
+    ///
+    /// # Errors
+    /// The address is not RAM; a guest error has been logged.
+    pub fn dma_read(&mut self, addr: u64, data: &mut [u8]) -> Result<(), NotRam> {
+        let r = self.fabric.dma().read(addr, data);
+        self.note_dma(r)
+    }
+    /// Writes guest RAM, as a bus master.
+    ///
+    /// # Errors
+    /// The address is not writable RAM; a guest error has been logged.
+    pub fn dma_write(&mut self, addr: u64, data: &[u8]) -> Result<(), NotRam> {
+        let r = self.fabric.dma().write(addr, data);
+        self.note_dma(r)
+    }
+    fn note_dma(&self, r: Result<(), NotRam>) -> Result<(), NotRam> {
+        r.inspect_err(|e| self.guest_error(format_args!("DMA to {:#x}, where there is no RAM", e.0)))
+    }
+    /// The address space for bus masters.
+    pub fn address_space(&self) -> &AddressSpace {
+        self.fabric.dma()
+    }
+    /// The memory tree; changes come into force after the callback.
+    pub fn memory(&mut self) -> &mut MemTree {
+        &mut self.fabric.memory
+    }
+    /// The tree of I/O ports.
+    pub fn ports(&mut self) -> &mut MemTree {
+        &mut self.fabric.ports
+    }
+    /// Moves a port region that the device claimed unmapped to `base`, or unmaps it.
+    pub fn map_ports(&mut self, region: RegionId, base: Option<u16>) {
+        let root = self.fabric.ports.root();
+        match base {
+            Some(base) => self.fabric.ports.map(root, u64::from(base), region, 1),
+            None => self.fabric.ports.unmap(region),
+        }
+    }
+    /// The PCI bus.
+    pub fn pci(&mut self) -> &mut PciBus {
+        &mut self.fabric.pci
+    }
+    /// The character back end claimed with `tag`, if one is connected.
+    pub fn chardev(&self, tag: u32) -> Option<&dyn CharBackend> {
+        self.fabric.chardev(self.id, tag)
+    }
+    /// Sends a message-signalled interrupt.
+    pub fn send_msi(&self, addr: u64, data: u32) {
+        self.fabric.msi().send_msi(addr, data);
+    }
+    /// Asks something of the machine.
+    pub fn request(&mut self, request: SystemRequest) {
+        self.fabric.request(request);
+    }
+    /// Logs a mistake of the guest, at most a few of them each second.
+    pub fn guest_error(&self, what: fmt::Arguments<'_>) {
+        self.fabric.guest_error(self.id, what);
+    }
+}

@@ -1,0 +1,165 @@
+//! What lies between the devices: lines, timers, address trees, back ends, requests to the machine.
+
+use super::line::{Lines, Sink};
+use super::timer::Timers;
+use super::{Board, DeviceId, Line, Mailbox, Pin};
+use crate::backend::chardev::CharBackend;
+use crate::clock::ClockSource;
+use crate::guest_error::GuestErrors;
+use crate::mem::{AddressSpace, MemTree};
+use crate::pci::PciBus;
+use crate::vm::MsiSink;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+/// What a device or a monitor asks of the machine as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemRequest {
+    /// System reset.
+    Reset {
+        /// The guest asked for it (`reason` of QMP's RESET event).
+        by_guest: bool,
+    },
+    /// Power off.
+    Shutdown {
+        /// The guest asked for it.
+        by_guest: bool,
+    },
+    /// A CPU is in shutdown state after a triple fault.
+    TripleFault,
+    /// End the process with this status (`isa-debug-exit`).
+    Exit(u8),
+    /// Stop the vCPUs.
+    Stop,
+    /// Let them run again.
+    Cont,
+    /// Press the power button.
+    Powerdown,
+    /// A non-maskable interrupt for every CPU.
+    Nmi,
+    /// Pulse INIT on every CPU (port 92h bit 0, the 8042's reset line).
+    CpuReset,
+    /// A vCPU cannot continue.
+    InternalError {
+        /// Its number.
+        vcpu: u32,
+        /// Why.
+        reason: String,
+    },
+    /// End the process as if the user asked for it (quit, SIGTERM).
+    Quit,
+}
+
+/// Everything between the devices of a board.
+pub struct Fabric {
+    /// Guest-physical memory.
+    pub memory: MemTree,
+    /// The 64 KiB of I/O ports.
+    pub ports: MemTree,
+    /// The PCI bus.
+    pub pci: PciBus,
+    pub(super) lines: Lines,
+    pub(super) timers: Timers,
+    pub(super) claimed: Vec<super::realize::Claim>,
+    /// Number of input pins that each device has claimed.
+    pub(super) inputs: BTreeMap<DeviceId, Vec<(String, u32)>>,
+    board: Weak<Board>,
+    clock: Arc<dyn ClockSource>,
+    dma: Arc<AddressSpace>,
+    msi: Arc<dyn MsiSink>,
+    chardevs: BTreeMap<(DeviceId, u32), Arc<dyn CharBackend>>,
+    mailbox: Arc<Mailbox>,
+    guest_errors: GuestErrors,
+    intack: Option<DeviceId>,
+    eoi: Vec<DeviceId>,
+}
+
+impl Fabric {
+    pub(super) fn new(
+        board: Weak<Board>,
+        clock: Arc<dyn ClockSource>,
+        dma: Arc<AddressSpace>,
+        msi: Arc<dyn MsiSink>,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        Self {
+            memory: MemTree::new("system", u64::MAX),
+            ports: MemTree::new("io", 0xffff),
+            pci: PciBus::default(),
+            lines: Lines::default(),
+            timers: Timers::default(),
+            claimed: Vec::new(),
+            inputs: BTreeMap::new(),
+            board,
+            clock,
+            dma,
+            msi,
+            chardevs: BTreeMap::new(),
+            mailbox,
+            guest_errors: GuestErrors::default(),
+            intack: None,
+            eoi: Vec::new(),
+        }
+    }
+    /// Machine time in ns.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+    /// Names the device that answers interrupt-acknowledge cycles.
+    pub fn set_intack(&mut self, device: DeviceId) {
+        self.intack = Some(device);
+    }
+    pub(super) fn intack(&self) -> Option<DeviceId> {
+        self.intack
+    }
+    /// Names a device that hears EOI broadcasts.
+    pub fn add_eoi_listener(&mut self, device: DeviceId) {
+        self.eoi.push(device);
+    }
+    pub(super) fn eoi_listeners(&self) -> Vec<DeviceId> {
+        self.eoi.clone()
+    }
+    pub(super) fn connect(&mut self, line: Line, pin: Pin) {
+        self.lines.connect(line, Sink::Pin(pin));
+    }
+    pub(super) fn connect_fn(&mut self, line: Line, f: Arc<dyn Fn(bool) + Send + Sync>) {
+        self.lines.connect(line, Sink::Call(f));
+    }
+    pub(super) fn level(&self, line: Line) -> bool {
+        self.lines.settled(line)
+    }
+    /// Outputs of a device with their names, in the order in which it claimed them.
+    pub fn outputs(&self, device: DeviceId) -> Vec<(Line, String)> {
+        self.lines.of(device).map(|(l, n)| (l, n.to_owned())).collect()
+    }
+    /// Groups of input pins of a device: (name, number of pins), in the order in which it claimed them.
+    pub fn inputs(&self, device: DeviceId) -> &[(String, u32)] {
+        self.inputs.get(&device).map_or(&[], Vec::as_slice)
+    }
+    pub(super) fn dma(&self) -> &AddressSpace {
+        &self.dma
+    }
+    pub(super) fn msi(&self) -> &Arc<dyn MsiSink> {
+        &self.msi
+    }
+    pub(super) fn chardev(&self, device: DeviceId, tag: u32) -> Option<&dyn CharBackend> {
+        self.chardevs.get(&(device, tag)).map(|c| &**c)
+    }
+    /// Gives a back end to a device; it hears [`super::Device::backend_ready`] whenever the back end has input or room.
+    pub(super) fn attach(&mut self, device: DeviceId, tag: u32, chardev: Arc<dyn CharBackend>) {
+        let board = self.board.clone();
+        chardev.on_ready(Box::new(move || {
+            if let Some(board) = board.upgrade() {
+                board.with(|s| s.call(device, |d, cx| d.backend_ready(cx, tag)));
+            }
+        }));
+        self.chardevs.insert((device, tag), chardev);
+    }
+    pub(super) fn request(&self, request: SystemRequest) {
+        self.mailbox.push(request);
+    }
+    pub(super) fn guest_error(&self, device: DeviceId, what: fmt::Arguments<'_>) {
+        self.guest_errors.report(device, what);
+    }
+}

@@ -1,0 +1,109 @@
+//! Lines: wires from an output to any number of inputs.
+
+use super::DeviceId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// An output of a device, and the wire on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Line(u32);
+
+/// One input pin of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pin {
+    /// The device.
+    pub device: DeviceId,
+    /// Its number among all inputs of the device: what [`super::Device::pin`] is called with.
+    pub index: u32,
+}
+
+/// A group of input pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pins {
+    pub(super) device: DeviceId,
+    pub(super) first: u32,
+    pub(super) count: u32,
+}
+
+impl Pins {
+    /// Pin `n` of the group.
+    ///
+    /// # Panics
+    /// The group has no such pin: an error in a board file.
+    pub fn get(&self, n: u32) -> Pin {
+        assert!(n < self.count, "pin {n} of a group of {}", self.count);
+        Pin { device: self.device, index: self.first + n }
+    }
+    /// Number of pins.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+    /// The group has no pins.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+#[derive(Clone)]
+pub(super) enum Sink {
+    Pin(Pin),
+    Call(Arc<dyn Fn(bool) + Send + Sync>),
+}
+
+struct Wire {
+    owner: DeviceId,
+    name: String,
+    /// As last driven, and as last delivered.
+    driven: bool,
+    settled: bool,
+    sinks: Vec<Sink>,
+}
+
+#[derive(Default)]
+pub(super) struct Lines {
+    wires: Vec<Wire>,
+    queue: VecDeque<(Line, bool)>,
+}
+
+impl Lines {
+    pub(super) fn add(&mut self, owner: DeviceId, name: &str) -> Line {
+        self.wires.push(Wire { owner, name: name.to_owned(), driven: false, settled: false, sinks: Vec::new() });
+        Line(self.wires.len() as u32 - 1)
+    }
+    pub(super) fn connect(&mut self, line: Line, sink: Sink) {
+        self.wires[line.0 as usize].sinks.push(sink);
+    }
+    pub(super) fn set(&mut self, line: Line, level: bool) {
+        let w = &mut self.wires[line.0 as usize];
+        if w.driven != level {
+            w.driven = level;
+            self.queue.push_back((line, level));
+        }
+    }
+    pub(super) fn driven(&self, line: Line) -> bool {
+        self.wires[line.0 as usize].driven
+    }
+    pub(super) fn settled(&self, line: Line) -> bool {
+        self.wires[line.0 as usize].settled
+    }
+    pub(super) fn next_change(&mut self) -> Option<(Line, bool)> {
+        let (line, level) = self.queue.pop_front()?;
+        self.wires[line.0 as usize].settled = level;
+        Some((line, level))
+    }
+    pub(super) fn drop_changes(&mut self) {
+        self.queue.clear();
+        self.wires.iter_mut().for_each(|w| w.settled = w.driven);
+    }
+    pub(super) fn sinks(&self, line: Line) -> Vec<Sink> {
+        self.wires[line.0 as usize].sinks.clone()
+    }
+    /// Outputs of a device, in order, with their names.
+    pub(super) fn of(&self, owner: DeviceId) -> impl Iterator<Item = (Line, &str)> {
+        self.wires
+            .iter()
+            .enumerate()
+            .filter(move |(_, w)| w.owner == owner)
+            .map(|(n, w)| (Line(n as u32), w.name.as_str()))
+    }
+}

@@ -1,0 +1,53 @@
+//! Timers of the board's devices, in machine time.
+
+use super::DeviceId;
+use std::collections::BTreeSet;
+
+/// A timer that a device claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timer(u32);
+
+struct Entry {
+    device: DeviceId,
+    tag: u32,
+    armed: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Timers {
+    entries: Vec<Entry>,
+    queue: BTreeSet<(u64, Timer)>,
+}
+
+impl Timers {
+    pub(super) fn add(&mut self, device: DeviceId, tag: u32) -> Timer {
+        self.entries.push(Entry { device, tag, armed: None });
+        Timer(self.entries.len() as u32 - 1)
+    }
+    pub(super) fn arm(&mut self, timer: Timer, ns: u64) {
+        // u64::MAX stands for "no timer" outside.
+        let ns = ns.min(u64::MAX - 1);
+        self.disarm(timer);
+        self.entries[timer.0 as usize].armed = Some(ns);
+        self.queue.insert((ns, timer));
+    }
+    pub(super) fn disarm(&mut self, timer: Timer) {
+        if let Some(at) = self.entries[timer.0 as usize].armed.take() {
+            self.queue.remove(&(at, timer));
+        }
+    }
+    pub(super) fn next(&self) -> Option<u64> {
+        self.queue.first().map(|&(at, _)| at)
+    }
+    /// Disarms and returns what is due at `now`, earliest first.
+    pub(super) fn take_due(&mut self, now: u64) -> Vec<(DeviceId, u32)> {
+        let mut due = Vec::new();
+        while let Some(&(at, timer)) = self.queue.first().filter(|&&(at, _)| at <= now) {
+            self.queue.remove(&(at, timer));
+            let e = &mut self.entries[timer.0 as usize];
+            e.armed = None;
+            due.push((e.device, e.tag));
+        }
+        due
+    }
+}
