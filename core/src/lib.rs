@@ -11,5 +11,17 @@ pub mod clock;
 pub mod guest_error;
 pub mod mem;
 pub mod pci;
+#[cfg(test)]
+mod testing;
 pub mod vm;
 pub mod x86;
+
+/// The one of `names` that `typo` most likely means, if any is close enough to be worth proposing.
+pub fn closest<'a>(typo: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .map(|n| (strsim::damerau_levenshtein(typo, n), n))
+        .filter(|&(d, n)| d <= 2.max(n.len() / 3) && d < n.len())
+        .min_by_key(|&(d, _)| d)
+        .map(|(_, n)| n)
+}
