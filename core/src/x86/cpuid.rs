@@ -1,5 +1,9 @@
 //! CPUID leaves.
 
+use super::cpu_features::{FeatureSet, Word};
+
+pub use super::cpu_model::CpuModel;
+
 /// One CPUID leaf (SDM vol. 2, CPUID).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuidLeaf {
@@ -60,15 +64,63 @@ impl CpuidSet {
         }
         self.get(0, 0).and_then(|l| self.get(l.eax, index)).map_or((0, 0, 0, 0), regs)
     }
+    /// The vendor string of leaf 0 (`0`), of the extended leaves (`0x8000_0000`) or of the hypervisor (`0x4000_0000`).
+    pub fn vendor(&self, function: u32) -> Option<[u8; 12]> {
+        let l = self.get(function, 0)?;
+        let order = if function == Self::HYPERVISOR { [l.ebx, l.ecx, l.edx] } else { [l.ebx, l.edx, l.ecx] };
+        let mut v = [0; 12];
+        for (bytes, reg) in v.chunks_exact_mut(4).zip(order) {
+            bytes.copy_from_slice(&reg.to_le_bytes());
+        }
+        Some(v)
+    }
+    /// Sets the first leaf of a range: the highest leaf in EAX, and a vendor string. Hypervisors keep it in EBX, ECX, EDX; processors in
+    /// EBX, EDX, ECX.
+    pub fn set_vendor(&mut self, function: u32, highest: u32, vendor: &[u8; 12]) {
+        let at = |i: usize| u32::from_le_bytes([vendor[i], vendor[i + 1], vendor[i + 2], vendor[i + 3]]);
+        let (ecx, edx) = if function == Self::HYPERVISOR { (at(4), at(8)) } else { (at(8), at(4)) };
+        self.set(CpuidLeaf { function, index: None, eax: highest, ebx: at(0), ecx, edx });
+    }
+    /// Sets the brand string, leaves 0x80000002 to 0x80000004: at most 48 bytes, the rest is cut.
+    pub fn set_brand(&mut self, text: &str) {
+        let mut bytes = [0; 48];
+        let n = text.len().min(48);
+        bytes[..n].copy_from_slice(&text.as_bytes()[..n]);
+        for (function, part) in (0x8000_0002..).zip(bytes.chunks_exact(16)) {
+            let at = |i: usize| u32::from_le_bytes([part[i], part[i + 1], part[i + 2], part[i + 3]]);
+            self.set(CpuidLeaf { function, index: None, eax: at(0), ebx: at(4), ecx: at(8), edx: at(12) });
+        }
+    }
+    /// The brand string, without trailing zeros.
+    pub fn brand(&self) -> String {
+        let leaves = (0x8000_0002..=0x8000_0004).filter_map(|f| self.get(f, 0));
+        let bytes: Vec<u8> = leaves.flat_map(|l| [l.eax, l.ebx, l.ecx, l.edx]).flat_map(u32::to_le_bytes).collect();
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+    }
+    /// The features that the leaves show.
+    pub fn features(&self) -> FeatureSet {
+        FeatureSet::of(self)
+    }
+    /// Writes every feature word that is not empty, or whose leaf is there, and leaves other registers alone.
+    pub fn set_features(&mut self, features: &FeatureSet) {
+        for w in Word::all() {
+            let (info, bits) = (w.info(), features.word(w));
+            let index = info.index.unwrap_or(0);
+            if self.get(info.function, index).is_none() {
+                if bits == 0 {
+                    continue;
+                }
+                self.set(CpuidLeaf { function: info.function, index: info.index, ..CpuidLeaf::default() });
+            }
+            if let Some(leaf) = self.get_mut(info.function, index) {
+                *info.reg.of_mut(leaf) = bits;
+            }
+        }
+    }
+    /// The first hypervisor leaf.
+    pub const HYPERVISOR: u32 = 0x4000_0000;
     /// CPUID.1:EAX: family, model and stepping.
     pub fn signature(&self) -> u32 {
         self.get(1, 0).map_or(0, |l| l.eax)
     }
-}
-
-/// A CPU model: a name and the features asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuModel {
-    /// Name as in `-cpu`.
-    pub name: String,
 }

@@ -1,4 +1,12 @@
 //! x86 architecture that every accelerator shares.
 
+pub mod cpu_features;
+pub mod cpu_model;
+mod cpu_realize;
+pub mod apic_bus;
 pub mod cpuid;
+pub mod lapic;
 pub mod state;
+pub mod topology;
+
+pub use cpu_realize::{MissingFeature, RealizedCpu};
