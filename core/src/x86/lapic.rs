@@ -13,8 +13,6 @@ mod tests;
 mod timer;
 
 pub use message::{DeliveryMode, Destination, Message, Trigger};
-pub use timer::Mode as TimerMode;
-
 use registers::{Bits256, LVT_ERROR, LVT_LINT0, LVT_MASKED, LVT_REMOTE_IRR, LVT_TIMER, LVTS, esr};
 use timer::Timer;
 
@@ -208,8 +206,8 @@ impl Lapic {
     /// # Errors
     /// #GP for reserved bits and for forbidden transitions: the invalid state, x2APIC to xAPIC, disabled to x2APIC.
     pub fn set_apic_base(&mut self, value: u64, phys_bits: u32) -> Result<(), GeneralProtection> {
-        let reserved = 0x2ff | !0u64.checked_shl(phys_bits).map_or(u64::MAX, |above| !above);
-        if value & reserved != 0 || (value & apic_base::EXTD != 0 && !self.x2apic_allowed) {
+        let above = u64::MAX.checked_shl(phys_bits).unwrap_or(0);
+        if value & (0x2ff | above) != 0 || (value & apic_base::EXTD != 0 && !self.x2apic_allowed) {
             return Err(GeneralProtection);
         }
         let old = self.mode();
@@ -317,6 +315,11 @@ impl Lapic {
         }
     }
 
+    /// Would a fixed interrupt be accepted: is the APIC enabled, by software too?
+    pub fn accepts_fixed(&self) -> bool {
+        self.mode() != Mode::Disabled && self.software_enabled()
+    }
+
     /// A message arrives. Does the CPU have something new to look at?
     pub fn accept(&mut self, mode: DeliveryMode, vector: u8, trigger: Trigger) -> bool {
         if self.mode() == Mode::Disabled {
@@ -348,7 +351,7 @@ impl Lapic {
 
     /// Drives a local interrupt pin. Does the CPU have something new to look at?
     pub fn set_lint(&mut self, pin: Lint, level: bool) -> bool {
-        let rising = level && !std::mem::replace(&mut self.pins[pin as usize], level);
+        let rising = !std::mem::replace(&mut self.pins[pin as usize], level) && level;
         if self.mode() == Mode::Disabled {
             if pin == Lint::Lint1 && rising {
                 self.events.nmi = true;
@@ -394,8 +397,7 @@ impl Lapic {
     fn error(&mut self, bit: u32) {
         let first = self.errors == 0;
         self.errors |= bit;
-        // An illegal vector in the error entry itself must not end in recursion.
-        if first && self.lvt[LVT_ERROR] as u8 >= 16 {
+        if first {
             self.deliver_local(LVT_ERROR);
         }
     }

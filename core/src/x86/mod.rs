@@ -5,6 +5,7 @@ pub mod cpu_model;
 mod cpu_realize;
 pub mod apic_bus;
 pub mod cpuid;
+mod dump;
 pub mod lapic;
 pub mod state;
 pub mod topology;

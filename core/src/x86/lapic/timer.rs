@@ -59,10 +59,6 @@ impl Timer {
         self.start.saturating_add(u64::from(self.from) << self.shift())
     }
 
-    /// Mode in force.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
     /// Changes the mode. To and from TSC-deadline mode the timer is disarmed.
     pub fn set_mode(&mut self, mode: Mode) {
         if mode.counts() != self.mode.counts() {
@@ -91,8 +87,9 @@ impl Timer {
             self.restore(count, count, now);
         }
     }
-    /// Loads initial and current count as saved.
+    /// Loads initial and current count as saved. A periodic timer that is saved at 0 starts its next period.
     pub fn restore(&mut self, initial: u32, current: u32, now: u64) {
+        let current = if current == 0 && self.mode == Mode::Periodic { initial } else { current };
         self.initial = initial;
         self.from = current.min(initial);
         self.start = now;
@@ -151,7 +148,16 @@ mod tests {
             t.set_divide(v, 0);
             1 << t.shift()
         };
-        let table = [(0b0000, 2), (0b0001, 4), (0b0010, 8), (0b0011, 16), (0b1000, 32), (0b1001, 64), (0b1010, 128), (0b1011, 1)];
+        let table = [
+            (0b0000, 2),
+            (0b0001, 4),
+            (0b0010, 8),
+            (0b0011, 16),
+            (0b1000, 32),
+            (0b1001, 64),
+            (0b1010, 128),
+            (0b1011, 1),
+        ];
         for (bits, divider) in table {
             assert_eq!(by(bits), divider, "{bits:04b}");
         }
