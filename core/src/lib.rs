@@ -9,6 +9,7 @@ pub mod backend;
 pub mod board;
 pub mod clock;
 pub mod guest_error;
+pub mod machine;
 pub mod mem;
 pub mod pci;
 #[cfg(test)]

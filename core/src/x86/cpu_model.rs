@@ -161,14 +161,8 @@ fn did_you_mean(near: &Option<String>) -> String {
     near.as_ref().map_or_else(String::new, |n| format!("; did you mean '{n}'?"))
 }
 
-/// The candidate most like `name`, if any is like it at all.
-fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    candidates
-        .into_iter()
-        .map(|c| (strsim::jaro_winkler(&name.to_lowercase(), &c.to_lowercase()), c))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, c)| c.to_owned())
+fn closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    crate::closest(name, names).map(str::to_owned)
 }
 
 type Setter = fn(&mut Props, &str) -> Result<(), &'static str>;
