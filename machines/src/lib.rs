@@ -1,1 +1,3 @@
-//! placeholder
+//! PC boards and their devices.
+
+pub mod devices;

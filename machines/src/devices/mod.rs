@@ -1,0 +1,3 @@
+//! Device models, each standing alone. A board file wires them.
+
+pub mod i8259;
