@@ -1,1 +1,6 @@
-//! placeholder
+//! What the suites share: accelerators to run on, small guests, whole guests, and the `gearbox` process seen from outside.
+
+pub mod accel;
+pub mod linux;
+pub mod process;
+pub mod small;

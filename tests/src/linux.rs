@@ -1,0 +1,96 @@
+//! Debian's kernel with busybox: the guest that real users have.
+
+use std::path::{Path, PathBuf};
+
+/// The newest of Debian's cloud kernels on this host; says that it skips where there is none.
+pub fn kernel() -> Option<PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir("/boot")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| {
+            let name = p.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("vmlinuz-") && name.ends_with("-cloud-amd64")
+        })
+        .collect();
+    found.sort();
+    let newest = found.pop();
+    if newest.is_none() {
+        eprintln!("skipped: no /boot/vmlinuz-*-cloud-amd64 (package linux-image-cloud-amd64)");
+    }
+    newest
+}
+
+/// A static busybox; says that it skips where there is none.
+pub fn busybox() -> Option<PathBuf> {
+    let found = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|p| p.exists());
+    if found.is_none() {
+        eprintln!("skipped: no busybox (package busybox-static)");
+    }
+    found
+}
+
+/// The peer; says that it skips where there is none.
+pub fn qemu() -> Option<PathBuf> {
+    let found = Some(PathBuf::from("/usr/bin/qemu-system-x86_64")).filter(|p| p.exists());
+    if found.is_none() {
+        eprintln!("skipped: no qemu-system-x86_64 (package qemu-system-x86)");
+    }
+    found
+}
+
+/// Writes an initial RAM file system with busybox and `/init` to `path`.
+///
+/// # Errors
+/// Files cannot be read or written.
+pub fn write_initrd(path: &Path, busybox: &Path, init: &str) -> std::io::Result<()> {
+    let mut cpio = Cpio::default();
+    for dir in ["bin", "dev", "proc", "sys", "tmp"] {
+        cpio.entry(dir, 0o040_755, (0, 0), &[]);
+    }
+    cpio.entry("dev/console", 0o020_600, (5, 1), &[]);
+    cpio.entry("dev/null", 0o020_666, (1, 3), &[]);
+    cpio.entry("dev/zero", 0o020_666, (1, 5), &[]);
+    cpio.entry("bin/busybox", 0o100_755, (0, 0), &std::fs::read(busybox)?);
+    cpio.entry("bin/sh", 0o120_777, (0, 0), b"busybox");
+    cpio.entry("init", 0o100_755, (0, 0), init.as_bytes());
+    cpio.entry("TRAILER!!!", 0, (0, 0), &[]);
+    std::fs::write(path, cpio.0)
+}
+
+/// An `/init` that mounts the usual file systems, runs `commands`, and leaves an interactive shell on the console.
+pub fn init(commands: &str) -> String {
+    format!(
+        "#!/bin/busybox sh\n\
+         /bin/busybox --install -s /bin\n\
+         export PATH=/bin\n\
+         mount -t proc proc /proc\n\
+         mount -t sysfs sys /sys\n\
+         {commands}\n\
+         exec setsid cttyhack sh\n"
+    )
+}
+
+/// An archive in the "new ASCII" format (cpio(5)), which the kernel unpacks.
+#[derive(Default)]
+struct Cpio(Vec<u8>);
+
+impl Cpio {
+    fn entry(&mut self, name: &str, mode: u32, dev: (u32, u32), data: &[u8]) {
+        let inode = self.0.len() as u32;
+        let fields = [inode, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, dev.0, dev.1, name.len() as u32 + 1, 0];
+        self.0.extend(b"070701");
+        for f in fields {
+            self.0.extend(format!("{f:08x}").bytes());
+        }
+        self.0.extend(name.bytes());
+        self.0.push(0);
+        self.pad();
+        self.0.extend(data);
+        self.pad();
+    }
+    fn pad(&mut self) {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+}
