@@ -1,1 +1,25 @@
-//! placeholder
+//! The software CPU ("tcg"): iced-x86 decodes, this crate executes. Runs on any host.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cpu`], [`flags`] | the state of one CPU; lazy arithmetic flags |
+//! | [`mem`] | segments, paging, software TLB, physical memory |
+//! | [`block`], [`decode`] | decoded code: blocks of ops, their cache and their end |
+//! | [`ops`] | integer instructions: checked executors, and hot handlers that call one another in tail position |
+//! | [`sys`] | privileged instructions, control transfers, exceptions and interrupts |
+//! | [`fpu`] | x87, MMX, SSE |
+//! | [`engine`], [`vcpu`] | the run loop; the accelerator's face |
+
+mod block;
+mod cpu;
+mod decode;
+mod engine;
+mod fault;
+mod flags;
+pub(crate) mod fpu;
+mod handle;
+mod int;
+mod mem;
+mod ops;
+pub(crate) mod sys;
+mod vcpu;

@@ -1,0 +1,321 @@
+//! Decoded code: blocks keyed by (host address, mode), a jump cache by linear address in front, and what has to die when code is
+//! overwritten.
+//!
+//! Host addresses stand for physical ones, so that one piece of RAM seen at two guest addresses is one piece of code, and a change of
+//! the memory map leaves the blocks valid: RAM stays mapped, and its bytes did not change.
+
+use crate::cpu::{Cpu, Mode};
+use crate::fault::Exec;
+use gearbox_core::mem::RamBlock;
+use iced_x86::Instruction;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// Executes one op and goes on to the next by calling it last.
+pub(crate) type Handler = unsafe fn(*mut Cpu, *const Op);
+/// Executes one instruction of any kind.
+pub(crate) type Executor = fn(&mut Cpu, &Instruction) -> Exec;
+
+/// A decoded instruction for its handler. Registers are byte offsets into [`Cpu::regs`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Op {
+    /// Executes it.
+    pub run: Handler,
+    /// Immediate, or for an op without a handler of its own the [`Executor`]'s address.
+    pub imm: u64,
+    /// Displacement; for a direct branch, from the block's start to the target.
+    pub disp: i32,
+    pub dst: u8,
+    pub src: u8,
+    pub base: u8,
+    pub index: u8,
+    /// Segment base.
+    pub seg: u8,
+    /// log2 of the index's factor.
+    pub scale: u8,
+    /// Number of the instruction in the block.
+    pub ord: u8,
+    /// Bytes of the instruction.
+    pub len: u8,
+    /// From the block's start to the instruction.
+    pub off: u16,
+    /// Spare operand of some handlers.
+    pub aux: u16,
+}
+
+/// Straight-line code with one entry.
+#[repr(C)]
+pub(crate) struct Block {
+    /// First op.
+    pub start: *const Op,
+    /// Instructions.
+    pub count: i64,
+    /// Blocks in the same page that follow: the branch's target, and the next instruction. Null until known.
+    pub links: [*const Block; 2],
+    /// Host address of the first byte; 0 when dead or never to be found by address.
+    pub host: usize,
+    pub mode: Mode,
+    /// Bytes in the page of `host`.
+    pub len: u16,
+    /// Host address and bytes of the second page, for the single instruction that crosses into it.
+    pub second: Option<(usize, u16)>,
+    pub insns: Box<[Instruction]>,
+    ops: Box<[Op]>,
+    incoming: Vec<*mut Block>,
+}
+
+impl Block {
+    /// Makes a block out of what was decoded.
+    pub(crate) fn new(ops: Vec<Op>, insns: Vec<Instruction>, host: usize, len: u16, mode: Mode) -> Box<Self> {
+        let ops = ops.into_boxed_slice();
+        Box::new(Self {
+            start: ops.as_ptr(),
+            count: insns.len() as i64,
+            links: [std::ptr::null(); 2],
+            host,
+            mode,
+            len,
+            second: None,
+            insns: insns.into_boxed_slice(),
+            ops,
+            incoming: Vec::new(),
+        })
+    }
+    fn overlaps(&self, start: usize, end: usize) -> bool {
+        let hit = |h: usize, n: u16| h < end && start < h + n as usize;
+        hit(self.host, self.len) || self.second.is_some_and(|(h, n)| hit(h, n))
+    }
+}
+
+/// Multiplies: enough for addresses.
+#[derive(Default)]
+pub(crate) struct AddressHasher(u64);
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u8(b));
+    }
+    fn write_u8(&mut self, v: u8) {
+        self.write_usize(v as usize);
+    }
+    fn write_usize(&mut self, v: usize) {
+        let x = (self.0 ^ v as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = x ^ x >> 32;
+    }
+}
+type AddressMap<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
+
+/// A page that holds decoded code.
+struct CodePage {
+    /// Which pieces of 128 bytes hold some.
+    mask: u32,
+    blocks: Vec<*mut Block>,
+    /// Where to take back the mark for writers that are no vCPU.
+    ram: Option<(Arc<RamBlock>, u64)>,
+}
+
+/// The bits of [`CodePage::mask`] for `len` bytes at `host`, which lie in one page.
+fn granules(host: usize, len: usize) -> u32 {
+    let (first, last) = ((host & 0xfff) >> 7, ((host & 0xfff) + len.max(1) - 1).min(0xfff) >> 7);
+    ((2u64 << last) - (1u64 << first)) as u32
+}
+
+/// An entry of the jump cache.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct JumpEntry {
+    pub linear: u64,
+    pub block: *const Block,
+}
+
+/// Entries of the jump cache.
+pub(crate) const JUMPS: usize = 4096;
+/// Ops kept before everything is thrown away.
+const MAX_OPS: usize = 1 << 20;
+/// Dead blocks kept before they are freed.
+const MAX_DEAD: usize = 1024;
+
+/// Slot of a linear address in the jump cache.
+#[inline(always)]
+pub(crate) fn jump_slot(linear: u64) -> usize {
+    (linear ^ linear >> 12) as usize & (JUMPS - 1)
+}
+
+/// All decoded code of one CPU.
+pub(crate) struct Cache {
+    pub(crate) jumps: Box<[JumpEntry; JUMPS]>,
+    blocks: AddressMap<(usize, u8), *mut Block>,
+    pages: AddressMap<usize, CodePage>,
+    dead: Vec<*mut Block>,
+    ops: usize,
+}
+
+impl Cache {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self {
+            jumps: Box::new([JumpEntry { linear: 0, block: std::ptr::null() }; JUMPS]),
+            blocks: AddressMap::default(),
+            pages: AddressMap::default(),
+            dead: Vec::new(),
+            ops: 0,
+        }
+    }
+    /// The block that starts at `host`.
+    pub(crate) fn get(&self, host: usize, mode: Mode) -> Option<*const Block> {
+        self.blocks.get(&(host, mode.0)).map(|&b| b.cast_const())
+    }
+    /// Does the page of `host` hold code?
+    pub(crate) fn has_code(&self, host: usize) -> bool {
+        self.pages.contains_key(&(host & !0xfff))
+    }
+    /// Announces that code of the page at `host` is going to be decoded; true if the page held none. Writers that are no vCPU are told of
+    /// through `ram`.
+    pub(crate) fn add_page(&mut self, host: usize, ram: Option<(Arc<RamBlock>, u64)>) -> bool {
+        let page = host & !0xfff;
+        if self.pages.contains_key(&page) {
+            return false;
+        }
+        if let Some((b, offset)) = &ram {
+            b.set_code(*offset);
+        }
+        self.pages.insert(page, CodePage { mask: 0, blocks: Vec::new(), ram });
+        true
+    }
+    /// Adds a block whose pages were announced.
+    pub(crate) fn insert(&mut self, block: Box<Block>) -> *const Block {
+        self.ops += block.ops.len();
+        let (host, len, second, mode) = (block.host, block.len, block.second, block.mode);
+        let b = Box::into_raw(block);
+        for (h, n) in std::iter::once((host, len)).chain(second) {
+            if let Some(p) = self.pages.get_mut(&(h & !0xfff)) {
+                p.mask |= granules(h, n as usize);
+                p.blocks.push(b);
+            }
+        }
+        self.blocks.insert((host, mode.0), b);
+        b
+    }
+    /// Keeps a block that nobody can find, until the next [`Cache::sweep`].
+    pub(crate) fn insert_transient(&mut self, block: Box<Block>) -> *const Block {
+        let b = Box::into_raw(block);
+        self.dead.push(b);
+        b
+    }
+    /// Makes `from` go on directly to `to`, which lies in the same page and mode.
+    pub(crate) fn link(&mut self, from: *const Block, way: usize, to: *const Block) {
+        // SAFETY: both are blocks of this cache, alive or swept later; no reference to them is held.
+        unsafe {
+            (*from.cast_mut()).links[way & 1] = to;
+            let to = &mut *to.cast_mut();
+            to.incoming.push(from.cast_mut());
+        }
+    }
+    fn kill(&mut self, b: *mut Block) {
+        // SAFETY: `b` is a block of this cache; freed only by `sweep`.
+        let block = unsafe { &mut *b };
+        self.blocks.remove(&(block.host, block.mode.0));
+        for (h, _) in std::iter::once((block.host, block.len)).chain(block.second) {
+            if let Some(p) = self.pages.get_mut(&(h & !0xfff)) {
+                p.blocks.retain(|&x| x != b);
+            }
+        }
+        for from in std::mem::take(&mut block.incoming) {
+            // SAFETY: a block that dies leaves its targets' lists, so `from` is not freed.
+            for l in unsafe { (*from).links.iter_mut() } {
+                if std::ptr::eq(*l, b) {
+                    *l = std::ptr::null();
+                }
+            }
+        }
+        for to in block.links.iter().filter(|l| !l.is_null()) {
+            // SAFETY: links point to living blocks: a dying one takes itself out of those that lead to it.
+            unsafe { (*to.cast_mut()).incoming.retain(|&x| x != b) };
+        }
+        block.links = [std::ptr::null(); 2];
+        self.ops -= block.ops.len();
+        block.host = 0;
+        self.dead.push(b);
+    }
+    /// `len` bytes at `host`, all in one page, were written. True if a block died.
+    pub(crate) fn written(&mut self, host: usize, len: usize) -> bool {
+        let page = host & !0xfff;
+        let Some(p) = self.pages.get_mut(&page) else { return false };
+        if p.mask & granules(host, len) == 0 {
+            return false;
+        }
+        // SAFETY: listed blocks are alive.
+        let hit: Vec<_> = p.blocks.iter().copied().filter(|&b| unsafe { (*b).overlaps(host, host + len) }).collect();
+        if hit.is_empty() {
+            return false;
+        }
+        hit.into_iter().for_each(|b| self.kill(b));
+        self.tidy(page);
+        true
+    }
+    /// Recomputes a page's mask; forgets the page when it holds no code any more.
+    fn tidy(&mut self, page: usize) {
+        let Some(p) = self.pages.get_mut(&page) else { return };
+        p.mask = 0;
+        for &b in &p.blocks {
+            // SAFETY: listed blocks are alive.
+            let b = unsafe { &*b };
+            for (h, n) in std::iter::once((b.host, b.len)).chain(b.second) {
+                if h & !0xfff == page {
+                    p.mask |= granules(h, n as usize);
+                }
+            }
+        }
+        if p.blocks.is_empty()
+            && let Some(CodePage { ram: Some((ram, offset)), .. }) = self.pages.remove(&page)
+        {
+            ram.clear_code(offset);
+        }
+    }
+    /// `len` bytes at `host` were written, across pages perhaps.
+    pub(crate) fn written_range(&mut self, host: usize, len: usize) {
+        let end = host.saturating_add(len);
+        let mut at = host;
+        while at < end {
+            let n = (end - at).min(0x1000 - (at & 0xfff));
+            self.written(at, n);
+            at += n;
+        }
+    }
+    /// Kills everything.
+    pub(crate) fn clear(&mut self) {
+        let all: Vec<_> = self.blocks.values().copied().collect();
+        all.into_iter().for_each(|b| self.kill(b));
+        for (_, p) in self.pages.drain() {
+            if let Some((ram, offset)) = p.ram {
+                ram.clear_code(offset);
+            }
+        }
+        self.free_dead();
+    }
+    /// Frees what is dead, and everything when it has become too much. No block may be executing.
+    pub(crate) fn sweep(&mut self) {
+        if self.ops > MAX_OPS {
+            self.clear();
+        } else if self.dead.len() > MAX_DEAD {
+            self.free_dead();
+        }
+    }
+    fn free_dead(&mut self) {
+        self.jumps.fill(JumpEntry { linear: 0, block: std::ptr::null() });
+        for b in self.dead.drain(..) {
+            // SAFETY: made by `Box::into_raw`, unlinked from every list, and no jump cache entry is left.
+            drop(unsafe { Box::from_raw(b) });
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

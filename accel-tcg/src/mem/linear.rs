@@ -1,0 +1,156 @@
+//! Linear addresses. Values of any [`Plain`] type and byte slices, at any alignment, across pages; all or nothing where a fault is
+//! possible.
+
+use super::Access;
+use super::tlb::{OFFSET, Privilege, TlbEntry};
+use crate::cpu::Cpu;
+use crate::fault::Exec;
+use crate::int::Plain;
+
+/// Where the bytes of one page are.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Host address.
+    Host(*mut u8),
+    /// Physical address, to be reached through [`super::phys`].
+    Phys(u64),
+}
+
+impl Cpu {
+    /// Translates one address, filling the TLB.
+    fn place(&mut self, linear: u64, a: Access, p: Privilege) -> Exec<Place> {
+        let hit = match self.tlb.lookup(p, a, linear) {
+            Some((e, _)) if e.tag & TlbEntry::SLOW == 0 => {
+                return Ok(Place::Host(linear.wrapping_add(e.addend) as *mut u8));
+            }
+            // A page that held code when the entry was made may have lost it.
+            Some((_, phys)) if a == Access::Write => {
+                match self.direct_page(phys).write {
+                    Some(h) if !self.cache.has_code(h) => {}
+                    _ => return Ok(Place::Phys(phys)),
+                }
+                None
+            }
+            Some((_, phys)) => Some(phys),
+            None => None,
+        };
+        if let Some(phys) = hit {
+            return Ok(Place::Phys(phys));
+        }
+        let m = self.walk(linear, a, p)?;
+        let direct = self.direct_page(m.info.phys);
+        let host = match a {
+            Access::Read | Access::Execute => direct.read,
+            Access::Write => direct.write.filter(|&h| !self.cache.has_code(h)),
+        };
+        self.tlb.insert(p, a, linear, host, m.info);
+        Ok(match host {
+            Some(h) => Place::Host((h | (linear & OFFSET) as usize) as *mut u8),
+            None => Place::Phys(m.info.phys | linear & OFFSET),
+        })
+    }
+    /// Cuts a linear address to 32 bits outside 64-bit mode.
+    #[inline(always)]
+    fn wrap(&self, linear: u64) -> u64 {
+        if self.long_mode() { linear } else { linear & 0xffff_ffff }
+    }
+
+    /// Reads bytes. Nothing is read from a device when a page faults.
+    pub(crate) fn load_bytes(&mut self, linear: u64, data: &mut [u8], p: Privilege) -> Exec {
+        self.check(linear, data.len(), Access::Read, p)?;
+        self.pieces(linear, data.len(), Access::Read, p, |cpu, place, from, n| match place {
+            // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+            Place::Host(h) => Ok(unsafe { std::ptr::copy_nonoverlapping(h, data[from..from + n].as_mut_ptr(), n) }),
+            Place::Phys(a) => cpu.phys_read(a, &mut data[from..from + n]),
+        })
+    }
+    /// Writes bytes. Nothing is written when a page faults.
+    pub(crate) fn store_bytes(&mut self, linear: u64, data: &[u8], p: Privilege) -> Exec {
+        self.check(linear, data.len(), Access::Write, p)?;
+        self.pieces(linear, data.len(), Access::Write, p, |cpu, place, from, n| match place {
+            // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+            Place::Host(h) => Ok(unsafe { std::ptr::copy_nonoverlapping(data[from..from + n].as_ptr(), h, n) }),
+            Place::Phys(a) => cpu.phys_write(a, &data[from..from + n]),
+        })
+    }
+    /// Faults as an access to these bytes would, and does nothing else.
+    pub(crate) fn check(&mut self, linear: u64, len: usize, a: Access, p: Privilege) -> Exec {
+        if (linear & OFFSET) as usize + len > 0x1000 {
+            return self.pieces(linear, len, a, p, |_, _, _, _| Ok(()));
+        }
+        Ok(())
+    }
+    fn pieces(
+        &mut self,
+        linear: u64,
+        len: usize,
+        a: Access,
+        p: Privilege,
+        mut f: impl FnMut(&mut Self, Place, usize, usize) -> Exec,
+    ) -> Exec {
+        let mut done = 0;
+        while done < len {
+            let at = self.wrap(linear.wrapping_add(done as u64));
+            let n = (len - done).min(0x1000 - (at & OFFSET) as usize);
+            let place = self.place(at, a, p)?;
+            f(self, place, done, n)?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Reads a value.
+    pub(crate) fn load<T: Plain>(&mut self, linear: u64, p: Privilege) -> Exec<T> {
+        if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
+            let linear = self.wrap(linear);
+            return match self.place(linear, Access::Read, p)? {
+                // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+                Place::Host(h) => Ok(unsafe { h.cast::<T>().read_unaligned() }.le()),
+                Place::Phys(a) => self.phys_load(a),
+            };
+        }
+        let mut v = T::default();
+        // SAFETY: `Plain` types are any bytes.
+        let bytes = unsafe { std::slice::from_raw_parts_mut((&raw mut v).cast::<u8>(), T::SIZE) };
+        self.load_bytes(linear, bytes, p)?;
+        Ok(v.le())
+    }
+    /// Writes a value.
+    pub(crate) fn store<T: Plain>(&mut self, linear: u64, v: T, p: Privilege) -> Exec {
+        let v = v.le();
+        if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
+            let linear = self.wrap(linear);
+            return match self.place(linear, Access::Write, p)? {
+                // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+                Place::Host(h) => Ok(unsafe { h.cast::<T>().write_unaligned(v) }),
+                Place::Phys(a) => self.phys_store(a, v),
+            };
+        }
+        // SAFETY: `Plain` types have no padding.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const v).cast::<u8>(), T::SIZE) };
+        self.store_bytes(linear, bytes, p)
+    }
+    /// Faults as a store of `len` bytes would: the first half of a read-modify-write.
+    pub(crate) fn check_write(&mut self, linear: u64, len: usize, p: Privilege) -> Exec {
+        self.pieces(linear, len, Access::Write, p, |_, _, _, _| Ok(()))
+    }
+    /// The page that `linear` lies in, for a fetch: its host address, or `None` when it is no plain memory, and its physical address.
+    pub(crate) fn fetch_page(&mut self, linear: u64) -> Exec<(Option<usize>, u64)> {
+        let (p, page) = (self.privilege(), self.wrap(linear) & !OFFSET);
+        Ok(match self.place(page, Access::Execute, p)? {
+            Place::Host(h) => (Some(h as usize), self.tlb.lookup(p, Access::Execute, page).map_or(0, |(_, phys)| phys)),
+            Place::Phys(a) => (None, a),
+        })
+    }
+    /// Host memory of up to `len` bytes from `linear` on, if they lie in one page of plain memory: for bulk copies.
+    pub(crate) fn host_span(&mut self, linear: u64, len: usize, a: Access) -> Exec<Option<*mut u8>> {
+        if (linear & OFFSET) as usize + len > 0x1000 {
+            return Ok(None);
+        }
+        let p = self.privilege();
+        Ok(match self.place(self.wrap(linear), a, p)? {
+            Place::Host(h) => Some(h),
+            Place::Phys(_) => None,
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! Page walks (SDM vol. 3, chapter 4): none, 32-bit with PSE, PAE, 4-level and 5-level.
+
+use super::Access;
+use super::tlb::{Info, Privilege};
+use crate::cpu::Cpu;
+use crate::fault::{Exec, Fault, vector};
+use gearbox_core::x86::state::{cr0, cr4, efer};
+
+/// Bits of a page-table entry (SDM vol. 3, table 4-19 and others).
+mod pte {
+    pub(super) const P: u64 = 1;
+    pub(super) const W: u64 = 1 << 1;
+    pub(super) const U: u64 = 1 << 2;
+    pub(super) const A: u64 = 1 << 5;
+    pub(super) const D: u64 = 1 << 6;
+    pub(super) const PS: u64 = 1 << 7;
+    pub(super) const G: u64 = 1 << 8;
+    pub(super) const NX: u64 = 1 << 63;
+    /// Address bits of an 8-byte entry, before MAXPHYADDR is looked at.
+    pub(super) const ADDR: u64 = 0x000f_ffff_ffff_f000;
+}
+
+/// Bits of a page fault's error code (SDM vol. 3, figure 4-12).
+mod code {
+    pub(super) const PRESENT: u32 = 1;
+    pub(super) const WRITE: u32 = 1 << 1;
+    pub(super) const USER: u32 = 1 << 2;
+    pub(super) const RESERVED: u32 = 1 << 3;
+    pub(super) const FETCH: u32 = 1 << 4;
+}
+
+/// Why a walk found no translation; holds the error code's P and RSVD bits.
+#[derive(Debug)]
+struct Denied(u32);
+
+/// A translation and the rights that go with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapping {
+    /// Physical address of the page of 4 KiB that holds the address, and what the TLB keeps with it.
+    pub info: Info,
+    /// Stores may be cached: allowed, and the dirty flag is set.
+    pub store: bool,
+}
+
+/// The shape of a paging mode.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Levels walked.
+    levels: u32,
+    /// log2 of the entries in a table.
+    index_bits: u32,
+    /// Bytes of an entry.
+    entry: u64,
+}
+
+const BITS32: Shape = Shape { levels: 2, index_bits: 10, entry: 4 };
+const PAE: Shape = Shape { levels: 2, index_bits: 9, entry: 8 };
+const LEVEL4: Shape = Shape { levels: 4, index_bits: 9, entry: 8 };
+const LEVEL5: Shape = Shape { levels: 5, index_bits: 9, entry: 8 };
+
+impl Cpu {
+    fn shape(&self) -> Shape {
+        if self.cr4 & cr4::PAE == 0 {
+            BITS32
+        } else if !self.long_mode() {
+            PAE
+        } else if self.cr4 & cr4::LA57 == 0 {
+            LEVEL4
+        } else {
+            LEVEL5
+        }
+    }
+
+    /// Translates `linear` for an access and sets accessed and dirty flags. On failure CR2 is set and #PF returned.
+    pub(crate) fn walk(&mut self, linear: u64, access: Access, p: Privilege) -> Exec<Mapping> {
+        if self.cr0 & cr0::PG == 0 {
+            let info = Info { phys: linear & !0xfff, global: false, shift: 12 };
+            return Ok(Mapping { info, store: true });
+        }
+        match self.walk_tables(linear, access, p, true)? {
+            Ok(m) => Ok(m),
+            Err(Denied(found)) => {
+                let fetch_known = self.cr4 & cr4::SMEP != 0 || self.nx();
+                let error = found
+                    | if access == Access::Write { code::WRITE } else { 0 }
+                    | if p == Privilege::User { code::USER } else { 0 }
+                    | if access == Access::Execute && fetch_known { code::FETCH } else { 0 };
+                self.cr2 = linear;
+                Err(Fault::coded(vector::PF, error))
+            }
+        }
+    }
+    /// Translates `linear` without side effects, with the rights of the system.
+    pub(crate) fn translate_quietly(&mut self, linear: u64) -> Option<u64> {
+        if self.cr0 & cr0::PG == 0 {
+            return Some(linear);
+        }
+        let m = self.walk_tables(linear, Access::Read, Privilege::Supervisor, false).ok()?.ok()?;
+        Some(m.info.phys | linear & 0xfff)
+    }
+    /// Execute-disable is in use: IA32_EFER.NXE, in a mode with 8-byte entries.
+    fn nx(&self) -> bool {
+        self.efer & efer::NXE != 0 && self.cr4 & cr4::PAE != 0
+    }
+
+    fn walk_tables(
+        &mut self,
+        linear: u64,
+        access: Access,
+        p: Privilege,
+        update: bool,
+    ) -> Exec<Result<Mapping, Denied>> {
+        let shape = self.shape();
+        let reserved = if shape.entry == 8 {
+            let above = pte::ADDR & !((1u64 << self.phys_bits.clamp(32, 52)) - 1);
+            above | if self.nx() { 0 } else { pte::NX } | if self.long_mode() { 0 } else { 0x7ff0 << 48 }
+        } else {
+            0
+        };
+        let mut table = match (shape.entry, self.long_mode()) {
+            (4, _) => self.cr3 & 0xffff_f000,
+            (_, true) => self.cr3 & pte::ADDR,
+            (_, false) => {
+                let e = self.pdpte[(linear >> 30 & 3) as usize];
+                if e & pte::P == 0 {
+                    return Ok(Err(Denied(0)));
+                }
+                e & pte::ADDR
+            }
+        };
+        // Rights are the AND (NX: the OR) over the levels.
+        let mut rights = pte::W | pte::U;
+        let mut nx = false;
+        for level in (0..shape.levels).rev() {
+            let shift = 12 + level * shape.index_bits;
+            let at = table + (linear >> shift & ((1 << shape.index_bits) - 1)) * shape.entry;
+            let e = self.read_entry(at, shape.entry)?;
+            if e & pte::P == 0 {
+                return Ok(Err(Denied(0)));
+            }
+            if e & reserved != 0 {
+                return Ok(Err(Denied(code::PRESENT | code::RESERVED)));
+            }
+            rights &= e;
+            nx |= e & pte::NX != 0 && shape.entry == 8;
+            let large = level > 0 && e & pte::PS != 0 && (shape.entry == 8 || self.cr4 & cr4::PSE != 0);
+            if level > 0 && !large {
+                if update && e & pte::A == 0 {
+                    self.write_entry(at, shape.entry, e | pte::A)?;
+                }
+                table = if shape.entry == 4 { e & 0xffff_f000 } else { e & pte::ADDR };
+                continue;
+            }
+            // PS is reserved above the directory-pointer level; a large page's low address bits are too, but for PAT (bit 12).
+            let low = ((1u64 << shift) - 1) & !0x1fff;
+            let base = match (large, shape.entry) {
+                (true, 4) => {
+                    // PSE-36 gives 8 more address bits, 40 in all (SDM vol. 3, 4.3).
+                    if e & 1 << 21 != 0 {
+                        return Ok(Err(Denied(code::PRESENT | code::RESERVED)));
+                    }
+                    e & 0xffc0_0000 | (e >> 13 & 0xff) << 32
+                }
+                (true, _) if level > 2 || e & low != 0 || (level == 2 && !self.has_1g_pages()) => {
+                    return Ok(Err(Denied(code::PRESENT | code::RESERVED)));
+                }
+                (true, _) => e & pte::ADDR & !((1 << shift) - 1),
+                (false, 4) => e & 0xffff_f000,
+                (false, _) => e & pte::ADDR,
+            };
+            if !self.allowed(rights, nx && self.nx(), access, p) {
+                return Ok(Err(Denied(code::PRESENT)));
+            }
+            let dirty = if access == Access::Write { pte::D } else { 0 };
+            let new = e | pte::A | dirty;
+            if update && new != e {
+                self.write_entry(at, shape.entry, new)?;
+            }
+            let page = base | linear & ((1 << shift) - 1) & !0xfff;
+            let global = e & pte::G != 0 && self.cr4 & cr4::PGE != 0;
+            let info = Info { phys: page, global, shift: shift as u8 };
+            return Ok(Ok(Mapping { info, store: access == Access::Write }));
+        }
+        Err(Fault::Internal("a page walk ran out of levels"))
+    }
+    fn has_1g_pages(&self) -> bool {
+        self.cpuid.get(0x8000_0001, 0).is_some_and(|l| l.edx & 1 << 26 != 0)
+    }
+    /// SDM vol. 3, 4.6.1.
+    fn allowed(&self, rights: u64, nx: bool, access: Access, p: Privilege) -> bool {
+        let user_page = rights & pte::U != 0;
+        if p == Privilege::User {
+            return user_page && !(access == Access::Write && rights & pte::W == 0) && !(access == Access::Execute && nx);
+        }
+        match access {
+            Access::Execute => !nx && !(user_page && self.cr4 & cr4::SMEP != 0),
+            _ if user_page && p == Privilege::SupervisorNoUser && self.cr4 & cr4::SMAP != 0 => false,
+            Access::Read => true,
+            Access::Write => rights & pte::W != 0 || self.cr0 & cr0::WP == 0,
+        }
+    }
+    fn read_entry(&mut self, at: u64, size: u64) -> Exec<u64> {
+        if size == 4 { self.phys_load::<u32>(at).map(u64::from) } else { self.phys_load::<u64>(at) }
+    }
+    fn write_entry(&mut self, at: u64, size: u64, e: u64) -> Exec {
+        if size == 4 { self.phys_store(at, e as u32) } else { self.phys_store(at, e) }
+    }
+}

@@ -1,0 +1,160 @@
+//! Physical addresses: RAM and ROM through host pointers, the rest through the board; the local APIC's page before either.
+
+use crate::cpu::Cpu;
+use crate::fault::Exec;
+use crate::int::Plain;
+use gearbox_core::mem::{FlatKind, RamAccess};
+
+/// How a page may be reached without asking anyone: host address of its first byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DirectPage {
+    pub read: Option<usize>,
+    pub write: Option<usize>,
+}
+
+/// IA32_APIC_BASE: xAPIC enabled.
+const APIC_ENABLE: u64 = 1 << 11;
+/// IA32_APIC_BASE: x2APIC mode, in which there is no page.
+const APIC_EXTD: u64 = 1 << 10;
+
+impl Cpu {
+    fn is_lapic(&self, paddr: u64) -> bool {
+        self.apic_base & (APIC_ENABLE | APIC_EXTD) == APIC_ENABLE && paddr >> 12 == self.apic_base >> 12
+    }
+    /// How the page of `paddr` may be reached directly. A page that is partly something else may not.
+    pub(crate) fn direct_page(&self, paddr: u64) -> DirectPage {
+        let page = paddr & !0xfff;
+        if self.is_lapic(page) {
+            return DirectPage::default();
+        }
+        let view = self.memory.view();
+        let Some(r) = view.find(page).filter(|r| r.last - page >= 0xfff) else { return DirectPage::default() };
+        let host = r.host_ptr(page).map(|p| p as usize);
+        let FlatKind::Ram { block, offset, access } = &r.kind else { return DirectPage::default() };
+        // Code and host pointers go by whole host pages.
+        if host.is_some_and(|h| h & 0xfff != 0) {
+            return DirectPage::default();
+        }
+        let write = host.filter(|_| *access == RamAccess::ReadWrite);
+        if write.is_some() {
+            block.mark_dirty(offset + (page - r.start), 1);
+        }
+        DirectPage { read: host, write }
+    }
+    /// Reads physical memory of any kind. What nothing answers reads as ones.
+    pub(crate) fn phys_read(&mut self, paddr: u64, data: &mut [u8]) -> Exec {
+        let mut done = 0;
+        while done < data.len() {
+            let at = paddr.wrapping_add(done as u64);
+            let n = (data.len() - done).min(0x1000 - (at & 0xfff) as usize);
+            self.phys_read_page(at, &mut data[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+    fn phys_read_page(&mut self, at: u64, data: &mut [u8]) -> Exec {
+        if self.is_lapic(at) {
+            self.lapic_read(at & 0xfff, data);
+            return Ok(());
+        }
+        let n = data.len();
+        {
+            let view = self.memory.view();
+            if let Some(r) = view.find(at).filter(|r| r.clip(at, n) == n)
+                && let Some(p) = r.host_ptr(at)
+            {
+                // SAFETY: `clip` says that `n` bytes from `at` lie in the range, whose block stays mapped.
+                unsafe { std::ptr::copy_nonoverlapping(p, data.as_mut_ptr(), n) };
+                return Ok(());
+            }
+        }
+        let bus = self.bus()?;
+        for (k, chunk) in data.chunks_mut(8).enumerate() {
+            bus.mmio_read(at + 8 * k as u64, chunk);
+        }
+        self.board_touched();
+        Ok(())
+    }
+    /// Writes physical memory of any kind. Stores to ROM are dropped, stores to code kill what was decoded from it.
+    pub(crate) fn phys_write(&mut self, paddr: u64, data: &[u8]) -> Exec {
+        let mut done = 0;
+        while done < data.len() {
+            let at = paddr.wrapping_add(done as u64);
+            let n = (data.len() - done).min(0x1000 - (at & 0xfff) as usize);
+            self.phys_write_page(at, &data[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+    fn phys_write_page(&mut self, at: u64, data: &[u8]) -> Exec {
+        if self.is_lapic(at) {
+            self.lapic_write(at & 0xfff, data);
+            return Ok(());
+        }
+        let n = data.len();
+        let host = {
+            let view = self.memory.view();
+            match view.find(at).filter(|r| r.clip(at, n) == n) {
+                Some(r) => match &r.kind {
+                    FlatKind::Ram { access: RamAccess::ReadOnly, .. } => return Ok(()),
+                    FlatKind::Ram { block, offset, access: RamAccess::ReadWrite } => {
+                        block.mark_dirty(offset + (at - r.start), n as u64);
+                        r.host_ptr(at)
+                    }
+                    _ => None,
+                },
+                None => None,
+            }
+        };
+        if let Some(p) = host {
+            // SAFETY: `clip` says that `n` bytes from `at` lie in the range, whose block stays mapped.
+            unsafe { store_bytes(p, data) };
+            if self.cache.written(p as usize, n) {
+                self.leave_block = true;
+            }
+            return Ok(());
+        }
+        let bus = self.bus()?;
+        for (k, chunk) in data.chunks(8).enumerate() {
+            bus.mmio_write(at + 8 * k as u64, chunk);
+        }
+        self.board_touched();
+        Ok(())
+    }
+    /// Reads a value from physical memory (page tables, APIC-less tables).
+    pub(crate) fn phys_load<T: Plain>(&mut self, paddr: u64) -> Exec<T> {
+        let mut v = T::default();
+        // SAFETY: `Plain` types are any bytes.
+        let bytes = unsafe { std::slice::from_raw_parts_mut((&raw mut v).cast::<u8>(), T::SIZE) };
+        self.phys_read(paddr, bytes)?;
+        Ok(v.le())
+    }
+    /// Writes a value to physical memory.
+    pub(crate) fn phys_store<T: Plain>(&mut self, paddr: u64, v: T) -> Exec {
+        let v = v.le();
+        // SAFETY: `Plain` types have no padding.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const v).cast::<u8>(), T::SIZE) };
+        self.phys_write(paddr, bytes)
+    }
+}
+
+/// Copies to guest memory in one store where it can be one.
+///
+/// # Safety
+/// `p` is valid for `data.len()` bytes.
+unsafe fn store_bytes(p: *mut u8, data: &[u8]) {
+    macro_rules! one {
+        ($t:ty) => {
+            if let Ok(b) = data.try_into() {
+                // SAFETY: the caller's.
+                return unsafe { p.cast::<$t>().write_unaligned(<$t>::from_ne_bytes(b)) };
+            }
+        };
+    }
+    one!(u8);
+    one!(u16);
+    one!(u32);
+    one!(u64);
+    // SAFETY: the caller's; guest memory never overlaps a Rust slice.
+    unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), p, data.len()) };
+}
