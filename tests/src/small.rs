@@ -102,6 +102,11 @@ impl SmallGuest {
         self.cpus
     }
 
+    /// The `pc` board that starts this program.
+    pub fn on_pc(self) -> impl MachineType {
+        OnPc(Arc::new(self))
+    }
+
     /// Runs it on `vm` and returns what it wrote to the debug console, and how it ended.
     ///
     /// # Panics
@@ -122,7 +127,7 @@ impl SmallGuest {
             ],
             ..MachineConfig::default()
         };
-        let machine = Machine::new(vm, &OnPc(Arc::new(self)), &config).expect("a machine");
+        let machine = Machine::new(vm, &self.on_pc(), &config).expect("a machine");
         machine.cont();
         let board = machine.board().clone();
         let (tx, rx) = std::sync::mpsc::channel::<()>();

@@ -9,6 +9,8 @@ mod device;
 mod fabric;
 mod line;
 mod realize;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 pub use device::{Cx, Device, DeviceSpec, ResetKind};

@@ -1,0 +1,92 @@
+//! Starting and killing leaves nothing behind: no thread, no file, no raw terminal.
+
+use gearbox_core::board::SystemRequest;
+use gearbox_core::machine::{Machine, MachineConfig, Policy, ShutdownCause};
+use gearbox_tests::accel::{WITH_CPU, open};
+use gearbox_tests::process::gearbox;
+use gearbox_tests::small::{Mode, SmallGuest};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
+use std::fs::{File, OpenOptions, read_dir};
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn count(dir: &str) -> usize {
+    read_dir(dir).expect("procfs").count()
+}
+
+/// Threads end asynchronously to their join in the kernel's books; allow them a moment.
+fn settles(what: &str, before: usize, now: impl Fn() -> usize) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while now() > before {
+        assert!(Instant::now() < end, "{what}: {before} before, {} after", now());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_hundred_machines_leave_no_thread_and_no_file() {
+    for accel in WITH_CPU {
+        let Some(warm) = open(accel, 1) else { continue };
+        drop(warm);
+        let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
+        for round in 0..100 {
+            let vm = open(accel, 1).expect("it opened before");
+            let spin = SmallGuest::new(Mode::Protected, |a| {
+                let mut forever = a.create_label();
+                a.set_label(&mut forever).unwrap();
+                a.jmp(forever).unwrap();
+            });
+            let machine = Machine::new(vm, &spin.on_pc(), &MachineConfig::default()).expect("a machine");
+            machine.cont();
+            if round % 2 == 0 {
+                machine.board().request(SystemRequest::Quit);
+                assert_eq!(machine.control(Policy::default()).cause, ShutdownCause::HostQuit);
+            }
+            drop(machine);
+        }
+        settles(&format!("threads on {accel}"), threads, || count("/proc/self/task"));
+        settles(&format!("files on {accel}"), files, || count("/proc/self/fd"));
+    }
+}
+
+#[test]
+fn a_killed_process_gives_the_terminal_back() {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+    grantpt(&master).expect("grantpt");
+    unlockpt(&master).expect("unlockpt");
+    let name = ptsname(&master, Vec::new()).expect("ptsname").into_string().expect("a path");
+    let terminal = || OpenOptions::new().read(true).write(true).open(&name).expect("the terminal");
+    let keep = terminal();
+    let before = tcgetattr(&keep).expect("termios");
+    let mut master = File::from(master);
+    for round in 0..20 {
+        let mut child = Command::new(gearbox())
+            .args(["-accel", "tcg"])
+            .stdin(Stdio::from(terminal()))
+            .stdout(Stdio::from(terminal()))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("gearbox");
+        // Its guest runs, and the terminal is raw.
+        assert!(master.read(&mut [0; 256]).expect("output") > 0);
+        assert_ne!(tcgetattr(&keep).expect("termios").local_modes, before.local_modes, "round {round}: not raw");
+        let signal = if round % 2 == 0 { Signal::TERM } else { Signal::HUP };
+        kill_process(Pid::from_raw(child.id() as i32).expect("a pid"), signal).expect("kill");
+        let end = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None => assert!(Instant::now() < end, "round {round}: does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        assert_eq!(status.code(), Some(0), "round {round}");
+        let after = tcgetattr(&keep).expect("termios");
+        assert_eq!(after.local_modes, before.local_modes, "round {round}");
+        assert_eq!(after.input_modes, before.input_modes, "round {round}");
+        assert_eq!(after.output_modes, before.output_modes, "round {round}");
+    }
+}
