@@ -2,6 +2,8 @@
 
 mod config;
 mod run;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 pub use config::{
