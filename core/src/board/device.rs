@@ -4,7 +4,7 @@ use super::fabric::{Fabric, SystemRequest};
 use super::{DeviceId, Line, Realize, RealizeError, Timer};
 use crate::backend::chardev::CharBackend;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
-use crate::pci::PciBus;
+use crate::pci::{ConfigSpace, PciBus};
 use std::any::Any;
 use std::fmt;
 
@@ -107,18 +107,27 @@ impl<'a> Cx<'a> {
     /// Reads guest RAM, as a bus master.
     ///
     /// # Errors
-    /// The address is not RAM; a guest error has been logged.
+    /// The address is not RAM, or the device is a PCI function whose bus-master bit is off; a guest error has been logged.
     pub fn dma_read(&mut self, addr: u64, data: &mut [u8]) -> Result<(), NotRam> {
+        self.check_master(addr)?;
         let r = self.fabric.dma().read(addr, data);
         self.note_dma(r)
     }
     /// Writes guest RAM, as a bus master.
     ///
     /// # Errors
-    /// The address is not writable RAM; a guest error has been logged.
+    /// The address is not writable RAM, or the device is a PCI function whose bus-master bit is off; a guest error has been logged.
     pub fn dma_write(&mut self, addr: u64, data: &[u8]) -> Result<(), NotRam> {
+        self.check_master(addr)?;
         let r = self.fabric.dma().write(addr, data);
         self.note_dma(r)
+    }
+    fn check_master(&self, addr: u64) -> Result<(), NotRam> {
+        if self.fabric.pci.may_master(self.id) {
+            return Ok(());
+        }
+        self.guest_error(format_args!("DMA to {addr:#x} while bus mastering is disabled"));
+        Err(NotRam(addr))
     }
     fn note_dma(&self, r: Result<(), NotRam>) -> Result<(), NotRam> {
         r.inspect_err(|e| self.guest_error(format_args!("DMA to {:#x}, where there is no RAM", e.0)))
@@ -146,6 +155,16 @@ impl<'a> Cx<'a> {
     /// The PCI bus.
     pub fn pci(&mut self) -> &mut PciBus {
         &mut self.fabric.pci
+    }
+    /// The device's own PCI configuration space, if it has claimed one.
+    pub fn config(&mut self) -> Option<&mut ConfigSpace> {
+        self.fabric.pci.config_mut(self.id)
+    }
+    /// Drives the device's PCI interrupt pin (with the interrupt status bit; the interrupt disable bit is honoured).
+    pub fn set_intx(&mut self, on: bool) {
+        if let Some((line, level)) = self.fabric.pci.assert_intx(self.id, on) {
+            self.fabric.lines.set(line, level);
+        }
     }
     /// The character back end claimed with `tag`, if one is connected.
     pub fn chardev(&self, tag: u32) -> Option<&dyn CharBackend> {

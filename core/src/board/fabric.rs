@@ -126,6 +126,18 @@ impl Fabric {
     pub(super) fn connect_fn(&mut self, line: Line, f: Arc<dyn Fn(bool) + Send + Sync>) {
         self.lines.connect(line, Sink::Call(f));
     }
+    /// Puts a device's PCI configuration space in force: base addresses and the interrupt wire.
+    pub(super) fn apply_config(&mut self, device: DeviceId) {
+        if let Some((line, level)) = self.pci.apply(device, &mut self.memory, &mut self.ports) {
+            self.lines.set(line, level);
+        }
+    }
+    /// Resets all PCI configuration spaces.
+    pub(super) fn reset_pci(&mut self) {
+        for device in self.pci.reset() {
+            self.apply_config(device);
+        }
+    }
     pub(super) fn level(&self, line: Line) -> bool {
         self.lines.settled(line)
     }

@@ -13,6 +13,7 @@ mod realize;
 mod tests;
 mod timer;
 
+pub(crate) use device::all_ones;
 pub use device::{Cx, Device, DeviceSpec, ResetKind};
 pub use fabric::{Fabric, SystemRequest};
 pub use line::{Line, Pin, Pins};
@@ -277,8 +278,9 @@ impl BoardState {
     pub fn drive(&mut self, pin: Pin, level: bool) {
         self.call(pin.device, |d, cx| d.pin(cx, pin.index, level));
     }
-    /// Resets every device, in the order in which they were realized.
+    /// Resets the PCI configuration spaces, then every device, in the order in which they were realized.
     pub fn reset(&mut self, kind: ResetKind) {
+        self.fabric.reset_pci();
         for n in 0..self.slots.len() as u32 {
             self.call(DeviceId(n), |d, cx| d.reset(cx, kind));
         }
@@ -330,6 +332,7 @@ impl BoardState {
                     }
                 }
             } else if let Some(write) = self.fabric.pci.next_write() {
+                self.fabric.apply_config(write.device);
                 self.call(write.device, |d, cx| d.config_written(cx, write.offset, write.len));
             } else {
                 return;

@@ -4,6 +4,7 @@ use super::fabric::Fabric;
 use super::{DeviceId, Line, Pins, Timer};
 use crate::backend::chardev::CharBackend;
 use crate::mem::{IoTarget, MemTree, RegionId};
+use crate::pci::{BarKind, ConfigHeader, ConfigSpace, Devfn};
 use crate::vm::MsiSink;
 use std::sync::Arc;
 
@@ -96,6 +97,9 @@ impl Claims {
             }
         }
         fabric.claimed.retain(|c| Some(c.device) != self.device);
+        if let Some(device) = self.device {
+            fabric.pci.remove(device);
+        }
     }
 }
 
@@ -108,12 +112,14 @@ pub struct Realize<'a> {
     claims: Claims,
     conflicts: Vec<String>,
     pins: u32,
+    /// What a device that lost a conflict over its PCI address fills in, until realization fails.
+    spare_config: ConfigSpace,
 }
 
 impl<'a> Realize<'a> {
     pub(super) fn new(fabric: &'a mut Fabric, id: DeviceId, path: &'a str, type_name: &'static str) -> Self {
         let claims = Claims { device: Some(id), ..Claims::default() };
-        Self { fabric, id, path, type_name, claims, conflicts: Vec::new(), pins: 0 }
+        Self { fabric, id, path, type_name, claims, conflicts: Vec::new(), pins: 0, spare_config: ConfigSpace::new(&ConfigHeader::default()) }
     }
     pub(super) fn finish(self) -> (Claims, Vec<String>) {
         (self.claims, self.conflicts)
@@ -222,6 +228,32 @@ impl<'a> Realize<'a> {
     /// The PCI bus.
     pub fn pci(&mut self) -> &mut crate::pci::PciBus {
         &mut self.fabric.pci
+    }
+    /// Claims a function of the PCI bus, at `at` or in the first free slot. A device has at most one. Its configuration space is
+    /// [`super::Cx::config`] from then on, and its interrupt pin [`super::Cx::set_intx`].
+    pub fn pci_function(&mut self, at: Option<Devfn>, header: &ConfigHeader) -> &mut ConfigSpace {
+        let intx = header.interrupt_pin.map(|_| self.output("intx"));
+        match self.fabric.pci.add(self.id, at, header, intx) {
+            Ok(at) => {
+                let input = header.interrupt_pin.and_then(|pin| self.fabric.pci.intx_input(at, pin));
+                if let (Some(line), Some(input)) = (intx, input) {
+                    self.fabric.connect(line, input);
+                }
+            }
+            Err(Some(_)) => self.conflicts.push(format!("PCI address {} is taken", at.unwrap_or_default())),
+            Err(None) => self.conflicts.push("the PCI bus is full".into()),
+        }
+        self.fabric.pci.config_mut(self.id).unwrap_or(&mut self.spare_config)
+    }
+    /// Puts `region`, which is not mapped yet, behind base address register `index` (0 to 5; ignored for the ROM).
+    pub fn pci_bar(&mut self, index: u8, kind: BarKind, size: u64, region: RegionId) {
+        self.fabric.pci.add_bar(self.id, index, kind, size, region);
+    }
+    /// The device routes PCI interrupts: pins INTA to INTD of slot n drive `inputs` 4n to 4n+3.
+    pub fn route_pci_interrupts(&mut self, inputs: Pins) {
+        for (line, input) in self.fabric.pci.set_intx_inputs(inputs) {
+            self.fabric.connect(line, input);
+        }
     }
     /// Where message-signalled interrupts go.
     pub fn msi(&self) -> Arc<dyn MsiSink> {
