@@ -1,4 +1,23 @@
 //! Character back ends: what is behind a serial port, a debug console or a monitor.
+//!
+//! All of them are made by [`ChardevSpec::open`]. Those with a descriptor share one engine ([`stream`]): a thread that moves bytes between bounded
+//! queues and the descriptor, so that a device never waits. [`mux`] puts several front ends on one of them, with the `Ctrl-A` escapes.
+
+#[cfg(test)]
+mod fake;
+pub mod mux;
+mod null;
+mod port;
+mod socket;
+mod spec;
+mod stream;
+pub mod terminal;
+mod wake;
+
+pub use mux::{Mux, MuxEvent, MuxPort};
+pub use null::Null;
+pub use spec::{ChardevSpec, OpenChardev, SocketAddress};
+pub use stream::Stream;
 
 /// A character back end. Devices call it with the board locked, so nothing here may block.
 ///
@@ -13,6 +32,9 @@ pub trait CharBackend: Send + Sync {
     /// Sets the function that is called, on some thread of the back end and with none of its locks held, when input arrives or
     /// room comes up. It replaces the one before.
     fn on_ready(&self, ready: Box<dyn Fn() + Send + Sync>);
+    /// Asks for another call of the [`CharBackend::on_ready`] function, soon and from a thread of the back end. For those who stopped reading
+    /// with input left. Back ends without input have nothing to do.
+    fn call_again(&self) {}
     /// Waits, for a bounded time, until the host has taken all output. Not to be called with the board locked.
     fn flush(&self) {}
 }

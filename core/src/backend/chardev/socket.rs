@@ -1,0 +1,124 @@
+//! Ports whose other side comes and goes: sockets and pseudo-terminals.
+
+use super::port::{End, Port, Waiting};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A stream socket: connected once, or a server that takes one client after the other.
+pub(super) struct Socket {
+    listener: Option<OwnedFd>,
+    connection: Option<OwnedFd>,
+    /// Removed from the file system in the end.
+    path: Option<PathBuf>,
+}
+
+impl Socket {
+    /// A connected socket.
+    pub(super) fn client(connection: OwnedFd) -> Self {
+        Self { listener: None, connection: Some(connection), path: None }
+    }
+    /// A listening socket; `path` is removed when it goes.
+    pub(super) fn server(listener: OwnedFd, path: Option<&Path>) -> Self {
+        Self { listener: Some(listener), connection: None, path: path.map(Path::to_owned) }
+    }
+    /// Waits for the first client.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        if let Some(listener) = &self.listener {
+            poll(&mut [PollFd::new(listener, PollFlags::IN)], None)?;
+            self.connection = Some(accept_with(listener, SocketFlags::CLOEXEC)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Port for Socket {
+    fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().map(AsFd::as_fd)
+    }
+    fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.input()
+    }
+    fn lost(&mut self, _: End) {
+        self.connection = None;
+    }
+    fn waiting(&self) -> Waiting<'_> {
+        match (&self.connection, &self.listener) {
+            (None, Some(listener)) => Waiting::Readable(listener.as_fd()),
+            _ => Waiting::No,
+        }
+    }
+    fn look(&mut self) {
+        if let Some(listener) = &self.listener {
+            self.connection = accept_with(listener, SocketFlags::CLOEXEC).ok();
+        }
+    }
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let fd = self.input().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(recv(fd, buf, RecvFlags::DONTWAIT)?.0)
+    }
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let fd = self.output().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(send(fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+}
+
+/// The master side of a pseudo-terminal.
+pub(super) struct Pty {
+    master: OwnedFd,
+    /// Somebody has the slave side open.
+    connected: bool,
+}
+
+impl Pty {
+    /// How often to look for somebody who opens the slave side: there is nothing to wait on.
+    const LOOK: Duration = Duration::from_millis(200);
+
+    /// A new pseudo-terminal in raw mode, and the path of its slave side.
+    pub(super) fn open() -> io::Result<(Self, PathBuf)> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        rustix::io::ioctl_fionbio(&master, true)?;
+        let name = ptsname(&master, Vec::new())?;
+        let path = PathBuf::from(name.to_string_lossy().into_owned());
+        let slave = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut mode = tcgetattr(&slave)?;
+        mode.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &mode)?;
+        Ok((Self { master, connected: false }, path))
+    }
+}
+
+impl Port for Pty {
+    fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.connected.then(|| self.master.as_fd())
+    }
+    fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.input()
+    }
+    fn lost(&mut self, _: End) {
+        self.connected = false;
+    }
+    fn waiting(&self) -> Waiting<'_> {
+        if self.connected { Waiting::No } else { Waiting::Look(Self::LOOK) }
+    }
+    fn look(&mut self) {
+        let mut fds = [PollFd::new(&self.master, PollFlags::OUT)];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        self.connected = polled.is_ok() && !fds[0].revents().contains(PollFlags::HUP);
+    }
+}

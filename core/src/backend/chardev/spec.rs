@@ -1,0 +1,176 @@
+//! Descriptions of back ends, and how one is made from its description.
+
+use super::port::Files;
+use super::socket::{Pty, Socket};
+use super::{CharBackend, Null, Stream};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The address of a stream socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// A path in the file system.
+    Unix(PathBuf),
+    /// `HOST:PORT`.
+    Tcp(String),
+}
+
+/// A character back end as asked for by `-serial` or `-chardev`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChardevSpec {
+    /// Nothing.
+    Null,
+    /// Standard input and output. There can be one.
+    Stdio,
+    /// Output into a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Keep what it contains.
+        append: bool,
+    },
+    /// Named pipes `PATH.in` and `PATH.out`, or one of that name for both directions.
+    Pipe {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A new pseudo-terminal.
+    Pty,
+    /// A stream socket.
+    Socket {
+        /// Where.
+        address: SocketAddress,
+        /// Listen there, for one client after the other.
+        server: bool,
+        /// As a server, wait for the first client before anything else happens.
+        wait: bool,
+    },
+}
+
+/// A back end that has been made.
+pub struct OpenChardev {
+    /// The back end.
+    pub backend: Arc<dyn CharBackend>,
+    /// The path by which a new pseudo-terminal is reached.
+    pub pty: Option<PathBuf>,
+}
+
+impl ChardevSpec {
+    /// Makes the back end. Its thread is named after `label`.
+    ///
+    /// # Errors
+    /// The host refused the file, the socket or the thread; standard input and output belong to another back end.
+    pub fn open(&self, label: &str) -> io::Result<OpenChardev> {
+        let mut pty = None;
+        let stream = match self {
+            Self::Null => return Ok(OpenChardev { backend: Arc::new(Null), pty }),
+            Self::Stdio => return Ok(OpenChardev { backend: Arc::new(Stdio::open(label)?), pty }),
+            Self::File { path, append } => {
+                let file = OpenOptions::new().create(true).write(true).append(*append).truncate(!append).open(path)?;
+                Stream::start(label, Files::new(None, Some(file.into())))
+            }
+            Self::Pipe { path } => Stream::start(label, open_pipe(path)?),
+            Self::Pty => {
+                let (port, path) = Pty::open()?;
+                pty = Some(path);
+                Stream::start(label, port)
+            }
+            Self::Socket { address, server: false, .. } => Stream::start(label, Socket::client(connect(address)?)),
+            Self::Socket { address, server: true, wait } => {
+                let mut socket = listen(address)?;
+                if *wait {
+                    socket.wait()?;
+                }
+                Stream::start(label, socket)
+            }
+        }?;
+        Ok(OpenChardev { backend: Arc::new(stream), pty })
+    }
+}
+
+fn open_pipe(path: &Path) -> io::Result<Files> {
+    let with_suffix = |suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    // Read and write for each, as nobody need have the other end open yet.
+    let open = |path: &Path| -> io::Result<File> {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(path)
+    };
+    let (input, output) = match (open(&with_suffix(".in")), open(&with_suffix(".out"))) {
+        (Ok(input), Ok(output)) => (input, output),
+        _ => {
+            let both = open(path)?;
+            (both.try_clone()?, both)
+        }
+    };
+    Ok(Files::new(Some(input.into()), Some(output.into())))
+}
+
+fn connect(address: &SocketAddress) -> io::Result<OwnedFd> {
+    Ok(match address {
+        SocketAddress::Unix(path) => UnixStream::connect(path)?.into(),
+        SocketAddress::Tcp(at) => TcpStream::connect(at)?.into(),
+    })
+}
+
+fn listen(address: &SocketAddress) -> io::Result<Socket> {
+    Ok(match address {
+        SocketAddress::Unix(path) => {
+            // One that a process before us left behind must not be in the way; anything else there is not ours to remove.
+            if path.symlink_metadata().is_ok_and(|m| m.file_type().is_socket()) {
+                std::fs::remove_file(path)?;
+            }
+            Socket::server(UnixListener::bind(path)?.into(), Some(path))
+        }
+        SocketAddress::Tcp(at) => Socket::server(TcpListener::bind(at)?.into(), None),
+    })
+}
+
+/// Standard input and output, which belong to one back end at a time.
+struct Stdio(Stream);
+
+static STDIO_TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Stdio {
+    fn open(label: &str) -> io::Result<Self> {
+        if STDIO_TAKEN.swap(true, Ordering::AcqRel) {
+            return Err(io::Error::other("standard input and output belong to another device"));
+        }
+        let stream = Files::stdio().and_then(|port| Stream::start(label, port));
+        stream.map(Self).inspect_err(|_| STDIO_TAKEN.store(false, Ordering::Release))
+    }
+}
+
+impl Drop for Stdio {
+    fn drop(&mut self) {
+        STDIO_TAKEN.store(false, Ordering::Release);
+    }
+}
+
+impl CharBackend for Stdio {
+    fn read(&self, buf: &mut [u8]) -> usize {
+        self.0.read(buf)
+    }
+    fn write(&self, data: &[u8]) -> usize {
+        self.0.write(data)
+    }
+    fn on_ready(&self, ready: Box<dyn Fn() + Send + Sync>) {
+        self.0.on_ready(ready);
+    }
+    fn call_again(&self) {
+        self.0.call_again();
+    }
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
