@@ -1,4 +1,7 @@
 //! Device models, each standing alone. A board file wires them.
 
+pub mod debug_exit;
+pub mod debugcon;
 pub mod i8254;
 pub mod i8259;
+pub mod ioapic;

@@ -322,7 +322,7 @@ fn from_bcd(v: u16) -> u32 {
 }
 
 fn to_bcd(v: u16) -> u16 {
-    (0..4).rev().fold(0, |bcd, digit| bcd << 4 | v / 10u16.pow(digit) % 10)
+    (0..4).rev().fold(0, |bcd, digit| (bcd << 4) | (v / 10u16.pow(digit) % 10))
 }
 
 #[cfg(test)]
