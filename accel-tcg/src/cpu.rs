@@ -10,7 +10,7 @@ use gearbox_core::clock::{ClockSource, ns_to_ticks};
 use gearbox_core::mem::AddressSpace;
 use gearbox_core::vm::CpuBus;
 use gearbox_core::x86::cpuid::CpuidSet;
-use gearbox_core::x86::lapic::Lapic;
+use gearbox_core::x86::apic_bus::{LapicBus, LapicPort};
 use gearbox_core::x86::state::{
     Activity, DescriptorTable, PendingEvents, Seg, Segment, cr0, cr4, efer, rflags,
 };
@@ -127,16 +127,22 @@ pub(crate) struct Cpu {
     /// DR0..DR3, DR6, DR7.
     pub(crate) dr: [u64; 6],
     pub(crate) msr: Msrs,
-    /// IA32_APIC_BASE.
-    pub(crate) apic_base: u64,
     /// x87, MMX, SSE.
     pub(crate) fpu: crate::fpu::Fpu,
     /// NMI, shadows and what else waits between two instructions.
     pub(crate) events: PendingEvents,
     /// Executing, halted, waiting for SIPI, shut down.
     pub(crate) activity: Activity,
-    /// Local APIC.
-    pub(crate) lapic: Lapic,
+    /// Local APIC; see [`crate::apic`].
+    pub(crate) lapic: Arc<LapicPort>,
+    /// The APICs of this VM.
+    pub(crate) lapic_bus: Arc<LapicBus>,
+    /// The page that [`Cpu::is_lapic`] compares with.
+    pub(crate) apic_page: u64,
+    /// The APIC was accessed: the run loop has to look at timer and interrupts.
+    pub(crate) lapic_touched: bool,
+    /// Instruction count at which the timer is looked at again.
+    pub(crate) next_timer_look: u64,
     /// Leaves as the guest sees them.
     pub(crate) cpuid: CpuidSet,
     /// Local APIC id.

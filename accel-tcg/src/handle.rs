@@ -1,55 +1,58 @@
 //! What other threads may do to a vCPU.
 
-use gearbox_core::vm::{MsiSink, VcpuHandle};
-use parking_lot::{Condvar, Mutex};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use gearbox_core::clock::ClockSource;
+use gearbox_core::mem::{FlatRange, MemoryListener, RamBlock};
+use gearbox_core::vm::VcpuHandle;
+use gearbox_core::x86::apic_bus::LapicPort;
+use gearbox_core::x86::lapic::Lint;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Events that wait to be seen by the vCPU thread, as bits of one word.
 pub(crate) mod event {
     /// `kick` was called.
     pub(crate) const KICK: u64 = 1;
-    /// NMI edge.
-    pub(crate) const NMI: u64 = 1 << 1;
-    /// INIT.
-    pub(crate) const INIT: u64 = 1 << 2;
-    /// A message for the local APIC is queued.
-    pub(crate) const MSI: u64 = 1 << 3;
+    /// INIT pin.
+    pub(crate) const INIT: u64 = 1 << 1;
+    /// The local APIC has something new.
+    pub(crate) const APIC: u64 = 1 << 2;
     /// The flat view changed.
-    pub(crate) const MEMORY: u64 = 1 << 4;
+    pub(crate) const MEMORY: u64 = 1 << 3;
     /// Code was overwritten by someone else; the queue says where.
-    pub(crate) const CODE: u64 = 1 << 5;
-    /// INTR is asserted (a level, not an edge: it is never taken).
-    pub(crate) const INTR: u64 = 1 << 6;
+    pub(crate) const CODE: u64 = 1 << 4;
 }
 
-/// Most messages and code ranges that are kept one by one.
-const MAX_QUEUE: usize = 1024;
+/// Most code ranges that are kept one by one.
+const MAX_RANGES: usize = 1024;
 
-/// The part of a vCPU that every thread may reach.
-#[derive(Default)]
+/// The part of a vCPU that every thread may reach without its APIC.
 pub(crate) struct Shared {
     events: AtomicU64,
-    /// Messages for the local APIC.
-    msi: Mutex<Vec<(u64, u32)>>,
-    /// Overwritten code as host addresses; `None` for "everything".
+    /// Overwritten code as host addresses and lengths; `None` for "everything".
     code: Mutex<Option<Vec<(usize, usize)>>>,
-    /// The vCPU waits in [`VcpuHandle::wait`] or is about to.
+    /// When the local APIC's timer is due, in ns of the machine clock.
+    deadline: AtomicU64,
+    clock: Arc<dyn ClockSource>,
     sleeping: Mutex<()>,
     wake: Condvar,
-    /// Maskable interrupts wake a halted CPU: IF was set.
-    pub(crate) interruptible: AtomicBool,
 }
 
 impl Shared {
     /// For one vCPU.
-    pub(crate) fn new() -> Arc<Self> {
-        let s = Self::default();
-        *s.code.lock() = Some(Vec::new());
-        Arc::new(s)
+    pub(crate) fn new(clock: Arc<dyn ClockSource>) -> Arc<Self> {
+        Arc::new(Self {
+            events: AtomicU64::new(0),
+            code: Mutex::new(Some(Vec::new())),
+            deadline: AtomicU64::new(u64::MAX),
+            clock,
+            sleeping: Mutex::new(()),
+            wake: Condvar::new(),
+        })
     }
-    fn post(&self, bits: u64) {
+    /// Tells the vCPU of events, and wakes it.
+    pub(crate) fn post(&self, bits: u64) {
         self.events.fetch_or(bits, Ordering::AcqRel);
         drop(self.sleeping.lock());
         self.wake.notify_all();
@@ -59,71 +62,36 @@ impl Shared {
     pub(crate) fn attention(&self) -> bool {
         self.events.load(Ordering::Relaxed) != 0
     }
-    /// Takes the edges among the events; INTR stays.
+    /// Takes the events.
     pub(crate) fn take(&self) -> u64 {
-        if !self.attention() {
-            return 0;
-        }
-        self.events.fetch_and(event::INTR, Ordering::AcqRel)
-    }
-    /// Is INTR asserted?
-    pub(crate) fn intr(&self) -> bool {
-        self.events.load(Ordering::Acquire) & event::INTR != 0
-    }
-    /// Takes the queued messages.
-    pub(crate) fn take_msi(&self) -> Vec<(u64, u32)> {
-        std::mem::take(&mut self.msi.lock())
+        if self.attention() { self.events.swap(0, Ordering::AcqRel) } else { 0 }
     }
     /// Takes the overwritten ranges; `None` when there were too many.
     pub(crate) fn take_code(&self) -> Option<Vec<(usize, usize)>> {
         self.code.lock().replace(Vec::new())
     }
-    /// The flat view changed.
-    pub(crate) fn memory_changed(&self) {
-        self.post(event::MEMORY);
-    }
     /// `len` bytes of code at host address `start` were overwritten.
-    pub(crate) fn code_changed(&self, start: usize, len: usize) {
+    fn code_changed(&self, start: usize, len: usize) {
         let mut q = self.code.lock();
-        if let Some(v) = q.as_mut() {
-            if v.len() < MAX_QUEUE {
-                v.push((start, len));
-            } else {
-                *q = None;
-            }
+        match q.as_mut() {
+            Some(v) if v.len() < MAX_RANGES => v.push((start, len)),
+            _ => *q = None,
         }
         drop(q);
         self.post(event::CODE);
     }
-}
-
-impl VcpuHandle for Shared {
-    fn kick(&self) {
-        self.post(event::KICK);
-    }
-    fn set_intr(&self, level: bool) {
-        if level {
-            self.post(event::INTR);
-        } else {
-            self.events.fetch_and(!event::INTR, Ordering::AcqRel);
-        }
-    }
-    fn nmi(&self) {
-        self.post(event::NMI);
-    }
-    fn init(&self) {
-        self.post(event::INIT);
+    /// When a halted vCPU has to look at its timer.
+    pub(crate) fn set_deadline(&self, at: Option<u64>) {
+        self.deadline.store(at.unwrap_or(u64::MAX), Ordering::Release);
     }
     fn wait(&self, timeout: Option<Duration>) {
+        let deadline = self.deadline.load(Ordering::Acquire);
+        let timer = if deadline == u64::MAX { None } else { self.clock.host_wait(deadline) };
         let mut guard = self.sleeping.lock();
-        let mut mask = !0;
-        if !self.interruptible.load(Ordering::Acquire) {
-            mask = !event::INTR;
-        }
-        if self.events.load(Ordering::Acquire) & mask != 0 {
+        if self.attention() {
             return;
         }
-        match timeout {
+        match timeout.into_iter().chain(timer).min() {
             Some(t) => {
                 self.wake.wait_for(&mut guard, t);
             }
@@ -132,13 +100,55 @@ impl VcpuHandle for Shared {
     }
 }
 
-impl MsiSink for Shared {
-    fn send_msi(&self, addr: u64, data: u32) {
-        let mut q = self.msi.lock();
-        if q.len() < MAX_QUEUE && !q.contains(&(addr, data)) {
-            q.push((addr, data));
-        }
-        drop(q);
-        self.post(event::MSI);
+/// The handle of a vCPU.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lapic: Arc<LapicPort>,
+}
+
+impl VcpuHandle for Handle {
+    fn kick(&self) {
+        self.shared.post(event::KICK);
+    }
+    fn set_intr(&self, level: bool) {
+        self.lapic.update(|l| l.set_lint(Lint::Lint0, level));
+    }
+    fn nmi(&self) {
+        self.lapic.update(|l| {
+            let new = l.set_lint(Lint::Lint1, true);
+            l.set_lint(Lint::Lint1, false);
+            new
+        });
+    }
+    fn init(&self) {
+        self.shared.post(event::INIT);
+    }
+    fn wait(&self, timeout: Option<Duration>) {
+        self.shared.wait(timeout);
+    }
+}
+
+/// Tells the vCPUs of changes to guest memory that they did not make.
+#[derive(Default)]
+pub(crate) struct Listener(RwLock<Vec<Weak<Shared>>>);
+
+impl Listener {
+    /// Adds a vCPU.
+    pub(crate) fn add(&self, s: &Arc<Shared>) {
+        self.0.write().push(Arc::downgrade(s));
+    }
+    fn each(&self, f: impl Fn(&Shared)) {
+        self.0.read().iter().filter_map(Weak::upgrade).for_each(|s| f(&s));
+    }
+}
+
+impl MemoryListener for Listener {
+    fn removed(&self, _range: &FlatRange) {}
+    fn commit(&self) {
+        self.each(|s| s.post(event::MEMORY));
+    }
+    fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
+        let start = (block.host_ptr() as usize).wrapping_add(offset as usize);
+        self.each(|s| s.code_changed(start, len as usize));
     }
 }

@@ -10,6 +10,8 @@
 //! | [`fpu`] | x87, MMX, SSE |
 //! | [`engine`], [`vcpu`] | the run loop; the accelerator's face |
 
+mod accel;
+mod apic;
 mod block;
 mod cpu;
 mod decode;
@@ -22,4 +24,5 @@ mod int;
 mod mem;
 mod ops;
 pub(crate) mod sys;
+mod state;
 mod vcpu;

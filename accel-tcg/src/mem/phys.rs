@@ -12,15 +12,7 @@ pub(crate) struct DirectPage {
     pub write: Option<usize>,
 }
 
-/// IA32_APIC_BASE: xAPIC enabled.
-const APIC_ENABLE: u64 = 1 << 11;
-/// IA32_APIC_BASE: x2APIC mode, in which there is no page.
-const APIC_EXTD: u64 = 1 << 10;
-
 impl Cpu {
-    fn is_lapic(&self, paddr: u64) -> bool {
-        self.apic_base & (APIC_ENABLE | APIC_EXTD) == APIC_ENABLE && paddr >> 12 == self.apic_base >> 12
-    }
     /// How the page of `paddr` may be reached directly. A page that is partly something else may not.
     pub(crate) fn direct_page(&self, paddr: u64) -> DirectPage {
         let page = paddr & !0xfff;

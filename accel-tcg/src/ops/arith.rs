@@ -7,6 +7,8 @@ use crate::int::Int;
 pub(crate) trait Binary {
     /// The result is stored (CMP and TEST store nothing).
     const STORES: bool = true;
+    /// The flags are those of a - b.
+    const IS_SUB: bool = false;
     /// CF is an input.
     const READS_CF: bool = false;
     /// Result and flags.
@@ -26,6 +28,7 @@ macro_rules! binary {
         }
     )* };
     (@ no_store) => { const STORES: bool = false; };
+    (@ is_sub) => { const IS_SUB: bool = true; };
     (@ reads_cf) => { const READS_CF: bool = true; };
 }
 
@@ -61,7 +64,7 @@ binary! {
     /// XOR.
     Xor {} |a, b, _f| logic(a.zx() ^ b.zx());
     /// CMP.
-    Cmp { no_store } |a, b, _f| sub(a, b, false);
+    Cmp { no_store, is_sub } |a, b, _f| sub(a, b, false);
     /// TEST.
     Test { no_store } |a, b, _f| logic(a.zx() & b.zx());
 }

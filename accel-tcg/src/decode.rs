@@ -1,0 +1,124 @@
+//! From bytes to blocks.
+
+use crate::block::{Block, Op};
+use crate::cpu::Cpu;
+use crate::fault::{Exec, Fault};
+use crate::ops::hot;
+use gearbox_core::mem::{FlatKind, RamBlock};
+use gearbox_core::x86::state::Seg;
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use std::sync::Arc;
+
+/// Most instructions in a block.
+const MAX_INSNS: usize = 64;
+/// Longest instruction.
+const MAX_LEN: usize = 15;
+
+/// Does `i` end a block: because control may go elsewhere, or because it may change what decoding depends on?
+pub(crate) fn ends_block(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    i.flow_control() != FlowControl::Next
+        || matches!(i.mnemonic(), Hlt | Mwait | Sti | Popf | Popfd | Popfq | Lgdt | Lidt | Lldt | Ltr | Invlpg | Wrmsr | Lmsw | Clts)
+        || (i.mnemonic() == Mov && (i.op0_register().is_segment_register() || i.op0_register().is_cr() || i.op0_register().is_dr()))
+}
+
+impl Cpu {
+    /// Linear address of `rip` after the checks that a fetch makes, and how many bytes CS allows from there on.
+    fn fetch_linear(&self, rip: u64) -> Exec<(u64, usize)> {
+        if self.code64() {
+            return if self.canonical(rip) { Ok((rip, MAX_LEN)) } else { Err(Fault::GP0) };
+        }
+        let cs = self.segment(Seg::Cs);
+        match u64::from(cs.limit).checked_sub(rip) {
+            Some(rest) => Ok((cs.base.wrapping_add(rip) & 0xffff_ffff, (rest as usize).saturating_add(1))),
+            None => Err(Fault::GP0),
+        }
+    }
+
+    /// Decodes the one instruction at `rip`, from whatever memory it lies in.
+    pub(crate) fn fetch_one(&mut self, rip: u64) -> Exec<Instruction> {
+        let (lin, allowed) = self.fetch_linear(rip)?;
+        let first = (0x1000 - (lin & 0xfff) as usize).min(MAX_LEN);
+        let mut bytes = [0; MAX_LEN];
+        let mut have = first.min(allowed);
+        self.fetch_bytes(lin, &mut bytes[..have])?;
+        loop {
+            let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, DecoderOptions::NONE);
+            let i = d.decode();
+            if d.last_error() != DecoderError::NoMoreBytes {
+                return Ok(i);
+            }
+            // All there is: too long an instruction, or one that leaves the segment. Both are #GP.
+            if have == allowed || have == MAX_LEN {
+                return Err(Fault::GP0);
+            }
+            let all = allowed.min(MAX_LEN);
+            self.fetch_bytes(lin.wrapping_add(first as u64), &mut bytes[first..all])?;
+            have = all;
+        }
+    }
+    fn fetch_bytes(&mut self, lin: u64, bytes: &mut [u8]) -> Exec {
+        match self.fetch_page(lin)? {
+            (Some(page), _) => {
+                let at = (page + (lin & 0xfff) as usize) as *const u8;
+                // SAFETY: the caller stays inside the page, which belongs to a RAM block that stays mapped.
+                unsafe { std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), bytes.len()) };
+                Ok(())
+            }
+            (None, phys) => self.phys_read(phys + (lin & 0xfff), bytes),
+        }
+    }
+
+    /// The RAM block behind a physical page, for the mark that tells others of code.
+    fn ram_of(&self, phys: u64) -> Option<(Arc<RamBlock>, u64)> {
+        match self.memory.view().find(phys)? {
+            r => match &r.kind {
+                FlatKind::Ram { block, offset, .. } => Some((block.clone(), offset + (phys - r.start))),
+                FlatKind::Io { .. } => None,
+            },
+        }
+    }
+    fn announce_page(&mut self, page: usize, phys: u64) {
+        if !self.cache.has_code(page) {
+            let ram = self.ram_of(phys);
+            self.cache.add_page(page, ram);
+            self.tlb.protect(page);
+        }
+    }
+
+    /// The block at `rip`: from the cache, or decoded now. `None` if there can be no block there (device memory): to be stepped.
+    pub(crate) fn find_block(&mut self, rip: u64) -> Exec<Option<*const Block>> {
+        let (lin, allowed) = self.fetch_linear(rip)?;
+        let (Some(page), phys) = self.fetch_page(lin)? else { return Ok(None) };
+        let host = page + (lin & 0xfff) as usize;
+        if let Some(b) = self.cache.get(host, self.mode) {
+            // SAFETY: the cache gives living blocks.
+            return Ok(if unsafe { (*b).len as usize } <= allowed { Some(b) } else { None });
+        }
+        self.announce_page(page, phys & !0xfff);
+        let room = 0x1000 - (lin & 0xfff) as usize;
+        let mut bytes = [0; 0x1000];
+        // SAFETY: as in `fetch_bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), room) };
+        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..room], lin & 0xfff, DecoderOptions::NONE);
+        let mut insns = Vec::with_capacity(16);
+        while insns.len() < MAX_INSNS && d.can_decode() {
+            let i = d.decode();
+            if d.last_error() == DecoderError::NoMoreBytes {
+                // Crosses into the next page, and ends this block there. Alone it is stepped: the other page may change.
+                break;
+            }
+            insns.push(i);
+            if ends_block(&i) || i.code() == Code::INVALID {
+                break;
+            }
+        }
+        let len: usize = insns.iter().map(Instruction::len).sum();
+        if insns.is_empty() {
+            return Ok(None);
+        }
+        let ops = hot::lower(&insns, self.mode);
+        let b = self.cache.insert(Block::new(ops, insns, host, len as u16, self.mode));
+        Ok((len <= allowed).then_some(b))
+    }
+}

@@ -1,0 +1,257 @@
+//! The run loop: events, slices, blocks, single steps.
+
+use crate::block::{Block, JumpEntry, jump_slot};
+use crate::cpu::{Cpu, slot};
+use crate::fault::{Exec, Fault};
+use crate::handle::event;
+use crate::mem::tlb::OFFSET;
+use crate::ops;
+use gearbox_core::vm::{CpuBus, Limit, VcpuExit};
+use gearbox_core::x86::state::{Activity, Seg, rflags};
+use iced_x86::{Code, Instruction};
+
+/// Instructions between two looks at events: about ten microseconds.
+pub(crate) const SLICE: i64 = 4096;
+
+impl Cpu {
+    /// Runs until an exit.
+    pub(crate) fn run(&mut self, bus: &dyn CpuBus, limit: Limit) -> VcpuExit {
+        // SAFETY: only the lifetime is changed; `bus` outlives this call, and the pointer is cleared before it returns.
+        self.bus = Some(unsafe { std::mem::transmute::<*const dyn CpuBus, *const (dyn CpuBus + 'static)>(bus) });
+        let end = limit.instructions.map(|n| self.icount.saturating_add(n));
+        let exit = loop {
+            if let Some(exit) = self.between_instructions() {
+                break exit;
+            }
+            let left = end.map_or(SLICE, |e| SLICE.min((e - self.icount.min(e)) as i64));
+            if left == 0 {
+                break VcpuExit::Budget;
+            }
+            let r = self.slice(left);
+            if let Err(f) = r
+                && let Some(exit) = self.take_fault(f)
+            {
+                break exit;
+            }
+        };
+        self.bus = None;
+        exit
+    }
+
+    /// What happens at an instruction boundary: messages from other threads, interrupts, a halted CPU.
+    fn between_instructions(&mut self) -> Option<VcpuExit> {
+        let events = self.shared.take();
+        if events & event::MEMORY != 0 {
+            self.flush_tlb(true);
+        }
+        if events & event::CODE != 0 {
+            match self.shared.take_code() {
+                Some(ranges) => ranges.into_iter().for_each(|(at, len)| self.cache.written_range(at, len)),
+                None => self.cache.clear(),
+            }
+        }
+        self.cache.sweep();
+        if self.lapic_touched || events & event::APIC != 0 || self.icount >= self.next_timer_look || self.activity != Activity::Active {
+            self.advance_lapic();
+            self.take_apic_events();
+        }
+        if events & event::INIT != 0 {
+            crate::sys::init(self);
+        }
+        if events & event::KICK != 0 {
+            return Some(VcpuExit::Kicked);
+        }
+        match self.activity {
+            Activity::Shutdown => return Some(VcpuExit::TripleFault),
+            Activity::WaitForSipi => return Some(VcpuExit::Halted),
+            Activity::Active | Activity::Halted => {}
+        }
+        if let Some(exit) = self.take_interrupt() {
+            return Some(exit);
+        }
+        if self.activity == Activity::Halted { Some(VcpuExit::Halted) } else { None }
+    }
+
+    /// Delivers an NMI or an external interrupt, if one waits and nothing holds it off.
+    fn take_interrupt(&mut self) -> Option<VcpuExit> {
+        if self.events.mov_ss_shadow {
+            return None;
+        }
+        let r = if self.events.nmi_pending && !self.events.nmi_masked {
+            self.events.nmi_pending = false;
+            self.events.nmi_masked = true;
+            self.deliver_interrupt(crate::fault::vector::NMI)
+        } else if self.flags & rflags::IF != 0 && !self.events.sti_shadow {
+            {
+            let vector = self.next_interrupt()?;
+            self.deliver_interrupt(vector)
+        }
+        } else {
+            return None;
+        };
+        self.activity = Activity::Active;
+        self.take_fault(r.err()?)
+    }
+
+    /// Handles what stopped an instruction.
+    fn take_fault(&mut self, f: Fault) -> Option<VcpuExit> {
+        match f {
+            Fault::Exception(e) => match self.deliver_exception(e) {
+                Ok(()) => None,
+                Err(f) => self.give_up(f),
+            },
+            f => self.give_up(f),
+        }
+    }
+    fn give_up(&mut self, f: Fault) -> Option<VcpuExit> {
+        match f {
+            Fault::Exit(e) => {
+                if *e == VcpuExit::Halted {
+                    return None;
+                }
+                Some(*e)
+            }
+            Fault::Internal(why) => Some(VcpuExit::InternalError(self.describe(why))),
+            Fault::Exception(e) => Some(VcpuExit::InternalError(self.describe(&format!("undelivered {e:?}")))),
+        }
+    }
+    /// For an internal error: where, which bytes, which instruction.
+    fn describe(&mut self, why: &str) -> String {
+        use iced_x86::Formatter;
+        let rip = self.rip;
+        let (mut bytes, mut text) = (String::from("unreadable"), String::new());
+        if let Ok(i) = self.fetch_one(rip) {
+            iced_x86::IntelFormatter::new().format(&i, &mut text);
+            let mut raw = vec![0; i.len()];
+            let lin = if self.code64() { rip } else { self.segment(Seg::Cs).base.wrapping_add(rip) };
+            if self.load_bytes(lin, &mut raw, self.privilege()).is_ok() {
+                bytes = raw.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+            }
+        }
+        format!("{why} at {:04x}:{rip:x}: {bytes}: {text}", self.segment(Seg::Cs).selector)
+    }
+
+    /// Runs up to `left` instructions; fewer when something has to be looked at.
+    fn slice(&mut self, left: i64) -> Exec {
+        self.budget = left;
+        let r = self.blocks();
+        self.icount += (left - self.budget) as u64;
+        r
+    }
+    fn blocks(&mut self) -> Exec {
+        let shadow = self.events.sti_shadow || self.events.mov_ss_shadow;
+        if shadow || self.flags & (rflags::TF | rflags::RF) != 0 || self.dr[5] & 0xff != 0 {
+            return self.step_out_of_the_ordinary();
+        }
+        while self.budget > 0 {
+            let Some(b) = self.find_block(self.rip)? else {
+                self.step()?;
+                if self.leave_block {
+                    return Ok(());
+                }
+                continue;
+            };
+            // SAFETY: found just now; blocks die only in stores, and dead ones are freed only between slices.
+            unsafe {
+                if (*b).count > self.budget {
+                    self.step()?;
+                } else {
+                    self.remember(b);
+                    self.enter(b);
+                }
+            }
+            if let Some(f) = self.stop.take() {
+                return Err(f);
+            }
+            if self.leave_block {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+    /// Puts a block into the jump cache.
+    fn remember(&mut self, b: *const Block) {
+        let lin = if self.code64() { self.rip } else { self.segment(Seg::Cs).base.wrapping_add(self.rip) & 0xffff_ffff };
+        self.cache.jumps[jump_slot(lin)] = JumpEntry { linear: lin, block: b };
+    }
+    /// Executes blocks from `b` on, until a handler returns.
+    ///
+    /// # Safety
+    /// `b` is a living block for the present mode, and the budget covers it.
+    unsafe fn enter(&mut self, b: *const Block) {
+        self.regs[slot::RIP] = self.rip;
+        self.block = b;
+        self.leave_block = false;
+        // SAFETY: the caller's; a block has at least one op, and its last one never goes on to a next.
+        unsafe {
+            self.budget -= (*b).count;
+            let op = (*b).start;
+            ((*op).run)(self, op);
+        }
+    }
+
+    /// Executes one instruction without the cache.
+    pub(crate) fn step(&mut self) -> Exec {
+        let start = self.rip;
+        let i = self.fetch_one(start)?;
+        self.leave_block = false;
+        self.budget -= 1;
+        let next = start.wrapping_add(i.len() as u64);
+        self.rip = if self.code64() { next } else { next & 0xffff_ffff };
+        let r = self.execute(&i);
+        if r.as_ref().is_err_and(|f| !matches!(f, Fault::Exit(_))) {
+            self.rip = start;
+        }
+        r
+    }
+    /// One instruction with shadows, RF, TF or breakpoints to be looked at.
+    fn step_out_of_the_ordinary(&mut self) -> Exec {
+        let (sti, mov_ss, tf) = (self.events.sti_shadow, self.events.mov_ss_shadow, self.flags & rflags::TF != 0);
+        let r = self.step();
+        // The shadow lasts for the one instruction after; a new one set by it stays.
+        if sti {
+            self.events.sti_shadow = false;
+        }
+        if mov_ss {
+            self.events.mov_ss_shadow = false;
+        }
+        self.flags &= !rflags::RF;
+        if r.is_ok() && tf && !mov_ss {
+            return crate::sys::single_step(self);
+        }
+        r
+    }
+    /// Executes `i`; RIP is that of the next instruction already.
+    pub(crate) fn execute(&mut self, i: &Instruction) -> Exec {
+        match ops::executor(i) {
+            Some(f) => f(self, i),
+            None => Err(self.unknown(i)),
+        }
+    }
+    /// #UD for what is not executed here, said once for each code.
+    pub(crate) fn unknown(&mut self, i: &Instruction) -> Fault {
+        if i.code() != Code::INVALID && self.reported.insert(i.code()) {
+            tracing::info!(target: "guest_error", "no such instruction on this CPU: {:?} at {:#x}; #UD", i.code(), self.rip);
+        }
+        Fault::UD
+    }
+
+    /// The block at the linear address, if the jump cache has it and it may be executed there now.
+    ///
+    /// # Safety
+    /// Called on the vCPU thread by a handler.
+    #[inline(always)]
+    pub(crate) unsafe fn jump(&self, linear: u64) -> *const Block {
+        let e = self.cache.jumps[jump_slot(linear)];
+        // SAFETY: jump-cache entries are null or blocks that are freed only after the cache was cleared.
+        unsafe {
+            let t = &*self.tlb_exec.add(crate::mem::tlb::index(linear));
+            let same = e.linear == linear && !e.block.is_null() && t.tag == linear & !OFFSET;
+            if same && (*e.block).host as u64 == linear.wrapping_add(t.addend) && (*e.block).mode == self.mode {
+                e.block
+            } else {
+                std::ptr::null()
+            }
+        }
+    }
+}

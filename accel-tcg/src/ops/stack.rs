@@ -1,0 +1,181 @@
+//! Push, pop and stack frames. (Segment registers: `sys`.)
+
+use super::operand::{is_mem, size, sized};
+use crate::block::Executor;
+use crate::cpu::Cpu;
+use crate::fault::{Exec, Fault};
+use crate::mem::Access;
+use gearbox_core::x86::state::gpr::{RBP, RSP};
+use gearbox_core::x86::state::{Seg, rflags};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind};
+
+/// The executor of one of these.
+pub(super) fn executor(i: &Instruction) -> Option<Executor> {
+    use Mnemonic::*;
+    let segment = i.op_count() > 0 && i.op_kind(0) == OpKind::Register && i.op0_register().is_segment_register();
+    Some(match i.mnemonic() {
+        Push if segment => push_segment,
+        Push => push,
+        Pop if !segment => pop,
+        Pusha => |c, _| push_all(c, 2),
+        Pushad => |c, _| push_all(c, 4),
+        Popa => |c, _| pop_all(c, 2),
+        Popad => |c, _| pop_all(c, 4),
+        Pushf => |c, _| push_flags(c, 2),
+        Pushfd => |c, _| push_flags(c, 4),
+        Pushfq => |c, _| push_flags(c, 8),
+        Popf => |c, _| pop_flags(c, 2),
+        Popfd => |c, _| pop_flags(c, 4),
+        Popfq => |c, _| pop_flags(c, 8),
+        Enter => enter,
+        Leave => leave,
+        _ => return None,
+    })
+}
+
+/// Operand size of a push or pop in bytes: by how far it moves the stack pointer.
+fn width(i: &Instruction) -> usize {
+    i.stack_pointer_increment().unsigned_abs() as usize
+}
+
+fn push(c: &mut Cpu, i: &Instruction) -> Exec {
+    let w = width(i);
+    let v = match i.op_kind(0) {
+        OpKind::Register | OpKind::Memory => sized!(size(i, 0), T => { use crate::int::Int; c.read_op::<T>(i, 0)?.zx() }),
+        _ => i.immediate(0),
+    };
+    c.push_sized(w, v)
+}
+fn push_segment(c: &mut Cpu, i: &Instruction) -> Exec {
+    let v = c.segment(crate::mem::virt::seg_of(i.op0_register())).selector;
+    match width(i) {
+        // With a 32-bit operand size only the low word is written (SDM vol. 2, PUSH), but the whole slot must be writable.
+        4 => {
+            c.check_push(4)?;
+            let sp = c.sp().wrapping_sub(4) & c.sp_mask();
+            c.write_virt(Seg::Ss, sp, v)?;
+            c.set_sp(sp);
+            Ok(())
+        }
+        w => c.push_sized(w, v.into()),
+    }
+}
+fn pop(c: &mut Cpu, i: &Instruction) -> Exec {
+    let w = width(i);
+    let v = c.peek_sized(w, 0)?;
+    // POP to memory addressed by RSP uses the RSP after the increment; POP to RSP sets it last.
+    let old = c.gpr(RSP);
+    c.drop_stack(w as u64);
+    if is_mem(i, 0) {
+        let r = sized!(w, T => c.write_mem::<T>(i, crate::int::Int::cut(v)));
+        if r.is_err() {
+            c.set_gpr(RSP, old);
+        }
+        return r;
+    }
+    c.set_reg(i.op0_register(), v);
+    Ok(())
+}
+fn push_all(c: &mut Cpu, w: usize) -> Exec {
+    c.check_push(8 * w as u64)?;
+    let sp = c.gpr(RSP);
+    for n in 0..8 {
+        let v = if n == RSP { sp } else { c.gpr(n) };
+        c.push_sized(w, v)?;
+    }
+    Ok(())
+}
+fn pop_all(c: &mut Cpu, w: usize) -> Exec {
+    let mut v = [0; 8];
+    for (k, slot) in v.iter_mut().rev().enumerate() {
+        *slot = c.peek_sized(w, (k * w) as u64)?;
+    }
+    for (n, v) in v.into_iter().enumerate().filter(|&(n, _)| n != RSP) {
+        if w == 2 { c.set_gpr_low(n, v as u16) } else { c.set_gpr_low(n, v as u32) }
+    }
+    c.drop_stack(8 * w as u64);
+    Ok(())
+}
+
+/// In virtual-8086 mode with IOPL below 3, PUSHF and POPF trap.
+fn check_v86(c: &Cpu) -> Exec {
+    if c.v86() && c.flags & rflags::IOPL != rflags::IOPL { Err(Fault::GP0) } else { Ok(()) }
+}
+fn push_flags(c: &mut Cpu, w: usize) -> Exec {
+    check_v86(c)?;
+    // VM and RF are never seen in the image.
+    c.push_sized(w, c.rflags() & !(rflags::VM | rflags::RF))
+}
+fn pop_flags(c: &mut Cpu, w: usize) -> Exec {
+    check_v86(c)?;
+    let v = c.peek_sized(w, 0)?;
+    c.drop_stack(w as u64);
+    let iopl = (c.flags >> 12 & 3) as u8;
+    let mut may = rflags::CF | rflags::PF | rflags::AF | rflags::ZF | rflags::SF | rflags::OF | rflags::DF | rflags::TF
+        | rflags::NT;
+    if w > 2 {
+        may |= rflags::AC | rflags::ID;
+    }
+    if !c.protected() || (c.cpl == 0 && !c.v86()) {
+        may |= rflags::IOPL;
+    }
+    if !c.protected() || c.cpl <= iopl {
+        may |= rflags::IF;
+    }
+    let new = (c.rflags() & !may | v & may) & !rflags::RF;
+    c.set_rflags(new);
+    Ok(())
+}
+
+fn enter(c: &mut Cpu, i: &Instruction) -> Exec {
+    let w = match i.code() {
+        Code::Enterw_imm16_imm8 => 2,
+        Code::Enterd_imm16_imm8 => 4,
+        _ => 8u64,
+    };
+    let (alloc, level) = (u64::from(i.immediate16()), u64::from(i.immediate8_2nd() & 31));
+    let mask = c.sp_mask();
+    let p = c.privilege();
+    let mut sp = c.sp();
+    let mut put = |c: &mut Cpu, v: u64| {
+        sp = sp.wrapping_sub(w) & mask;
+        let lin = c.linear(Seg::Ss, sp, w as usize, Access::Write)?;
+        sized!(w, T => c.store::<T>(lin, crate::int::Int::cut(v), p))?;
+        Ok::<_, Fault>(sp)
+    };
+    let frame = put(c, c.gpr(RBP))?;
+    for k in 1..level {
+        let at = c.gpr(RBP).wrapping_sub(k * w) & mask;
+        let v = sized!(w, T => crate::int::Int::zx(c.read_virt::<T>(Seg::Ss, at)?));
+        put(c, v)?;
+    }
+    let low = if level > 0 { put(c, frame)? } else { frame };
+    let new = low.wrapping_sub(alloc) & mask;
+    // The last byte of the frame must be writable (SDM vol. 2, ENTER).
+    let lin = c.linear(Seg::Ss, new, 1, Access::Write)?;
+    c.check_write(lin, 1, p)?;
+    match w {
+        2 => c.set_gpr_low(RBP, frame as u16),
+        4 => c.set_gpr_low(RBP, frame as u32),
+        _ => c.set_gpr(RBP, frame),
+    }
+    c.set_sp(new);
+    Ok(())
+}
+fn leave(c: &mut Cpu, i: &Instruction) -> Exec {
+    let mask = c.sp_mask();
+    let at = c.gpr(RBP) & mask;
+    let w = match i.code() {
+        Code::Leavew => 2,
+        Code::Leaved => 4,
+        _ => 8,
+    };
+    let v = sized!(w, T => crate::int::Int::zx(c.read_virt::<T>(Seg::Ss, at)?));
+    c.set_sp(at.wrapping_add(w));
+    match w {
+        2 => c.set_gpr_low(RBP, v as u16),
+        4 => c.set_gpr_low(RBP, v as u32),
+        _ => c.set_gpr(RBP, v),
+    }
+    Ok(())
+}

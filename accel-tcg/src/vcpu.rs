@@ -1,0 +1,153 @@
+//! The virtual machine and its vCPU as `gearbox-core` sees them.
+
+use crate::block::Cache;
+use crate::cpu::{Cpu, Mode, Msrs, slot};
+use crate::flags::LazyFlags;
+use crate::fpu::Fpu;
+use crate::handle::{Handle, Listener, Shared, event};
+use crate::mem::tlb::Tlb;
+use gearbox_core::clock::{ClockSource, HostClock};
+use gearbox_core::mem::MemoryListener;
+use gearbox_core::vm::{
+    CpuBus, Limit, MsiSink, Threading, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError,
+};
+use gearbox_core::x86::apic_bus::LapicBus;
+use gearbox_core::x86::cpuid::CpuidSet;
+use gearbox_core::x86::lapic::Lapic;
+use gearbox_core::x86::state::{Activity, DescriptorTable, PendingEvents, Segment, X86State};
+use std::sync::Arc;
+
+/// A virtual machine whose CPUs are software.
+pub struct TcgVm {
+    clock: Arc<dyn ClockSource>,
+    cpuid: CpuidSet,
+    apics: Arc<LapicBus>,
+    listener: Arc<Listener>,
+}
+
+impl TcgVm {
+    /// A machine that runs by the host's clock.
+    pub fn new() -> Self {
+        Self {
+            clock: Arc::new(HostClock::new()),
+            cpuid: crate::accel::offered_cpuid(),
+            apics: Arc::new(LapicBus::new()),
+            listener: Arc::new(Listener::default()),
+        }
+    }
+}
+
+impl Default for TcgVm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vm for TcgVm {
+    fn threading(&self) -> Threading {
+        Threading::PerVcpu
+    }
+    fn clock(&self) -> Arc<dyn ClockSource> {
+        self.clock.clone()
+    }
+    fn memory_listener(&self) -> Option<Arc<dyn MemoryListener>> {
+        Some(self.listener.clone())
+    }
+    fn cpuid(&self) -> &CpuidSet {
+        &self.cpuid
+    }
+    fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
+        if id > 0 {
+            return Err(VmError::Unsupported("tcg runs one CPU so far: use -smp 1".into()));
+        }
+        let shared = Shared::new(self.clock.clone());
+        self.listener.add(&shared);
+        let x2apic = cfg.cpuid.get(1, 0).is_some_and(|l| l.ecx & 1 << 21 != 0);
+        let waker = shared.clone();
+        let lapic =
+            self.apics.attach(Lapic::new(cfg.apic_id, cfg.bsp, x2apic), move || waker.post(event::APIC));
+        let tlb = Tlb::new();
+        let null = std::ptr::null_mut();
+        let mut cpu = Box::new(Cpu {
+            regs: [0; slot::COUNT],
+            lazy: LazyFlags::default(),
+            budget: 0,
+            tlb_read: null,
+            tlb_write: null,
+            tlb_exec: null,
+            addr_mask: 0xffff_ffff,
+            block: std::ptr::null(),
+            leave_block: false,
+            stop: None,
+            rip: 0,
+            flags: 2,
+            seg: [Segment::default(); 8],
+            cpl: 0,
+            mode: Mode::default(),
+            gdtr: DescriptorTable::default(),
+            idtr: DescriptorTable::default(),
+            cr0: 0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            efer: 0,
+            xcr0: 1,
+            pdpte: [0; 4],
+            dr: [0; 6],
+            msr: Msrs::default(),
+            fpu: Fpu::from_state(&gearbox_core::x86::state::FpuState::default()),
+            events: PendingEvents::default(),
+            activity: Activity::default(),
+            lapic,
+            lapic_bus: self.apics.clone(),
+            apic_page: u64::MAX,
+            lapic_touched: true,
+            next_timer_look: 0,
+            cpuid: cfg.cpuid.clone(),
+            apic_id: cfg.apic_id,
+            bsp: cfg.bsp,
+            phys_bits: cfg.cpuid.get(0x8000_0008, 0).map_or(36, |l| l.eax & 0xff).clamp(32, 52),
+            tsc_offset: 0,
+            clock: self.clock.clone(),
+            memory: cfg.memory.clone(),
+            shared,
+            tlb,
+            cache: Cache::new(),
+            bus: None,
+            icount: 0,
+            reported: Default::default(),
+        });
+        cpu.restore(&X86State::reset(cfg.bsp, cfg.cpuid.signature()))?;
+        Ok(Box::new(TcgVcpu(cpu)))
+    }
+    fn msi(&self) -> Arc<dyn MsiSink> {
+        self.apics.clone()
+    }
+}
+
+/// A software CPU on the thread that runs it.
+struct TcgVcpu(Box<Cpu>);
+
+impl Drop for TcgVcpu {
+    fn drop(&mut self) {
+        self.0.lapic_bus.detach(&self.0.lapic);
+    }
+}
+
+impl Vcpu for TcgVcpu {
+    fn run(&mut self, bus: &dyn CpuBus, limit: Limit) -> VcpuExit {
+        self.0.run(bus, limit)
+    }
+    fn handle(&self) -> Arc<dyn VcpuHandle> {
+        Arc::new(Handle { shared: self.0.shared.clone(), lapic: self.0.lapic.clone() })
+    }
+    fn get_state(&mut self) -> Result<X86State, VmError> {
+        Ok(self.0.save())
+    }
+    fn set_state(&mut self, state: &X86State) -> Result<(), VmError> {
+        self.0.restore(state)
+    }
+    fn translate(&mut self, linear: u64) -> Option<u64> {
+        self.0.translate_quietly(linear)
+    }
+}
