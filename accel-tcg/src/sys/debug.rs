@@ -1,0 +1,85 @@
+//! Debug registers (SDM vol. 3, 18.2).
+
+use crate::block::Executor;
+use crate::cpu::Cpu;
+use crate::fault::{Exec, Fault, vector};
+use gearbox_core::x86::state::cr4;
+use iced_x86::{Code, Instruction, Register};
+
+pub(super) fn executor(code: Code) -> Option<Executor> {
+    Some(match code {
+        Code::Mov_r32_dr | Code::Mov_r64_dr => mov_from,
+        Code::Mov_dr_r32 | Code::Mov_dr_r64 => mov_to,
+        _ => return None,
+    })
+}
+
+/// Index of DR6 in [`Cpu::dr`].
+pub(crate) const DR6: usize = 4;
+/// Index of DR7.
+pub(crate) const DR7: usize = 5;
+
+/// DR6 bits.
+pub(crate) mod dr6 {
+    /// A debug register was touched under DR7.GD.
+    pub(crate) const BD: u64 = 1 << 13;
+    /// Single step.
+    pub(crate) const BS: u64 = 1 << 14;
+    /// Switch to a task with the T flag.
+    pub(crate) const BT: u64 = 1 << 15;
+    /// What is always set (no RTM).
+    pub(crate) const FIXED: u64 = 0xffff_0ff0;
+    pub(super) const WRITABLE: u64 = 0xe00f;
+}
+
+/// DR7 bits.
+pub(crate) mod dr7 {
+    /// General detect: access to debug registers raises #DB.
+    pub(crate) const GD: u64 = 1 << 13;
+    pub(super) const FIXED: u64 = 1 << 10;
+    pub(super) const WRITABLE: u64 = 0xffff_23ff;
+}
+
+/// The place in [`Cpu::dr`], after all checks.
+fn place(cpu: &mut Cpu, r: Register) -> Exec<usize> {
+    let n = r.number();
+    let n = match n {
+        4 | 5 if cpu.cr4 & cr4::DE != 0 => return Err(Fault::UD),
+        4 | 5 => n + 2,
+        0..=7 => n,
+        _ => return Err(Fault::UD),
+    };
+    cpu.require_ring0()?;
+    if cpu.dr[DR7] & dr7::GD != 0 {
+        cpu.dr[DR6] |= dr6::BD;
+        return Err(Fault::plain(vector::DB));
+    }
+    Ok(if n >= 6 { n - 2 } else { n })
+}
+
+fn mov_from(cpu: &mut Cpu, i: &Instruction) -> Exec {
+    let at = place(cpu, i.op1_register())?;
+    cpu.set_reg(i.op0_register(), cpu.dr[at]);
+    Ok(())
+}
+
+fn mov_to(cpu: &mut Cpu, i: &Instruction) -> Exec {
+    let at = place(cpu, i.op0_register())?;
+    let value = cpu.reg(i.op1_register());
+    if at >= DR6 && value >> 32 != 0 {
+        return Err(Fault::GP0);
+    }
+    cpu.dr[at] = match at {
+        DR6 => value & dr6::WRITABLE | dr6::FIXED,
+        DR7 => value & dr7::WRITABLE | dr7::FIXED,
+        _ => value,
+    };
+    cpu.leave_block = true;
+    Ok(())
+}
+
+/// The #DB after an instruction that was executed under TF. RIP is that of the next one.
+pub(crate) fn single_step(cpu: &mut Cpu) -> Exec {
+    cpu.dr[DR6] |= dr6::BS;
+    Err(Fault::plain(vector::DB))
+}
