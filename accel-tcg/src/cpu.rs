@@ -46,6 +46,8 @@ pub(crate) struct Msrs {
     pub tsc_aux: u64,
     /// IA32_PAT, MTRRs, machine check banks and so on, by index. Only indices that the engine knows are ever inserted.
     pub other: BTreeMap<u32, u64>,
+    /// Indices already reported as unknown, so that the log is not flooded.
+    pub unknown: std::collections::BTreeSet<u32>,
 }
 
 /// What decoding depends on, besides the bytes. Blocks are keyed by it.

@@ -66,6 +66,11 @@ impl Cpu {
             Activity::WaitForSipi => return Some(VcpuExit::Halted),
             Activity::Active | Activity::Halted => {}
         }
+        if let Err(f) = self.deliver_pending()
+            && let Some(exit) = self.give_up(f)
+        {
+            return Some(exit);
+        }
         if let Some(exit) = self.take_interrupt() {
             return Some(exit);
         }
