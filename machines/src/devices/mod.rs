@@ -5,3 +5,6 @@ pub mod debugcon;
 pub mod i8254;
 pub mod i8259;
 pub mod ioapic;
+pub mod pci;
+pub mod pm;
+pub mod serial;

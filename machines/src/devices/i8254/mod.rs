@@ -109,7 +109,7 @@ impl Device for PitDevice {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
         let now = cx.now();
         let v = if region == PORT61 {
-            let refresh = if (now / REFRESH_NS) % 2 != 0 { port61::REFRESH } else { 0 };
+            let refresh = if (now / REFRESH_NS) & 1 != 0 { port61::REFRESH } else { 0 };
             let out2 = if self.counters[2].out(now) { port61::OUT2 } else { 0 };
             self.port61 | refresh | out2
         } else {
