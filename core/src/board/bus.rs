@@ -33,6 +33,13 @@ impl BoardState {
             }
         }
     }
+    /// How many bytes of an access with `rest` bytes to go at `at` the device takes, if its region is visible for `clip` of them. An aligned
+    /// access that the region takes as a whole is decoded by its first address alone, even where another device has the addresses that
+    /// follow (ports 0xcf8 and 0xcf9); others are split where regions meet.
+    fn reach(&self, target: crate::mem::IoTarget, at: u64, rest: usize, clip: usize) -> usize {
+        let whole = rest.is_power_of_two() && rest <= self.width(target) && at.is_multiple_of(rest as u64);
+        if whole { rest } else { clip }
+    }
     fn width(&self, target: crate::mem::IoTarget) -> usize {
         usize::from(self.slots[target.device.0 as usize].widths[target.region as usize])
     }
@@ -60,12 +67,16 @@ impl Board {
                     let n = r.clip(at, rest);
                     let into = at - r.start;
                     match &r.kind {
-                        FlatKind::Ram { block, offset, .. } => block.read(offset + into, &mut data[done..done + n]),
-                        FlatKind::Io { target, offset } => {
-                            self.with(|s| s.io_read(*target, offset + into, &mut data[done..done + n]));
+                        FlatKind::Ram { block, offset, .. } => {
+                            block.read(offset + into, &mut data[done..done + n]);
+                            n
                         }
+                        FlatKind::Io { target, offset } => self.with(|s| {
+                            let n = s.reach(*target, at, rest, n);
+                            s.io_read(*target, offset + into, &mut data[done..done + n]);
+                            n
+                        }),
                     }
-                    n
                 }
                 None => {
                     let n = view.gap(at, rest).max(1);
@@ -88,15 +99,22 @@ impl Board {
                     let into = at - r.start;
                     let piece = &data[done..done + n];
                     match &r.kind {
-                        FlatKind::Ram { access: RamAccess::ReadOnly, .. } => {}
+                        FlatKind::Ram { access: RamAccess::ReadOnly, .. } => n,
                         FlatKind::Ram { access: RamAccess::ReadWrite, .. } => {
                             // It is RAM in this very view, so nothing is refused.
                             let _ = space.write(at, piece);
+                            n
                         }
-                        FlatKind::Ram { access: RamAccess::RomDevice(target, offset), .. }
-                        | FlatKind::Io { target, offset } => self.with(|s| s.io_write(*target, offset + into, piece)),
+                        FlatKind::Ram { access: RamAccess::RomDevice(target, offset), .. } => {
+                            self.with(|s| s.io_write(*target, offset + into, piece));
+                            n
+                        }
+                        FlatKind::Io { target, offset } => self.with(|s| {
+                            let n = s.reach(*target, at, rest, n);
+                            s.io_write(*target, offset + into, &data[done..done + n]);
+                            n
+                        }),
                     }
-                    n
                 }
                 None => view.gap(at, rest).max(1),
             };

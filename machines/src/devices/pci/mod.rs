@@ -1,0 +1,8 @@
+//! The PCI functions of the chipset.
+
+pub mod i440fx;
+pub mod piix3;
+pub mod piix4_pm;
+
+/// QEMU's subsystem ids: (vendor, device).
+pub(crate) const QEMU_SUBSYSTEM: (u16, u16) = (0x1af4, 0x1100);

@@ -1,0 +1,319 @@
+//! Power management function of the 82371AB (PIIX4): relocatable ACPI registers, the advanced power management ports, the system
+//! control interrupt, soft-off.
+//!
+//! Sources: Intel 82371AB (PIIX4) datasheet (290562), chapter 7; ACPI 6.4, chapter 4. Contents of the configuration space and the fixed
+//! port of the general-purpose events are those of QEMU's `PIIX4_PM`. Its SMBus controller is not modelled, so that its base and host
+//! configuration registers read as after a reset of the chip.
+
+use super::QEMU_SUBSYSTEM;
+use crate::devices::pm::{GpeBlock, Pm1, event};
+use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pin, Realize, RealizeError, ResetKind, SystemRequest, Timer};
+use gearbox_core::mem::RegionId;
+use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, status};
+
+/// Configuration registers beyond the standard header.
+pub mod config {
+    /// Base of the 64 power management ports; bit 0 reads 1.
+    pub const PMBASE: u8 = 0x40;
+    /// Device activity B: bit 1 of its highest byte makes writes to the APM control port raise an SMI.
+    pub const DEVACTB: u8 = 0x58;
+    /// Miscellaneous: bit 0 enables the ports at PMBASE.
+    pub const PMREGMISC: u8 = 0x80;
+    /// SMBus base.
+    pub const SMBBASE: u8 = 0x90;
+}
+
+/// Offsets of the registers from PMBASE.
+pub mod port {
+    #![allow(missing_docs)]
+    pub const PM1_EVENT: u16 = 0;
+    pub const PM1_CONTROL: u16 = 4;
+    pub const TIMER: u16 = 8;
+}
+
+/// The APM control port, to which an operating system writes to take over from firmware.
+pub const APM_CONTROL: u16 = 0xb2;
+/// Value that turns ACPI mode on.
+pub const ACPI_ENABLE: u8 = 0xf1;
+/// Value that turns ACPI mode off.
+pub const ACPI_DISABLE: u8 = 0xf0;
+/// First port of the general-purpose events.
+pub const GPE0: u16 = 0xafe0;
+/// Number of ports of the general-purpose events.
+pub const GPE0_LEN: u8 = 4;
+/// SLP_TYP of soft-off.
+pub const SLEEP_S5: u8 = 0;
+
+/// A [`Piix4Pm`] to be.
+pub struct Piix4PmSpec {
+    /// Its slot and function.
+    pub at: Devfn,
+    /// Which of the first two serial ports the board has: devices resource D reports them.
+    pub serials: [bool; 2],
+    /// There is a parallel port.
+    pub parallel: bool,
+}
+
+/// Pins.
+pub struct Piix4PmPins {
+    /// The system control interrupt, for IRQ 9.
+    pub sci: Line,
+    /// The power button: a pulse presses it.
+    pub power_button: Pin,
+}
+
+/// Power management.
+pub struct Piix4Pm {
+    pm1: Pm1,
+    gpe: GpeBlock,
+    apm: [u8; 2],
+    ports: RegionId,
+    sci: Line,
+    timer: Timer,
+}
+
+const PM1_EVENT: u32 = 0;
+const PM1_CONTROL: u32 = 1;
+const PM_TIMER: u32 = 2;
+const APM: u32 = 3;
+const GPE: u32 = 4;
+
+impl DeviceSpec for Piix4PmSpec {
+    type Device = Piix4Pm;
+    type Pins = Piix4PmPins;
+    const TYPE: &'static str = "PIIX4_PM";
+
+    fn realize(self, r: &mut Realize<'_>) -> Result<(Piix4Pm, Piix4PmPins), RealizeError> {
+        let header = ConfigHeader {
+            vendor: 0x8086,
+            device: 0x7113,
+            class: 0x06_80_00,
+            revision: 3,
+            subsystem: QEMU_SUBSYSTEM,
+            status: status::DEVSEL_MEDIUM | status::FAST_BACK,
+            interrupt_pin: Some(IntxPin::A),
+            ..ConfigHeader::default()
+        };
+        let c = r.pci_function(Some(self.at), &header);
+        let [first, second] = self.serials;
+        c.init(config::PMBASE, &[1]);
+        c.init(config::SMBBASE, &[1]);
+        // Which legacy devices are decoded on the ISA side: parallel port, then keyboard and ROM, then serial ports.
+        c.init(0x5f, &[0x10 | u8::from(self.parallel) << 7]);
+        c.init(0x63, &[0x60]);
+        c.init(0x67, &[u8::from(first) * 0x08 | u8::from(second) * 0x90]);
+
+        let event = r.port_region(PM1_EVENT, "acpi-evt", 4, 2);
+        let control = r.port_region(PM1_CONTROL, "acpi-cnt", 2, 2);
+        let timer = r.port_region(PM_TIMER, "acpi-tmr", 4, 4);
+        r.ports(APM, "apm-io", APM_CONTROL, 2);
+        r.ports(GPE, "acpi-gpe0", GPE0, GPE0_LEN.into());
+        let tree = r.port_tree();
+        let ports = tree.container("piix4-pm", 64);
+        tree.map(ports, port::PM1_EVENT.into(), event, 0);
+        tree.map(ports, port::PM1_CONTROL.into(), control, 0);
+        tree.map(ports, port::TIMER.into(), timer, 0);
+
+        let sci = r.output("sci");
+        let power_button = r.inputs("power-button", 1).get(0);
+        let timer = r.timer(0);
+        let pm = Piix4Pm { pm1: Pm1::default(), gpe: GpeBlock::default(), apm: [0; 2], ports, sci, timer };
+        Ok((pm, Piix4PmPins { sci, power_button }))
+    }
+}
+
+impl Piix4Pm {
+    /// Moves the ports to where PMBASE and PMREGMISC say.
+    fn map_ports(&self, cx: &mut Cx<'_>) {
+        let Some(c) = cx.config() else { return };
+        let (base, on) = (c.word(config::PMBASE) & 0xffc0, c.byte(config::PMREGMISC) & 1 != 0);
+        cx.map_ports(self.ports, on.then_some(base));
+    }
+    /// Drives SCI and arms the timer for its next event.
+    fn update(&self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        cx.set(self.sci, self.pm1.sci(now) || self.gpe.sci());
+        match self.pm1.deadline(now) {
+            Some(at) => cx.arm(self.timer, at),
+            None => cx.disarm(self.timer),
+        }
+    }
+    fn sleep(&self, cx: &mut Cx<'_>, sleep_type: u8) {
+        match sleep_type {
+            SLEEP_S5 => cx.request(SystemRequest::Shutdown { by_guest: true }),
+            other => cx.guest_error(format_args!("sleep type {other} is not one of the machine's")),
+        }
+    }
+    fn apm_command(&mut self, cx: &mut Cx<'_>, command: u8) {
+        match command {
+            ACPI_ENABLE => self.pm1.set_sci_enable(true),
+            ACPI_DISABLE => self.pm1.set_sci_enable(false),
+            _ => {}
+        }
+        if cx.config().is_some_and(|c| c.byte(config::DEVACTB + 3) & 2 != 0) {
+            cx.guest_error(format_args!("the APM command {command:#x} asks for an SMI, which no CPU here takes"));
+        }
+    }
+}
+
+impl Device for Piix4Pm {
+    fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _: u8) -> u64 {
+        let now = cx.now();
+        match region {
+            PM1_EVENT => self.pm1.read_event(now, offset).into(),
+            PM1_CONTROL => (self.pm1.control() >> (8 * (offset & 1))).into(),
+            PM_TIMER => (self.pm1.timer(now) >> (8 * (offset & 3))).into(),
+            APM => self.apm[(offset & 1) as usize].into(),
+            _ => self.gpe.read(offset).into(),
+        }
+    }
+    fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, value: u64) {
+        match region {
+            PM1_EVENT => self.pm1.write_event(cx.now(), offset, size, value),
+            PM1_CONTROL => {
+                if let Some(sleep_type) = self.pm1.write_control(offset, size, value) {
+                    self.sleep(cx, sleep_type);
+                }
+            }
+            PM_TIMER => {}
+            APM => {
+                self.apm[(offset & 1) as usize] = value as u8;
+                if offset == 0 {
+                    self.apm_command(cx, value as u8);
+                }
+            }
+            _ => self.gpe.write(offset, value as u8),
+        }
+        self.update(cx);
+    }
+    fn pin(&mut self, cx: &mut Cx<'_>, _: u32, level: bool) {
+        if level {
+            self.pm1.raise(event::POWER_BUTTON);
+            self.update(cx);
+        }
+    }
+    fn timer(&mut self, cx: &mut Cx<'_>, _: u32) {
+        self.update(cx);
+    }
+    fn config_written(&mut self, cx: &mut Cx<'_>, _: u8, _: u8) {
+        self.map_ports(cx);
+    }
+    fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
+        self.pm1 = Pm1::default();
+        self.gpe = GpeBlock::default();
+        self.apm = [0; 2];
+        self.map_ports(cx);
+        self.update(cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::pm::TIMER_HZ;
+    use gearbox_accel_qtest::Bench;
+    use gearbox_core::board::Realized;
+    use gearbox_core::clock::ticks_to_ns;
+
+    const AT: u32 = 11 << 8;
+
+    fn bench() -> (Bench, Realized<Piix4PmPins>) {
+        let mut b = Bench::new();
+        let p = b.realize(Piix4PmSpec { at: Devfn::new(1, 3), serials: [true, false], parallel: false }).unwrap();
+        (b, p)
+    }
+    fn set_config(b: &Bench, register: u8, size: u8, value: u32) {
+        b.with(|s| s.fabric.pci.config_write(AT | u32::from(register), size, value));
+    }
+    /// With its ports at 0x600.
+    fn mapped() -> (Bench, Realized<Piix4PmPins>) {
+        let (b, p) = bench();
+        set_config(&b, config::PMBASE, 4, 0x601);
+        set_config(&b, config::PMREGMISC, 1, 1);
+        (b, p)
+    }
+
+    #[test]
+    fn configuration_space_is_qemus_but_for_the_smbus() {
+        let (b, _) = bench();
+        let nonzero = [
+            (0x00, 0x7113_8086),
+            (0x04, 0x0280_0000),
+            (0x08, 0x0680_0003),
+            (0x2c, 0x1100_1af4),
+            (0x3c, 0x0000_0100),
+            (0x40, 0x0000_0001),
+            (0x5c, 0x1000_0000),
+            (0x60, 0x6000_0000),
+            (0x64, 0x0800_0000),
+            (0x90, 0x0000_0001),
+        ];
+        for register in (0..256).step_by(4) {
+            let expect = nonzero.iter().find(|(r, _)| *r == register).map_or(0, |(_, v)| *v);
+            assert_eq!(b.with(|s| s.fabric.pci.config_read(AT | register, 4)), expect, "{register:#x}");
+        }
+    }
+
+    #[test]
+    fn ports_move_with_pmbase() {
+        let (mut b, _) = mapped();
+        assert_eq!(b.inl(0x608), 0);
+        b.clock_step_ns(ticks_to_ns(1000, TIMER_HZ));
+        assert_eq!(b.inl(0x608), 1000);
+        assert_eq!(b.inb(0x60c), 0xff);
+        assert_eq!(b.inl(0x603), 0xff00_0000, "control and a gap in one access");
+        set_config(&b, config::PMBASE, 4, 0xffff_ffff);
+        assert_eq!((b.inl(0x608), b.inl(0xffc8)), (0xffff_ffff, 1000));
+        set_config(&b, config::PMREGMISC, 1, 0);
+        assert_eq!(b.inl(0xffc8), 0xffff_ffff);
+        set_config(&b, config::PMREGMISC, 1, 1);
+        b.reset();
+        assert_eq!(b.inl(0xffc8), 0xffff_ffff);
+    }
+
+    #[test]
+    fn timer_overflow_raises_sci_until_cleared() {
+        let (mut b, p) = mapped();
+        b.outw(0x600, 1);
+        b.outw(0x602, 1);
+        assert!(!b.level(p.sci));
+        b.clock_step_ns(ticks_to_ns(1 << 23, TIMER_HZ) - 1);
+        assert!(!b.level(p.sci));
+        b.clock_step_ns(1);
+        assert!(b.level(p.sci));
+        assert_eq!(b.inw(0x600), 1);
+        b.outw(0x600, 1);
+        assert!(!b.level(p.sci));
+    }
+
+    #[test]
+    fn acpi_mode_by_the_apm_port() {
+        let (mut b, _) = mapped();
+        b.outb(0xb2, 0xf1);
+        assert_eq!((b.inw(0x604), b.inw(0xb2)), (1, 0xf1));
+        b.outb(0xb2, 0xf0);
+        b.outb(0xb3, 0x77);
+        assert_eq!((b.inw(0x604), b.inw(0xb2)), (0, 0x77f0));
+    }
+
+    #[test]
+    fn soft_off_and_a_sleep_that_is_none() {
+        let (mut b, _) = mapped();
+        b.outw(0x604, 0x2400);
+        assert_eq!(b.requests(), []);
+        b.outw(0x604, 0x2001);
+        assert_eq!(b.requests(), [SystemRequest::Shutdown { by_guest: true }]);
+        assert_eq!(b.inw(0x604), 1);
+    }
+
+    #[test]
+    fn power_button() {
+        let (mut b, p) = mapped();
+        b.pulse(p.power_button);
+        assert!(!b.level(p.sci), "nobody listens");
+        b.outw(0x602, event::POWER_BUTTON);
+        b.pulse(p.power_button);
+        assert!(b.level(p.sci));
+        assert_eq!(b.inw(0x600), event::POWER_BUTTON | event::TIMER);
+    }
+}
