@@ -38,9 +38,7 @@ impl Accelerator for Tcg {
 
 /// Why this cannot be run.
 fn refusal(request: &Request) -> Option<Reason> {
-    (request.cpus > 1).then(|| {
-        Reason::new(format!("tcg runs one CPU so far, not {}", request.cpus)).hint("use -smp 1")
-    })
+    (request.cpus > 1).then(|| Reason::new(format!("tcg runs one CPU so far, not {}", request.cpus)).hint("use -smp 1"))
 }
 
 inventory::submit! { AccelEntry(&Tcg) }

@@ -9,11 +9,9 @@ use crate::mem::tlb::{Privilege, Tlb, TlbEntry};
 use gearbox_core::clock::{ClockSource, ns_to_ticks};
 use gearbox_core::mem::AddressSpace;
 use gearbox_core::vm::CpuBus;
-use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::apic_bus::{LapicBus, LapicPort};
-use gearbox_core::x86::state::{
-    Activity, DescriptorTable, PendingEvents, Seg, Segment, cr0, cr4, efer, rflags,
-};
+use gearbox_core::x86::cpuid::CpuidSet;
+use gearbox_core::x86::state::{Activity, DescriptorTable, PendingEvents, Seg, Segment, cr0, cr4, efer, rflags};
 use iced_x86::Register;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -203,9 +201,7 @@ impl Cpu {
     pub(crate) fn reg(&self, r: Register) -> u64 {
         let n = self.regs[r.full_register().number() & 15];
         match r {
-            Register::AH | Register::CH | Register::DH | Register::BH => {
-                self.regs[r.number() & 3] >> 8 & 0xff
-            }
+            Register::AH | Register::CH | Register::DH | Register::BH => self.regs[r.number() & 3] >> 8 & 0xff,
             r if !r.is_gpr() => 0,
             r => match r.size() {
                 1 => n & 0xff,
@@ -311,7 +307,11 @@ impl Cpu {
             // Writable, expand-up data (or, for CS, any code), usable, base 0, 4 GiB.
             let flat = |s: &Segment| !s.unusable() && s.base == 0 && s.limit == u32::MAX;
             let data = |s: &Segment| flat(s) && s.attr & 0x1e == 0x12;
-            if cs.db() && ss.db() && self.protected() && flat(cs) && cs.typ() & 2 != 0
+            if cs.db()
+                && ss.db()
+                && self.protected()
+                && flat(cs)
+                && cs.typ() & 2 != 0
                 && [Seg::Ss, Seg::Ds, Seg::Es].iter().all(|&s| data(self.segment(s)))
             {
                 m |= Mode::FLAT;

@@ -18,8 +18,12 @@ const MAX_LEN: usize = 15;
 pub(crate) fn ends_block(i: &Instruction) -> bool {
     use Mnemonic::*;
     i.flow_control() != FlowControl::Next
-        || matches!(i.mnemonic(), Hlt | Mwait | Sti | Popf | Popfd | Popfq | Lgdt | Lidt | Lldt | Ltr | Invlpg | Wrmsr | Lmsw | Clts)
-        || (i.mnemonic() == Mov && (i.op0_register().is_segment_register() || i.op0_register().is_cr() || i.op0_register().is_dr()))
+        || matches!(
+            i.mnemonic(),
+            Hlt | Mwait | Sti | Popf | Popfd | Popfq | Lgdt | Lidt | Lldt | Ltr | Invlpg | Wrmsr | Lmsw | Clts
+        )
+        || (i.mnemonic() == Mov
+            && (i.op0_register().is_segment_register() || i.op0_register().is_cr() || i.op0_register().is_dr()))
 }
 
 impl Cpu {

@@ -51,7 +51,11 @@ impl Cpu {
             }
         }
         self.cache.sweep();
-        if self.lapic_touched || events & event::APIC != 0 || self.icount >= self.next_timer_look || self.activity != Activity::Active {
+        if self.lapic_touched
+            || events & event::APIC != 0
+            || self.icount >= self.next_timer_look
+            || self.activity != Activity::Active
+        {
             self.advance_lapic();
             self.take_apic_events();
         }
@@ -88,9 +92,9 @@ impl Cpu {
             self.deliver_interrupt(crate::fault::vector::NMI)
         } else if self.flags & rflags::IF != 0 && !self.events.sti_shadow {
             {
-            let vector = self.next_interrupt()?;
-            self.deliver_interrupt(vector)
-        }
+                let vector = self.next_interrupt()?;
+                self.deliver_interrupt(vector)
+            }
         } else {
             return None;
         };
@@ -176,7 +180,8 @@ impl Cpu {
     }
     /// Puts a block into the jump cache.
     fn remember(&mut self, b: *const Block) {
-        let lin = if self.code64() { self.rip } else { self.segment(Seg::Cs).base.wrapping_add(self.rip) & 0xffff_ffff };
+        let lin =
+            if self.code64() { self.rip } else { self.segment(Seg::Cs).base.wrapping_add(self.rip) & 0xffff_ffff };
         self.cache.jumps[jump_slot(lin)] = JumpEntry { linear: lin, block: b };
     }
     /// Executes blocks from `b` on, until a handler returns.

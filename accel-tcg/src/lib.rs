@@ -26,3 +26,6 @@ mod ops;
 pub(crate) mod sys;
 mod state;
 mod vcpu;
+
+#[cfg(test)]
+mod tests;

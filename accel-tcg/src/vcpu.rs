@@ -8,9 +8,7 @@ use crate::handle::{Handle, Listener, Shared, event};
 use crate::mem::tlb::Tlb;
 use gearbox_core::clock::{ClockSource, HostClock};
 use gearbox_core::mem::MemoryListener;
-use gearbox_core::vm::{
-    CpuBus, Limit, MsiSink, Threading, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError,
-};
+use gearbox_core::vm::{CpuBus, Limit, MsiSink, Threading, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
 use gearbox_core::x86::apic_bus::LapicBus;
 use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::lapic::Lapic;
@@ -64,8 +62,7 @@ impl Vm for TcgVm {
         self.listener.add(&shared);
         let x2apic = cfg.cpuid.get(1, 0).is_some_and(|l| l.ecx & 1 << 21 != 0);
         let waker = shared.clone();
-        let lapic =
-            self.apics.attach(Lapic::new(cfg.apic_id, cfg.bsp, x2apic), move || waker.post(event::APIC));
+        let lapic = self.apics.attach(Lapic::new(cfg.apic_id, cfg.bsp, x2apic), move || waker.post(event::APIC));
         let tlb = Tlb::new();
         let null = std::ptr::null_mut();
         let mut cpu = Box::new(Cpu {

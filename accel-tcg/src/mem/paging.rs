@@ -190,7 +190,9 @@ impl Cpu {
     fn allowed(&self, rights: u64, nx: bool, access: Access, p: Privilege) -> bool {
         let user_page = rights & pte::U != 0;
         if p == Privilege::User {
-            return user_page && !(access == Access::Write && rights & pte::W == 0) && !(access == Access::Execute && nx);
+            return user_page
+                && !(access == Access::Write && rights & pte::W == 0)
+                && !(access == Access::Execute && nx);
         }
         match access {
             Access::Execute => !nx && !(user_page && self.cr4 & cr4::SMEP != 0),

@@ -116,8 +116,7 @@ impl Tlb {
             super::Access::Write => s.write[i],
             super::Access::Execute => s.exec[i],
         };
-        (e.tag & !TlbEntry::SLOW == linear & !OFFSET)
-            .then(|| (e, s.info[a as usize][i].phys | linear & OFFSET))
+        (e.tag & !TlbEntry::SLOW == linear & !OFFSET).then(|| (e, s.info[a as usize][i].phys | linear & OFFSET))
     }
     /// Adds a translation; `host` is the address of the page, `None` for a slow one.
     pub(crate) fn insert(&mut self, p: Privilege, a: super::Access, linear: u64, host: Option<usize>, info: Info) {

@@ -111,11 +111,14 @@ fn popcnt(c: &mut Cpu, i: &Instruction) -> Exec {
 /// A 16-bit operand is undefined; processors give 0.
 fn bswap(c: &mut Cpu, i: &Instruction) -> Exec {
     let (r, v) = (i.op0_register(), c.reg(i.op0_register()));
-    c.set_reg(r, match r.size() {
-        2 => 0,
-        4 => (v as u32).swap_bytes().into(),
-        _ => v.swap_bytes(),
-    });
+    c.set_reg(
+        r,
+        match r.size() {
+            2 => 0,
+            4 => (v as u32).swap_bytes().into(),
+            _ => v.swap_bytes(),
+        },
+    );
     Ok(())
 }
 

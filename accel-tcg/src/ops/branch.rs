@@ -5,8 +5,8 @@ use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::int::Int;
-use gearbox_core::x86::state::gpr::RCX;
 use gearbox_core::x86::state::Seg;
+use gearbox_core::x86::state::gpr::RCX;
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 /// The executor of one of these.
@@ -67,8 +67,8 @@ fn jcc(c: &mut Cpu, i: &Instruction) -> Exec {
 fn counter_size(i: &Instruction) -> usize {
     use iced_x86::Code::*;
     match i.code() {
-        Loopne_rel8_16_CX | Loopne_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loop_rel8_16_CX | Loop_rel8_32_CX
-        | Jcxz_rel8_16 | Jcxz_rel8_32 => 2,
+        Loopne_rel8_16_CX | Loopne_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loop_rel8_16_CX
+        | Loop_rel8_32_CX | Jcxz_rel8_16 | Jcxz_rel8_32 => 2,
         Loopne_rel8_64_RCX | Loopne_rel8_16_RCX | Loope_rel8_64_RCX | Loope_rel8_16_RCX | Loop_rel8_64_RCX
         | Loop_rel8_16_RCX | Jrcxz_rel8_64 | Jrcxz_rel8_16 => 8,
         _ => 4,

@@ -52,17 +52,29 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Cwd => |c, _| set(c, |c| c.set_gpr_low(gpr::RDX, (c.gpr(gpr::RAX) as i16 >> 15) as u16)),
         Cdq => |c, _| set(c, |c| c.set_gpr_low(gpr::RDX, (c.gpr(gpr::RAX) as i32 >> 31) as u32)),
         Cqo => |c, _| set(c, |c| c.set_gpr(gpr::RDX, (c.gpr(gpr::RAX) as i64 >> 63) as u64)),
-        Lahf => |c, _| set(c, |c| { let f = c.lazy.bits() as u8 | 2; c.set_reg(Register::AH, f.into()) }),
-        Sahf => |c, _| set(c, |c| {
-            let keep = if c.lazy.of() { rflags::OF } else { 0 };
-            c.lazy = LazyFlags::from_bits(c.gpr(gpr::RAX) >> 8 & 0xd5 | keep);
-        }),
+        Lahf => |c, _| {
+            set(c, |c| {
+                let f = c.lazy.bits() as u8 | 2;
+                c.set_reg(Register::AH, f.into())
+            })
+        },
+        Sahf => |c, _| {
+            set(c, |c| {
+                let keep = if c.lazy.of() { rflags::OF } else { 0 };
+                c.lazy = LazyFlags::from_bits(c.gpr(gpr::RAX) >> 8 & 0xd5 | keep);
+            })
+        },
         Clc => |c, _| set(c, |c| c.lazy = c.lazy.with_cf(false)),
         Stc => |c, _| set(c, |c| c.lazy = c.lazy.with_cf(true)),
         Cmc => |c, _| set(c, |c| c.lazy = c.lazy.with_cf(!c.lazy.cf())),
         Cld => |c, _| set(c, |c| c.flags &= !rflags::DF),
         Std => |c, _| set(c, |c| c.flags |= rflags::DF),
-        Salc => |c, _| set(c, |c| { let v = if c.lazy.cf() { 0xff } else { 0u8 }; c.set_gpr_low(gpr::RAX, v) }),
+        Salc => |c, _| {
+            set(c, |c| {
+                let v = if c.lazy.cf() { 0xff } else { 0u8 };
+                c.set_gpr_low(gpr::RAX, v)
+            })
+        },
         _ => return None,
     })
 }

@@ -13,8 +13,8 @@ use iced_x86::{Instruction, Mnemonic};
 pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     use Mnemonic::*;
     Some(match i.mnemonic() {
-        Nop | Pause | Endbr32 | Endbr64 | Lfence | Sfence | Mfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2
-        | Prefetchw | Prefetch | Prefetchwt1 | Fnop | Serialize => |_, _| Ok(()),
+        Nop | Pause | Endbr32 | Endbr64 | Lfence | Sfence | Mfence | Prefetchnta | Prefetcht0 | Prefetcht1
+        | Prefetcht2 | Prefetchw | Prefetch | Prefetchwt1 | Fnop | Serialize => |_, _| Ok(()),
         Clflush | Clflushopt | Clwb | Cldemote => flush_line,
         Rdrand if feature(i) => |c, i| random(c, i, 1, 30, false),
         Rdseed => |c, i| random(c, i, 7, 18, true),

@@ -69,7 +69,10 @@ impl Cpu {
             return Ok(r);
         }
         let reg = i.op_register(0);
-        let (v, r) = { let v = T::cut(self.reg(reg)); f(self, v) };
+        let (v, r) = {
+            let v = T::cut(self.reg(reg));
+            f(self, v)
+        };
         self.set_reg(reg, v.zx());
         Ok(r)
     }

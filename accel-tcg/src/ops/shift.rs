@@ -48,21 +48,16 @@ fn double<T: Int>(c: &mut Cpu, i: &Instruction, left: bool) -> Exec {
         if n == 0 {
             return (a, c.lazy);
         }
-        let bits = T::BITS;
-        // A 16-bit shift by more than 16 is undefined; the operands are taken as a:b:a here, as processors do.
+        let (bits, x, y) = (T::BITS, u128::from(a.zx()), u128::from(b.zx()));
+        // A 16-bit shift by more than 16 is undefined; processors shift a:b:a.
+        let (wide, width) = match (bits, left) {
+            (64, true) => (x << 64 | y, 128),
+            (64, false) => (y << 64 | x, 128),
+            _ => ((x << bits | y) << bits | x, 3 * bits),
+        };
         let (r, cf) = if left {
-            let wide = u128::from(a.zx()) << (2 * bits) | u128::from(b.zx()) << bits | u128::from(a.zx());
-            let wide = if bits == 64 { u128::from(a.zx()) << 64 | u128::from(b.zx()) } else { wide };
-            if bits == 64 {
-                ((wide << n >> 64) as u64, wide >> (128 - n) & 1 != 0)
-            } else {
-                ((wide << n >> (2 * bits)) as u64, wide >> (3 * bits - n) & 1 != 0)
-            }
-        } else if bits == 64 {
-            let wide = u128::from(b.zx()) << 64 | u128::from(a.zx());
-            ((wide >> n) as u64, wide >> (n - 1) & 1 != 0)
+            ((wide << n >> (width - bits)) as u64, wide >> (width - n) & 1 != 0)
         } else {
-            let wide = u128::from(a.zx()) << (2 * bits) | u128::from(b.zx()) << bits | u128::from(a.zx());
             ((wide >> n) as u64, wide >> (n - 1) & 1 != 0)
         };
         let r = T::cut(r);

@@ -41,7 +41,9 @@ fn width(i: &Instruction) -> usize {
 fn push(c: &mut Cpu, i: &Instruction) -> Exec {
     let w = width(i);
     let v = match i.op_kind(0) {
-        OpKind::Register | OpKind::Memory => sized!(size(i, 0), T => { use crate::int::Int; c.read_op::<T>(i, 0)?.zx() }),
+        OpKind::Register | OpKind::Memory => {
+            sized!(size(i, 0), T => { use crate::int::Int; c.read_op::<T>(i, 0)?.zx() })
+        }
         _ => i.immediate(0),
     };
     c.push_sized(w, v)
@@ -111,7 +113,14 @@ fn pop_flags(c: &mut Cpu, w: usize) -> Exec {
     let v = c.peek_sized(w, 0)?;
     c.drop_stack(w as u64);
     let iopl = (c.flags >> 12 & 3) as u8;
-    let mut may = rflags::CF | rflags::PF | rflags::AF | rflags::ZF | rflags::SF | rflags::OF | rflags::DF | rflags::TF
+    let mut may = rflags::CF
+        | rflags::PF
+        | rflags::AF
+        | rflags::ZF
+        | rflags::SF
+        | rflags::OF
+        | rflags::DF
+        | rflags::TF
         | rflags::NT;
     if w > 2 {
         may |= rflags::AC | rflags::ID;

@@ -52,9 +52,7 @@ struct Form {
 
 impl Form {
     fn new(c: &Cpu, i: &Instruction) -> Self {
-        let kind = (0..i.op_count()).map(|n| i.op_kind(n)).find(|k| {
-            !matches!(k, OpKind::Register)
-        });
+        let kind = (0..i.op_count()).map(|n| i.op_kind(n)).find(|k| !matches!(k, OpKind::Register));
         let mask = match kind {
             Some(OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI) => 0xffff,
             Some(OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI) => 0xffff_ffff,

@@ -87,7 +87,7 @@ fn offset(r: Register) -> Option<u8> {
     match r {
         Register::None => Some(ZERO),
         Register::AH | Register::CH | Register::DH | Register::BH => Some((r.number() as u8 & 3) * 8 + 1),
-        r if r.is_gpr() => Some(r.number() as u8 * 8),
+        r if r.is_gpr() => Some(r.full_register().number() as u8 * 8),
         _ => None,
     }
 }
@@ -122,11 +122,8 @@ fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
     for n in 0..i.op_count() {
         match i.op_kind(n) {
             OpKind::Register => {
-                let at = if i.op_register(n).is_xmm() {
-                    i.op_register(n).number() as u8
-                } else {
-                    offset(i.op_register(n))?
-                };
+                let at =
+                    if i.op_register(n).is_xmm() { i.op_register(n).number() as u8 } else { offset(i.op_register(n))? };
                 match n {
                     0 => op.dst = at,
                     1 => op.src = at,
@@ -142,7 +139,10 @@ fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
                     op.disp = (relative as i32).wrapping_add(op.off.into()).wrapping_add(op.len.into());
                 }
             }
-            _ => op.imm = i.immediate(n),
+            _ => {
+                kind(i, n)?;
+                op.imm = i.immediate(n);
+            }
         }
     }
     Some(())
@@ -454,8 +454,8 @@ enum Safe {
 fn kind_of(i: &Instruction) -> Safe {
     use Mnemonic::*;
     match i.mnemonic() {
-        Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Mov | Movzx | Movsx | Movsxd | Lea | Imul
-        | Cdqe | Cwde | Cdq | Cqo | Bswap | Bt | Nop => Safe::Always,
+        Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Mov | Movzx | Movsx | Movsxd
+        | Lea | Imul | Cdqe | Cwde | Cdq | Cqo | Bswap | Bt | Nop => Safe::Always,
         Shl | Sal | Shr | Sar | Rol | Ror => Safe::UnlessZero,
         _ if condition_of(i).is_some() && i.op0_register().is_gpr() => Safe::Always,
         _ => Safe::No,
