@@ -1,0 +1,381 @@
+//! The host's processor as the oracle: every x87, MMX and SSE instruction that the executors know and the host has is encoded, executed
+//! natively and by the interpreter from the same random state, and the results are compared bit for bit: registers, flags, status
+//! words, memory, and whether #XM was raised.
+//!
+//! `GEARBOX_ORACLE_CASES` sets the number of cases for each instruction form (default 200), `GEARBOX_ORACLE_ONLY` a part of the names of the
+//! codes to run, `GEARBOX_ORACLE_SEED` the seed.
+
+use super::Fpu;
+use super::oracle_native::{Native, State};
+use crate::cpu::Cpu;
+use crate::fault::{Fault, vector};
+use gearbox_core::x86::state::FpuState;
+use iced_x86::{Code, CpuidFeature, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register};
+
+/// A small generator (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n
+    }
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// A significand of `bits` bits with interesting patterns.
+    fn fraction(&mut self, bits: u32) -> u64 {
+        let all = u64::MAX >> (64 - bits);
+        let v = match self.below(8) {
+            0 => 0,
+            1 => all,
+            2 => 1,
+            3 => 1 << self.below(bits.into()),
+            4 => all << self.below(bits.into()),
+            5 => self.next() << self.below(bits.into()),
+            _ => self.next(),
+        };
+        v & all
+    }
+    /// An exponent field of `bits` bits: the ends, around the bias, anything.
+    fn exponent(&mut self, bits: u32) -> u64 {
+        let max = (1 << bits) - 1;
+        match self.below(10) {
+            0 => 0,
+            1 => max,
+            2 => 1 + self.below(3),
+            3 => max - 1 - self.below(3),
+            4..8 => (max / 2 + self.below(80)).wrapping_sub(40) & max,
+            _ => self.below(max),
+        }
+    }
+    fn single(&mut self) -> u32 {
+        (self.below(2) << 31 | self.exponent(8) << 23 | self.fraction(23)) as u32
+    }
+    fn double(&mut self) -> u64 {
+        self.below(2) << 63 | self.exponent(11) << 52 | self.fraction(52)
+    }
+    fn extended(&mut self) -> u128 {
+        let exponent = self.exponent(15);
+        let integer = if self.one_in(12) { exponent == 0 } else { exponent != 0 };
+        let sig = self.fraction(63) | u64::from(integer) << 63;
+        u128::from(self.below(2) << 15 | exponent) << 64 | u128::from(sig)
+    }
+    /// Two values that are often close to one another, so that sums cancel and quotients are short.
+    fn vector(&mut self) -> u128 {
+        match self.below(5) {
+            0 => (0..4).fold(0, |v, i| v | u128::from(self.single()) << (32 * i)),
+            1 | 2 => (0..2).fold(0, |v, i| v | u128::from(self.double()) << (64 * i)),
+            3 => (0..16).fold(0, |v, i| v | u128::from(self.pick(&[0u8, 1, 0x7f, 0x80, 0xff, 0x41, 0x20])) << (8 * i)),
+            _ => u128::from(self.next()) << 64 | u128::from(self.next()),
+        }
+    }
+    fn gpr(&mut self) -> u64 {
+        match self.below(4) {
+            0 => self.below(20),
+            1 => (self.below(40)).wrapping_sub(20),
+            2 => self.double(),
+            _ => self.next() >> self.below(64),
+        }
+    }
+    /// A register file. `sse_masks` are the MXCSR masks to set.
+    fn fpu(&mut self, unmask: bool) -> FpuState {
+        let mut s = FpuState { ymm_hi: [0; 16], ..FpuState::default() };
+        let masks = if unmask { self.next() as u16 & 0x3f } else { 0x3f };
+        let precision = if self.one_in(3) { self.below(4) as u16 } else { 3 };
+        s.fcw = masks | precision << 8 | (self.below(4) as u16) << 10 | 0x40;
+        let flags = if self.one_in(2) { self.next() as u16 & masks } else { 0 };
+        s.fsw = flags | (self.below(8) as u16) << 11 | self.next() as u16 & 0x4700;
+        s.ftw = if self.one_in(4) { self.next() as u8 } else { !(1 << self.below(8)) };
+        for v in &mut s.st {
+            *v = self.extended();
+        }
+        if self.one_in(4) {
+            s.st[1] = s.st[0] ^ u128::from(self.below(8)) ^ u128::from(self.below(2)) << 79;
+        }
+        let sse_masks = if unmask { self.next() as u32 & 0x1f80 } else { 0x1f80 };
+        s.mxcsr = sse_masks | (self.below(4) as u32) << 13;
+        if self.one_in(2) {
+            s.mxcsr |= 0x20;
+            s.mxcsr &= !0x6000;
+        }
+        if self.one_in(3) {
+            s.mxcsr |= self.next() as u32 & 0x8040;
+        }
+        if self.one_in(3) {
+            s.mxcsr |= self.next() as u32 & 0x3f;
+        }
+        for v in &mut s.xmm {
+            *v = self.vector();
+        }
+        if self.one_in(4) {
+            let flip = 1 << self.below(128);
+            s.xmm[1] = s.xmm[0] ^ flip;
+        }
+        s
+    }
+}
+
+/// Where the memory operand lies.
+pub(super) const MEM_LEN: usize = 1024;
+/// Registers that instructions may use; RSI is the base of the memory operand.
+const GPRS: [usize; 6] = [0, 1, 2, 3, 6, 7];
+const BASE: Register = Register::RSI;
+
+/// Is this one of ours, and does this host have it?
+fn testable(code: Code) -> bool {
+    let features = code.cpuid_features();
+    let ours = features.iter().any(|f| {
+        use CpuidFeature::*;
+        matches!(f, FPU | FPU287 | FPU287XL_ONLY | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | FXSR | XSAVE | XSAVEOPT)
+    });
+    use Mnemonic::*;
+    // Fences, hints and privileged instructions, which others execute; and those whose images hold what differs between processors.
+    let elsewhere = matches!(
+        code.mnemonic(),
+        Lfence | Mfence | Sfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Pause | Clflush | Xsetbv | Xgetbv | Monitor | Mwait
+            | Xsave | Xsave64 | Xrstor | Xrstor64 | Xsaveopt | Xsaveopt64
+    );
+    // The decoder makes two instructions of these.
+    let with_wait = matches!(code.mnemonic(), Fstcw | Fstenv | Fsave | Fstsw | Fclex | Finit | Feni | Fdisi | Fsetpm);
+    ours && !elsewhere && code.op_code().mode64() && !with_wait
+}
+
+/// An instruction of form `code` with random operands; `None` if it has operands that are not tested here.
+fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> {
+    let mut i = Instruction::default();
+    i.set_code(code);
+    let info = code.op_code();
+    let mut memory_used = false;
+    let gpr32 = [Register::EAX, Register::ECX, Register::EDX, Register::EBX];
+    let gpr64 = [Register::RAX, Register::RCX, Register::RDX, Register::RBX];
+    for n in 0..info.op_count() {
+        let xmm = Register::XMM0 + r.below(8) as u32;
+        let mm = Register::MM0 + r.below(8) as u32;
+        let sti = Register::ST0 + r.below(8) as u32;
+        let register = match info.op_kind(n) {
+            K::xmm_reg | K::xmm_rm => xmm,
+            K::xmm_or_mem if !memory => xmm,
+            K::mm_reg | K::mm_rm => mm,
+            K::mm_or_mem if !memory => mm,
+            K::r32_reg | K::r32_rm | K::r32_reg_mem => r.pick(&gpr32),
+            K::r64_reg | K::r64_rm | K::r64_reg_mem => r.pick(&gpr64),
+            K::r32_or_mem if !memory => r.pick(&gpr32),
+            K::r64_or_mem if !memory => r.pick(&gpr64),
+            K::r8_or_mem if !memory => r.pick(&[Register::AL, Register::CL, Register::DL, Register::BL]),
+            K::r16_or_mem if !memory => r.pick(&[Register::AX, Register::CX, Register::DX, Register::BX]),
+            K::ax => Register::AX,
+            K::st0 => Register::ST0,
+            K::sti_opcode => sti,
+            K::xmm_or_mem | K::mm_or_mem | K::r32_or_mem | K::r64_or_mem | K::r8_or_mem | K::r16_or_mem | K::mem => {
+                i.set_op_kind(n, iced_x86::OpKind::Memory);
+                i.set_memory_base(BASE);
+                memory_used = true;
+                continue;
+            }
+            K::imm8 => {
+                i.set_op_kind(n, iced_x86::OpKind::Immediate8);
+                i.set_immediate8(if r.one_in(2) { r.below(32) as u8 } else { r.next() as u8 });
+                continue;
+            }
+            K::seg_rDI => {
+                i.set_op_kind(n, iced_x86::OpKind::MemorySegRDI);
+                memory_used = true;
+                continue;
+            }
+            _ => return None,
+        };
+        i.set_op_kind(n, iced_x86::OpKind::Register);
+        i.set_op_register(n, register);
+    }
+    (memory_used == memory || info.op_kind(0) == K::seg_rDI).then_some(i)
+}
+
+/// Status-word bits that the SDM leaves undefined after this instruction.
+fn undefined_status(m: Mnemonic) -> u16 {
+    use Mnemonic::*;
+    const ALL_BUT_C1: u16 = 0x4500;
+    match m {
+        Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ficom | Ficomp | Ftst | Fxam | Fprem | Fprem1 => 0,
+        Fldcw | Fldenv | Frstor | Fxrstor | Fxrstor64 | Fninit | Fnsave | Fnstenv | Fnstcw | Fnstsw => 0,
+        Fnclex => 0x4700,
+        Fsin | Fcos | Fsincos | Fptan => 0x4100,
+        _ => ALL_BUT_C1,
+    }
+}
+
+/// Brings the memory operand into the shape that the instruction expects.
+fn memory_for(i: &Instruction, r: &mut Random) -> [u8; MEM_LEN] {
+    use Mnemonic::*;
+    let mut m = [0; MEM_LEN];
+    for chunk in m.chunks_exact_mut(16) {
+        chunk.copy_from_slice(&r.vector().to_le_bytes());
+    }
+    let size = i.memory_size();
+    match i.mnemonic() {
+        Fxrstor | Fxrstor64 => {
+            m[..512].copy_from_slice(&r.fpu(true).to_xsave()[..512]);
+            m[512..].fill(0);
+        }
+        Fldcw => m[0] |= r.pick(&[0x3f, 0]),
+        Ldmxcsr => m[..4].copy_from_slice(&(r.next() as u32 & 0xffff).to_le_bytes()),
+        Fld if size == iced_x86::MemorySize::Float80 => m[..10].copy_from_slice(&r.extended().to_le_bytes()[..10]),
+        Fbld => {
+            for b in &mut m[..9] {
+                *b = (r.below(10) << 4 | r.below(10)) as u8;
+            }
+        }
+        Fldenv | Frstor => {
+            for n in 0..8 {
+                m[28 + 10 * n..38 + 10 * n].copy_from_slice(&r.extended().to_le_bytes()[..10]);
+            }
+        }
+        _ => match size {
+            iced_x86::MemorySize::Float32 => m[..4].copy_from_slice(&r.single().to_le_bytes()),
+            iced_x86::MemorySize::Float64 => m[..8].copy_from_slice(&r.double().to_le_bytes()),
+            _ => {}
+        },
+    }
+    m
+}
+
+/// Executes `i` on the interpreter. The memory operand lies at `at`.
+fn interpret(cpu: &mut Cpu, i: &Instruction, s: &State) -> State {
+    let mut out = s.clone();
+    cpu.fpu = Fpu::from_state(&FpuState::from_xsave(&s.image));
+    for n in GPRS {
+        cpu.set_gpr(n, s.gpr[n]);
+    }
+    cpu.set_rflags(s.rflags);
+    let executor = super::executor(i).expect("looked up before");
+    out.raised = match executor(cpu, i) {
+        Ok(()) => false,
+        Err(f) if f == Fault::plain(vector::XM) => true,
+        Err(f) => panic!("{:?}: {f:?}", i.code()),
+    };
+    out.image.copy_from_slice(&cpu.fpu.to_state().to_xsave()[..512]);
+    for n in GPRS {
+        out.gpr[n] = cpu.gpr(n);
+    }
+    out.rflags = cpu.rflags();
+    out
+}
+
+/// What of an image is compared: not the pointers and the opcode, which processors keep differently, nor the MXCSR mask.
+fn comparable(image: &[u8; 512], m: Mnemonic) -> [u8; 512] {
+    let mut c = *image;
+    c[6..24].fill(0);
+    c[28..32].fill(0);
+    c[416..].fill(0);
+    for st in c[32..160].chunks_exact_mut(16) {
+        st[10..].fill(0);
+    }
+    let status = u16::from_le_bytes([c[2], c[3]]) & !undefined_status(m);
+    c[2..4].copy_from_slice(&status.to_le_bytes());
+    c
+}
+
+/// Arithmetic flags that are compared: all, for those that define them; the others leave them alone.
+const FLAGS: u64 = 0x8d5;
+
+/// The bytes of memory that are compared.
+fn comparable_memory(mem: &[u8; MEM_LEN], m: Mnemonic) -> [u8; MEM_LEN] {
+    use Mnemonic::*;
+    let mut c = *mem;
+    match m {
+        Fxsave | Fxsave64 => {
+            let mut image = [0; 512];
+            image.copy_from_slice(&c[..512]);
+            c[..512].copy_from_slice(&comparable(&image, m));
+        }
+        // Pointers, selectors and opcode.
+        Fnstenv | Fnsave => c[12..28].fill(0),
+        _ => {}
+    }
+    c
+}
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn equals_the_host() {
+    let (cases, seed) = (env("GEARBOX_ORACLE_CASES", 200), env("GEARBOX_ORACLE_SEED", 1));
+    let only = std::env::var("GEARBOX_ORACLE_ONLY").unwrap_or_default();
+    let mut native = Native::new();
+    let mut cpu = Cpu::for_test();
+    let (mut forms, mut total, mut failures) = (0u64, 0u64, Vec::new());
+    for code in Code::values().filter(|&c| testable(c) && format!("{c:?}").contains(&only)) {
+        eprintln!("{code:?}");
+        for memory in [false, true] {
+            let mut r = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (code as u64) << 32 | 1);
+            let mut failed = 0;
+            let mut ran = 0u64;
+            for case in 0..cases {
+                let Some(i) = instruction(code, memory, &mut r) else { break };
+                let mut bytes = Encoder::new(64);
+                let Ok(len) = bytes.encode(&i, 0) else { break };
+                let bytes = bytes.take_buffer();
+                let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, 0, iced_x86::DecoderOptions::NONE);
+                let i = decoder.decode();
+                assert_eq!((i.code(), i.len()), (code, len), "{code:?} does not survive encoding");
+                assert!(super::executor(&i).is_some(), "no executor for {code:?} ({i:?})");
+                ran += 1;
+
+                let fpu = r.fpu(case % 4 == 3);
+                let mem = memory_for(&i, &mut r);
+                let mut start = State::new(&fpu, r.next() & FLAGS | 2);
+                for n in GPRS {
+                    start.gpr[n] = r.gpr();
+                }
+                start.gpr[6] = native.memory_address();
+                start.gpr[7] = native.memory_address() + r.below(64);
+                *native.memory() = mem;
+                let want = native.run(&bytes, &start);
+                let want_mem = *native.memory();
+                *native.memory() = mem;
+                let got = interpret(&mut cpu, &i, &start);
+                let got_mem = *native.memory();
+
+                let m = code.mnemonic();
+                let same = comparable(&want.image, m) == comparable(&got.image, m)
+                    && want.gpr == got.gpr
+                    && (want.rflags ^ got.rflags) & FLAGS == 0
+                    && want.raised == got.raised
+                    && comparable_memory(&want_mem, m) == comparable_memory(&got_mem, m);
+                if !same {
+                    failed += 1;
+                    if failed <= env("GEARBOX_ORACLE_SHOW", 1) {
+                        failures.push(format!(
+                            "{i}\nstart {}\nmemory {:02x?}\nwant  {}\nmemory {:02x?}\ngot   {}\nmemory {:02x?}",
+                            start.show(),
+                            &mem[..32],
+                            want.show(),
+                            &want_mem[..32],
+                            got.show(),
+                            &got_mem[..32]
+                        ));
+                    }
+                }
+            }
+            if failed > 0 {
+                failures.push(format!("{code:?} (memory: {memory}): {failed} of {cases} cases differ\n"));
+            }
+            forms += u64::from(ran > 0);
+            total += ran;
+        }
+    }
+    println!("{forms} forms, {total} cases");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(!only.is_empty() || forms > 600, "only {forms} forms were tried");
+}

@@ -1,0 +1,350 @@
+//! SSE floating point, one lane at a time: MXCSR, the NaN rules, denormals-are-zeros, and every operation that can raise an exception
+//! (SDM vol. 1, 4.8, 10.2.3, 11.5).
+//!
+//! The host's own arithmetic (which is IEEE 754 binary32 and binary64, to nearest) computes whatever it gives exactly as the guest would
+//! see it *and* raises nothing that is not yet noted: ordinary operands and results while MXCSR rounds to nearest and PE is already
+//! set and masked. All the rest goes through [`soft`], which is exact in every mode.
+
+use super::soft::flag::*;
+use super::soft::{self, Class, Control, Format, Number, Op, Rounding};
+use std::cmp::Ordering;
+
+/// MXCSR: denormals are zeros.
+const DAZ: u32 = 1 << 6;
+/// MXCSR: masks, at this shift from their flags.
+pub(crate) const MASK_SHIFT: u32 = 7;
+/// MXCSR: rounding control.
+const RC_SHIFT: u32 = 13;
+/// MXCSR: flush to zero.
+const FTZ: u32 = 1 << 15;
+
+/// MXCSR for the time of one instruction, and what the instruction has raised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Env {
+    csr: u32,
+    /// Exceptions raised so far, see [`soft::flag`].
+    pub(crate) flags: u32,
+    /// The host's arithmetic may be used.
+    fast: bool,
+}
+
+impl Env {
+    /// For an instruction that starts with this MXCSR.
+    #[inline(always)]
+    pub(crate) fn new(csr: u32) -> Self {
+        const DECIDES: u32 = 3 << RC_SHIFT | PE | PE << MASK_SHIFT;
+        Self { csr, flags: 0, fast: csr & DECIDES == PE | PE << MASK_SHIFT }
+    }
+    /// Exceptions that are not masked.
+    #[inline(always)]
+    pub(crate) fn unmasked(&self) -> u32 {
+        !(self.csr >> MASK_SHIFT) & ALL
+    }
+    /// Has an unmasked exception been raised? Later stages of the instruction do not happen then.
+    pub(crate) fn faulted(&self) -> bool {
+        self.flags & self.unmasked() != 0
+    }
+    /// Rounding control.
+    #[inline(always)]
+    pub(crate) fn rounding(&self) -> Rounding {
+        Rounding::from_bits(self.csr >> RC_SHIFT)
+    }
+    fn control(&self) -> Control {
+        Control { rounding: self.rounding(), unmasked: self.unmasked(), flush: self.csr & FTZ != 0 }
+    }
+    /// Takes an operand apart, denormals as zeros where MXCSR says so.
+    #[inline]
+    fn unpack<T: Lane>(&self, v: T) -> Number {
+        let n = Number::unpack(v.wide(), T::FORMAT);
+        if n.class == Class::Denormal && self.csr & DAZ != 0 { Number::zero(n.sign) } else { n }
+    }
+    /// Notes the flags of a result and encodes it.
+    fn encode<T: Lane>(&mut self, (value, flags): soft::Outcome) -> T {
+        self.flags |= flags;
+        T::narrow(value.map_or(T::FORMAT.default_nan(), |r| r.pack(T::FORMAT)))
+    }
+    /// The result if an operand is a NaN: the first that is, made quiet.
+    fn nan<T: Lane>(&mut self, operands: &[(T, Number)]) -> Option<T> {
+        if operands.iter().any(|(_, n)| n.class == Class::SignallingNan) {
+            self.flags |= IE;
+        }
+        operands.iter().find(|(_, n)| n.is_nan()).map(|(v, _)| v.quiet())
+    }
+}
+
+/// The encoding of a binary32 or binary64 value.
+pub(crate) trait Lane: Copy + Eq {
+    /// Its format.
+    const FORMAT: Format;
+    /// Zero-extended.
+    fn wide(self) -> u64;
+    /// The low bits.
+    fn narrow(v: u64) -> Self;
+    /// The host's arithmetic, to nearest.
+    fn host(op: Op, a: Self, b: Self) -> Self;
+    /// The host's square root.
+    fn host_root(self) -> Self;
+    /// The host's conversion of an integer.
+    fn host_integer(v: i64) -> Self;
+    /// The host's conversion to an integer, chopped and saturated.
+    fn host_chop(self) -> i64;
+
+    /// Made quiet.
+    #[inline(always)]
+    fn quiet(self) -> Self {
+        Self::narrow(self.wide() | Self::FORMAT.quiet_bit())
+    }
+    /// The exponent field, in place.
+    #[inline(always)]
+    fn exponent(self) -> u64 {
+        self.wide() & Self::EXPONENT
+    }
+    /// The exponent field, all ones.
+    const EXPONENT: u64 = (Self::FORMAT.sign_bit() - 1) >> (Self::FORMAT.precision - 1) << (Self::FORMAT.precision - 1);
+    /// The exponent field, lowest bit.
+    const EXPONENT_ONE: u64 = 1 << (Self::FORMAT.precision - 1);
+    /// ±0.
+    #[inline(always)]
+    fn is_zero(self) -> bool {
+        self.wide() & !Self::FORMAT.sign_bit() == 0
+    }
+    /// Finite and normal.
+    #[inline(always)]
+    fn is_normal(self) -> bool {
+        self.exponent().wrapping_sub(Self::EXPONENT_ONE) < Self::EXPONENT - Self::EXPONENT_ONE
+    }
+    /// Finite and normal or zero.
+    #[inline(always)]
+    fn is_ordinary(self) -> bool {
+        self.is_normal() || self.is_zero()
+    }
+    /// Finite, and so far above the smallest normal number that rounding cannot have brought it there.
+    #[inline(always)]
+    fn is_well_above_tiny(self) -> bool {
+        self.exponent().wrapping_sub(2 * Self::EXPONENT_ONE) < Self::EXPONENT - 2 * Self::EXPONENT_ONE
+    }
+}
+
+macro_rules! lane {
+    ($bits:ty, $float:ty, $format:expr) => {
+        impl Lane for $bits {
+            const FORMAT: Format = $format;
+            #[inline(always)]
+            fn wide(self) -> u64 {
+                self.into()
+            }
+            #[inline(always)]
+            fn narrow(v: u64) -> Self {
+                v as $bits
+            }
+            #[inline(always)]
+            fn host(op: Op, a: Self, b: Self) -> Self {
+                let (a, b) = (<$float>::from_bits(a), <$float>::from_bits(b));
+                match op {
+                    Op::Add => a + b,
+                    Op::Sub => a - b,
+                    Op::Mul => a * b,
+                    Op::Div => a / b,
+                }
+                .to_bits()
+            }
+            #[inline(always)]
+            fn host_root(self) -> Self {
+                <$float>::from_bits(self).sqrt().to_bits()
+            }
+            #[inline(always)]
+            fn host_integer(v: i64) -> Self {
+                (v as $float).to_bits()
+            }
+            #[inline(always)]
+            fn host_chop(self) -> i64 {
+                <$float>::from_bits(self) as i64
+            }
+        }
+    };
+}
+lane!(u32, f32, Format::SINGLE);
+lane!(u64, f64, Format::DOUBLE);
+
+// ---- arithmetic
+
+/// Did the host compute `r = a op b` as the guest would, with no exception but (perhaps) precision?
+#[inline(always)]
+fn trusted<T: Lane>(op: Op, a: T, b: T, r: T) -> bool {
+    match op {
+        // A sum of normal numbers is never inexact and tiny; but an exact tiny one may have to be flushed.
+        Op::Add | Op::Sub => a.is_ordinary() && b.is_ordinary() && r.is_ordinary(),
+        Op::Mul => a.is_ordinary() && b.is_ordinary() && (r.is_well_above_tiny() || a.is_zero() || b.is_zero()),
+        Op::Div => a.is_ordinary() && b.is_normal() && (r.is_well_above_tiny() || a.is_zero()),
+    }
+}
+
+/// ADD, SUB, MUL, DIV.
+#[inline(always)]
+pub(crate) fn arithmetic<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
+    if env.fast {
+        let r = T::host(op, a, b);
+        if trusted(op, a, b, r) {
+            return r;
+        }
+    }
+    arithmetic_exact(env, op, a, b)
+}
+
+#[cold]
+#[inline(never)]
+fn arithmetic_exact<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
+    let (x, y) = (env.unpack(a), env.unpack(b));
+    match env.nan(&[(a, x), (b, y)]) {
+        Some(nan) => nan,
+        None => {
+            let outcome = soft::arithmetic(op, x, y, T::FORMAT, env.control());
+            env.encode(outcome)
+        }
+    }
+}
+
+/// SQRT.
+#[inline(always)]
+pub(crate) fn square_root<T: Lane>(env: &mut Env, a: T) -> T {
+    if env.fast && a.is_ordinary() && a.wide() & T::FORMAT.sign_bit() == 0 {
+        return a.host_root();
+    }
+    square_root_exact(env, a)
+}
+
+#[cold]
+#[inline(never)]
+fn square_root_exact<T: Lane>(env: &mut Env, a: T) -> T {
+    let n = env.unpack(a);
+    match env.nan(&[(a, n)]) {
+        Some(nan) => nan,
+        None => {
+            let outcome = soft::square_root(n, T::FORMAT, env.control());
+            env.encode(outcome)
+        }
+    }
+}
+
+// ---- comparison
+
+/// Compares; `None` is unordered. A quiet NaN is invalid only if `signals`.
+#[inline]
+pub(crate) fn compare<T: Lane>(env: &mut Env, a: T, b: T, signals: bool) -> Option<Ordering> {
+    let (x, y) = (env.unpack(a), env.unpack(b));
+    if x.is_nan() || y.is_nan() {
+        if signals || x.class == Class::SignallingNan || y.class == Class::SignallingNan {
+            env.flags |= IE;
+        }
+        return None;
+    }
+    if x.class == Class::Denormal || y.class == Class::Denormal {
+        env.flags |= DE;
+    }
+    Some(x.compare(y))
+}
+
+/// The predicates of CMPcc (`imm` 0 to 7) and VCMPcc (0 to 31): for which of less (1), equal (2), greater (4) and unordered (8) it is
+/// true. Bit 4 of `imm` only changes whether quiet NaNs signal.
+const PREDICATES: [u8; 16] = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15];
+/// Those of the first sixteen predicates for which a quiet NaN is invalid, a bit each.
+const SIGNALLING: u16 = 0b0110_0110_0110_0110;
+
+/// CMPcc: is predicate `imm` true of `a` and `b`?
+#[inline]
+pub(crate) fn predicate<T: Lane>(env: &mut Env, a: T, b: T, imm: u8) -> bool {
+    let signals = (SIGNALLING >> (imm & 15) & 1 != 0) ^ (imm & 16 != 0);
+    let outcome = match compare(env, a, b, signals) {
+        Some(Ordering::Less) => 1,
+        Some(Ordering::Equal) => 2,
+        Some(Ordering::Greater) => 4,
+        None => 8,
+    };
+    PREDICATES[usize::from(imm & 15)] & outcome != 0
+}
+
+/// MIN (`wanted` = less) and MAX (`wanted` = greater): the first operand just if it compares so, else the second.
+#[inline]
+pub(crate) fn select<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T {
+    let first = compare(env, a, b, true) == Some(wanted);
+    let (chosen, n) = if first { (a, env.unpack(a)) } else { (b, env.unpack(b)) };
+    // A denormal that is to be taken as zero is also written as zero.
+    if n.class == Class::Zero { T::narrow(chosen.wide() & T::FORMAT.sign_bit()) } else { chosen }
+}
+
+// ---- conversion
+
+/// Between binary32 and binary64, either way.
+#[inline]
+pub(crate) fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
+    let n = env.unpack(a);
+    if n.is_nan() {
+        if n.class == Class::SignallingNan {
+            env.flags |= IE;
+        }
+        let payload = a.wide() << (64 - S::FORMAT.precision) & (u64::MAX >> 1);
+        let sign = if n.sign { D::FORMAT.sign_bit() } else { 0 };
+        return D::narrow(sign | D::EXPONENT | D::FORMAT.quiet_bit() | payload >> (64 - D::FORMAT.precision));
+    }
+    if n.class == Class::Denormal {
+        env.flags |= DE;
+        if env.faulted() {
+            return D::narrow(0);
+        }
+    }
+    let r = soft::convert(n, D::FORMAT, env.control());
+    env.encode((Some(r), r.flags))
+}
+
+/// From an integer.
+#[inline(always)]
+pub(crate) fn from_integer<T: Lane>(env: &mut Env, v: i64) -> T {
+    if env.fast || v.unsigned_abs() < 1 << T::FORMAT.precision {
+        return T::host_integer(v);
+    }
+    let r = soft::convert(Number::integer(v), T::FORMAT, env.control());
+    env.encode((Some(r), r.flags))
+}
+
+/// To an integer of `bits` bits, rounded. What does not fit gives the most negative one, with IE.
+#[inline(always)]
+pub(crate) fn to_integer<T: Lane>(env: &mut Env, a: T, bits: u32, rounding: Rounding) -> i64 {
+    if env.fast && rounding == Rounding::Zero && a.is_ordinary() {
+        let v = a.host_chop();
+        // The host saturates; the extremes are left to the exact way.
+        if v > i64::MIN >> (64 - bits) && v < i64::MAX >> (64 - bits) {
+            return v;
+        }
+    }
+    to_integer_exact(env, a, bits, rounding)
+}
+
+#[inline(never)]
+fn to_integer_exact<T: Lane>(env: &mut Env, a: T, bits: u32, rounding: Rounding) -> i64 {
+    let n = env.unpack(a);
+    if n.is_finite_nonzero() || n.class == Class::Zero {
+        let (magnitude, inexact, _) = soft::to_integer(n, rounding);
+        let limit = 1 << (bits - 1);
+        if magnitude < limit || magnitude == limit && n.sign {
+            env.flags |= if inexact { PE } else { 0 };
+            return (magnitude as i64).wrapping_mul(if n.sign { -1 } else { 1 });
+        }
+    }
+    env.flags |= IE;
+    i64::MIN >> (64 - bits)
+}
+
+/// ROUND: to an integral value as `imm` says: bits 1..0 the mode, bit 2 MXCSR's mode instead, bit 3 no precision exception.
+#[inline]
+pub(crate) fn round<T: Lane>(env: &mut Env, a: T, imm: u8) -> T {
+    let n = env.unpack(a);
+    if let Some(nan) = env.nan(&[(a, n)]) {
+        return nan;
+    }
+    let rounding = if imm & 4 != 0 { env.rounding() } else { Rounding::from_bits(imm.into()) };
+    if n.class == Class::Infinite {
+        return a;
+    }
+    let r = soft::round_to_integral(n, T::FORMAT, rounding);
+    env.encode((Some(r), if imm & 8 != 0 { 0 } else { r.flags }))
+}

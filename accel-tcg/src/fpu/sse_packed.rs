@@ -1,0 +1,252 @@
+//! SSE floating-point instructions on whole registers, made of the lanes of [`sse`].
+
+use super::host;
+use super::sse::{self, Env, Lane};
+use super::soft::{Op, Rounding};
+use super::vec::Vec128;
+use std::array::from_fn;
+use std::cmp::Ordering;
+
+/// Lane-wise on four singles.
+#[inline(always)]
+fn ps(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u32, u32) -> u32) -> Vec128 {
+    let (x, y) = (a.u32s(), b.u32s());
+    Vec128::from_u32s(from_fn(|i| f(env, x[i], y[i])))
+}
+/// Lane-wise on two doubles.
+#[inline(always)]
+fn pd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64) -> Vec128 {
+    let (x, y) = (a.u64s(), b.u64s());
+    Vec128::from_u64s(from_fn(|i| f(env, x[i], y[i])))
+}
+/// On the low single; the rest stays.
+#[inline(always)]
+fn ss(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u32, u32) -> u32) -> Vec128 {
+    a.with_low32(f(env, a.low32(), b.low32()))
+}
+/// On the low double; the rest stays.
+#[inline(always)]
+fn sd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64) -> Vec128 {
+    a.with_low64(f(env, a.low64(), b.low64()))
+}
+
+/// Defines the four shapes of an operation. `$x` and `$y` are the lanes.
+macro_rules! four {
+    ($($ps:ident $pd:ident $ss:ident $sd:ident: |$e:ident, $x:ident, $y:ident| $body:expr;)*) => { $(
+        four!(@one $ps, ps, |$e, $x, $y| $body);
+        four!(@one $pd, pd, |$e, $x, $y| $body);
+        four!(@one $ss, ss, |$e, $x, $y| $body);
+        four!(@one $sd, sd, |$e, $x, $y| $body);
+    )* };
+    (@one $name:ident, $shape:ident, |$e:ident, $x:ident, $y:ident| $body:expr) => {
+        #[inline(always)]
+        pub(crate) fn $name(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+            $shape(env, a, b, |$e, $x, $y| $body)
+        }
+    };
+}
+
+four! {
+    addps addpd addss addsd: |e, x, y| sse::arithmetic(e, Op::Add, x, y);
+    subps subpd subss subsd: |e, x, y| sse::arithmetic(e, Op::Sub, x, y);
+    mulps mulpd mulss mulsd: |e, x, y| sse::arithmetic(e, Op::Mul, x, y);
+    divps divpd divss divsd: |e, x, y| sse::arithmetic(e, Op::Div, x, y);
+    minps minpd minss minsd: |e, x, y| sse::select(e, x, y, Ordering::Less);
+    maxps maxpd maxss maxsd: |e, x, y| sse::select(e, x, y, Ordering::Greater);
+    sqrtps sqrtpd sqrtss sqrtsd: |e, _x, y| sse::square_root(e, y);
+}
+
+/// Defines the four shapes of an operation with an immediate.
+macro_rules! four_imm {
+    ($($ps:ident $pd:ident $ss:ident $sd:ident: |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr;)*) => { $(
+        four_imm!(@one $ps, ps, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $pd, pd, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $ss, ss, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $sd, sd, |$e, $x, $y, $imm| $body);
+    )* };
+    (@one $name:ident, $shape:ident, |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr) => {
+        pub(crate) fn $name(env: &mut Env, a: Vec128, b: Vec128, $imm: u8) -> Vec128 {
+            $shape(env, a, b, |$e, $x, $y| $body)
+        }
+    };
+}
+
+/// All ones or all zeros.
+fn mask<T: Lane>(v: bool) -> T {
+    T::narrow(u64::from(v).wrapping_neg())
+}
+
+four_imm! {
+    cmpps cmppd cmpss cmpsd: |e, x, y, imm| mask(sse::predicate(e, x, y, imm));
+    roundps roundpd roundss roundsd: |e, _x, y, imm| sse::round(e, y, imm);
+}
+
+/// RCPPS.
+pub(crate) fn rcpps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    ps(env, a, b, |_, _, y| host::reciprocal(y))
+}
+/// RCPSS.
+pub(crate) fn rcpss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    ss(env, a, b, |_, _, y| host::reciprocal(y))
+}
+/// RSQRTPS.
+pub(crate) fn rsqrtps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    ps(env, a, b, |_, _, y| host::reciprocal_root(y))
+}
+/// RSQRTSS.
+pub(crate) fn rsqrtss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    ss(env, a, b, |_, _, y| host::reciprocal_root(y))
+}
+
+// ---- horizontal
+
+/// Operates on neighbouring singles.
+fn horizontal_ps(env: &mut Env, a: Vec128, b: Vec128, op: Op) -> Vec128 {
+    let (x, y) = (a.u32s(), b.u32s());
+    let even = Vec128::from_u32s([x[0], x[2], y[0], y[2]]);
+    let odd = Vec128::from_u32s([x[1], x[3], y[1], y[3]]);
+    ps(env, even, odd, |e, x, y| sse::arithmetic(e, op, x, y))
+}
+/// Operates on neighbouring doubles.
+fn horizontal_pd(env: &mut Env, a: Vec128, b: Vec128, op: Op) -> Vec128 {
+    let even = Vec128::from_u64s([a.low64(), b.low64()]);
+    let odd = Vec128::from_u64s([a.high64(), b.high64()]);
+    pd(env, even, odd, |e, x, y| sse::arithmetic(e, op, x, y))
+}
+/// HADDPS.
+pub(crate) fn haddps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    horizontal_ps(env, a, b, Op::Add)
+}
+/// HSUBPS.
+pub(crate) fn hsubps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    horizontal_ps(env, a, b, Op::Sub)
+}
+/// HADDPD.
+pub(crate) fn haddpd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    horizontal_pd(env, a, b, Op::Add)
+}
+/// HSUBPD.
+pub(crate) fn hsubpd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    horizontal_pd(env, a, b, Op::Sub)
+}
+
+/// Subtracts in even lanes and adds in odd ones.
+const ALTERNATE: [Op; 4] = [Op::Sub, Op::Add, Op::Sub, Op::Add];
+
+/// ADDSUBPS.
+pub(crate) fn addsubps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    let (x, y) = (a.u32s(), b.u32s());
+    Vec128::from_u32s(from_fn(|i| sse::arithmetic(env, ALTERNATE[i], x[i], y[i])))
+}
+/// ADDSUBPD.
+pub(crate) fn addsubpd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    let (x, y) = (a.u64s(), b.u64s());
+    Vec128::from_u64s(from_fn(|i| sse::arithmetic(env, ALTERNATE[i], x[i], y[i])))
+}
+
+/// The products of DPPS and DPPD: those that the upper half of `imm` wants; zeros elsewhere.
+fn products<T: Lane, const N: usize>(env: &mut Env, x: [T; N], y: [T; N], imm: u8) -> [T; N] {
+    from_fn(|i| if imm >> (4 + i) & 1 != 0 { sse::arithmetic(env, Op::Mul, x[i], y[i]) } else { T::narrow(0) })
+}
+/// The sum of one stage, left out if an earlier stage has faulted.
+fn stage<T: Lane>(env: &mut Env, a: T, b: T) -> T {
+    sse::arithmetic(env, Op::Add, a, b)
+}
+
+/// DPPS.
+pub(crate) fn dpps(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
+    let p = products(env, a.u32s(), b.u32s(), imm);
+    if env.faulted() {
+        return a;
+    }
+    let (low, high) = (stage(env, p[0], p[1]), stage(env, p[2], p[3]));
+    if env.faulted() {
+        return a;
+    }
+    let sum = stage(env, low, high);
+    Vec128::from_u32s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+}
+/// DPPD.
+pub(crate) fn dppd(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
+    let p = products(env, a.u64s(), b.u64s(), imm);
+    if env.faulted() {
+        return a;
+    }
+    let sum = stage(env, p[0], p[1]);
+    Vec128::from_u64s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+}
+
+// ---- conversion
+
+/// CVTPS2PD: the two low singles.
+pub(crate) fn cvtps2pd(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    let x = b.u32s();
+    Vec128::from_u64s(from_fn(|i| sse::convert(env, x[i])))
+}
+/// CVTPD2PS: into the two low singles, zeros above.
+pub(crate) fn cvtpd2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    let [x, y] = b.u64s().map(|v| sse::convert(env, v));
+    Vec128::from_u32s([x, y, 0, 0])
+}
+/// CVTSS2SD.
+#[inline(always)]
+pub(crate) fn cvtss2sd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    a.with_low64(sse::convert(env, b.low32()))
+}
+/// CVTSD2SS.
+#[inline(always)]
+pub(crate) fn cvtsd2ss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    a.with_low32(sse::convert(env, b.low64()))
+}
+/// CVTDQ2PS.
+pub(crate) fn cvtdq2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    Vec128::from_u32s(b.i32s().map(|v| sse::from_integer(env, v.into())))
+}
+/// CVTDQ2PD, CVTPI2PD: the two low integers.
+pub(crate) fn cvtdq2pd(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    let x = b.i32s();
+    Vec128::from_u64s(from_fn(|i| sse::from_integer(env, x[i].into())))
+}
+/// CVTPI2PS: the two low integers into the low half; the rest stays.
+pub(crate) fn cvtpi2ps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+    let (x, old) = (b.i32s(), a.u32s());
+    Vec128::from_u32s(from_fn(|i| if i < 2 { sse::from_integer(env, x[i].into()) } else { old[i] }))
+}
+/// Singles to 32-bit integers.
+fn ps_to_integers(env: &mut Env, b: Vec128, r: Rounding) -> Vec128 {
+    Vec128::from_i32s(b.u32s().map(|v| sse::to_integer(env, v, 32, r) as i32))
+}
+/// Doubles to 32-bit integers in the low half, zeros above.
+fn pd_to_integers(env: &mut Env, b: Vec128, r: Rounding) -> Vec128 {
+    let [x, y] = b.u64s().map(|v| sse::to_integer(env, v, 32, r) as i32);
+    Vec128::from_i32s([x, y, 0, 0])
+}
+/// CVTPS2DQ.
+pub(crate) fn cvtps2dq(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    ps_to_integers(env, b, env.rounding())
+}
+/// CVTTPS2DQ.
+pub(crate) fn cvttps2dq(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    ps_to_integers(env, b, Rounding::Zero)
+}
+/// CVTPD2DQ, CVTPD2PI.
+pub(crate) fn cvtpd2dq(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    pd_to_integers(env, b, env.rounding())
+}
+/// CVTTPD2DQ, CVTTPD2PI.
+pub(crate) fn cvttpd2dq(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    pd_to_integers(env, b, Rounding::Zero)
+}
+/// The two low singles to 32-bit integers, with zeros above.
+fn low_ps_to_integers(env: &mut Env, b: Vec128, r: Rounding) -> Vec128 {
+    let x = b.u32s();
+    Vec128::from_i32s(from_fn(|i| if i < 2 { sse::to_integer(env, x[i], 32, r) as i32 } else { 0 }))
+}
+/// CVTPS2PI.
+pub(crate) fn cvtps2pi(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    low_ps_to_integers(env, b, env.rounding())
+}
+/// CVTTPS2PI.
+pub(crate) fn cvttps2pi(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+    low_ps_to_integers(env, b, Rounding::Zero)
+}
