@@ -1,11 +1,14 @@
 //! Device models, each standing alone. A board file wires them.
 
+pub mod a20;
 pub mod debug_exit;
 pub mod debugcon;
+pub mod fw_cfg;
 pub mod i8254;
 pub mod i8259;
 pub mod ioapic;
 pub mod mc146818;
+pub mod or_gate;
 pub mod pci;
 pub mod pm;
 pub mod serial;

@@ -43,8 +43,8 @@ fn attribute(n: usize) -> (u8, u8) {
     (config::PAM0 + n.div_ceil(2) as u8, if n % 2 == 0 { 4 } else { 0 })
 }
 
-/// A [`I440fx`] to be.
-pub struct I440fxSpec {
+/// A [`I440fxDevice`] to be.
+pub struct I440fx {
     /// Guest RAM from address 0 on, which the board has mapped already.
     pub ram: RegionId,
     /// Bytes of RAM below 4 GiB.
@@ -60,7 +60,7 @@ struct Shadow {
 }
 
 /// The host bridge.
-pub struct I440fx {
+pub struct I440fxDevice {
     /// CONFADD at 0xcf8.
     address: u32,
     segments: [Shadow; SEGMENTS],
@@ -73,12 +73,12 @@ const DATA: u32 = 1;
 /// CONFADD: forward accesses at 0xcfc to configuration space.
 const ENABLE: u32 = 1 << 31;
 
-impl DeviceSpec for I440fxSpec {
-    type Device = I440fx;
+impl DeviceSpec for I440fx {
+    type Device = I440fxDevice;
     type Pins = ();
     const TYPE: &'static str = "i440FX";
 
-    fn realize(self, r: &mut Realize<'_>) -> Result<(I440fx, ()), RealizeError> {
+    fn realize(self, r: &mut Realize<'_>) -> Result<(I440fxDevice, ()), RealizeError> {
         let header = ConfigHeader {
             vendor: 0x8086,
             device: 0x1237,
@@ -109,11 +109,11 @@ impl DeviceSpec for I440fxSpec {
             }
         });
         let smram = overlay("smram-region", self.pci_memory, 0xa_0000, 0x2_0000, true);
-        Ok((I440fx { address: 0, segments, smram }, ()))
+        Ok((I440fxDevice { address: 0, segments, smram }, ()))
     }
 }
 
-impl I440fx {
+impl I440fxDevice {
     /// Puts PAM and SMRAM registers in force.
     fn map_shadow(&self, cx: &mut Cx<'_>) {
         let Some(c) = cx.config() else { return };
@@ -140,7 +140,7 @@ impl Shadow {
     }
 }
 
-impl Device for I440fx {
+impl Device for I440fxDevice {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         if region == ADDRESS {
             return u64::from(self.address >> (8 * (offset & 3)));
@@ -169,7 +169,7 @@ impl Device for I440fx {
     }
 }
 
-impl I440fx {
+impl I440fxDevice {
     /// The configuration address that an access at offset `offset` of 0xcfc means.
     fn target(&self, offset: u64) -> Option<u32> {
         (self.address & ENABLE != 0).then_some(self.address & 0x00ff_fffc | (offset & 3) as u32)
@@ -199,7 +199,7 @@ mod tests {
             }
             (ram, pci)
         });
-        b.realize(I440fxSpec { ram, ram_below_4g: 512 << 20, pci_memory: pci }).unwrap();
+        b.realize(I440fx { ram, ram_below_4g: 512 << 20, pci_memory: pci }).unwrap();
         b
     }
     fn config(b: &mut Bench, register: u32) -> u32 {

@@ -17,8 +17,8 @@ const INTX_INPUTS: u32 = 128;
 const RESET_CPU: u8 = 4;
 const HARD_RESET: u8 = 2;
 
-/// A [`Piix3`] to be.
-pub struct Piix3Spec {
+/// A [`Piix3Device`] to be.
+pub struct Piix3 {
     /// Its slot.
     pub slot: u8,
 }
@@ -30,7 +30,7 @@ pub struct Piix3Pins {
 }
 
 /// The ISA bridge.
-pub struct Piix3 {
+pub struct Piix3Device {
     /// Number of interrupt pins that assert each PIRQ: they are wired together.
     asserted: [u32; 4],
     irq: [Line; 16],
@@ -43,12 +43,12 @@ pub fn pirq(input: u32) -> usize {
     ((slot + 3 + pin) % 4) as usize
 }
 
-impl DeviceSpec for Piix3Spec {
-    type Device = Piix3;
+impl DeviceSpec for Piix3 {
+    type Device = Piix3Device;
     type Pins = Piix3Pins;
     const TYPE: &'static str = "PIIX3";
 
-    fn realize(self, r: &mut Realize<'_>) -> Result<(Piix3, Piix3Pins), RealizeError> {
+    fn realize(self, r: &mut Realize<'_>) -> Result<(Piix3Device, Piix3Pins), RealizeError> {
         let header = ConfigHeader {
             vendor: 0x8086,
             device: 0x7000,
@@ -79,11 +79,11 @@ impl DeviceSpec for Piix3Spec {
         let inputs = r.inputs("intx", INTX_INPUTS);
         r.route_pci_interrupts(inputs);
         let irq = r.outputs("irq");
-        Ok((Piix3 { asserted: [0; 4], irq, reset_control: 0 }, Piix3Pins { irq }))
+        Ok((Piix3Device { asserted: [0; 4], irq, reset_control: 0 }, Piix3Pins { irq }))
     }
 }
 
-impl Piix3 {
+impl Piix3Device {
     /// Drives the ISA interrupts as the route registers and the pins say.
     fn route(&self, cx: &mut Cx<'_>) {
         let Some(c) = cx.config() else { return };
@@ -100,7 +100,7 @@ impl Piix3 {
     }
 }
 
-impl Device for Piix3 {
+impl Device for Piix3Device {
     fn read(&mut self, _: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
         u64::from(self.reset_control)
     }
@@ -133,7 +133,7 @@ mod tests {
 
     fn bench() -> (Bench, Realized<Piix3Pins>) {
         let mut b = Bench::new();
-        let p = b.realize(Piix3Spec { slot: 1 }).unwrap();
+        let p = b.realize(Piix3 { slot: 1 }).unwrap();
         (b, p)
     }
     fn set_config(b: &mut Bench, register: u32, value: u8) {

@@ -44,8 +44,8 @@ pub const GPE0_LEN: u8 = 4;
 /// SLP_TYP of soft-off.
 pub const SLEEP_S5: u8 = 0;
 
-/// A [`Piix4Pm`] to be.
-pub struct Piix4PmSpec {
+/// A [`Piix4PmDevice`] to be.
+pub struct Piix4Pm {
     /// Its slot and function.
     pub at: Devfn,
     /// Which of the first two serial ports the board has: devices resource D reports them.
@@ -63,7 +63,7 @@ pub struct Piix4PmPins {
 }
 
 /// Power management.
-pub struct Piix4Pm {
+pub struct Piix4PmDevice {
     pm1: Pm1,
     gpe: GpeBlock,
     apm: [u8; 2],
@@ -78,12 +78,12 @@ const PM_TIMER: u32 = 2;
 const APM: u32 = 3;
 const GPE: u32 = 4;
 
-impl DeviceSpec for Piix4PmSpec {
-    type Device = Piix4Pm;
+impl DeviceSpec for Piix4Pm {
+    type Device = Piix4PmDevice;
     type Pins = Piix4PmPins;
     const TYPE: &'static str = "PIIX4_PM";
 
-    fn realize(self, r: &mut Realize<'_>) -> Result<(Piix4Pm, Piix4PmPins), RealizeError> {
+    fn realize(self, r: &mut Realize<'_>) -> Result<(Piix4PmDevice, Piix4PmPins), RealizeError> {
         let header = ConfigHeader {
             vendor: 0x8086,
             device: 0x7113,
@@ -117,12 +117,12 @@ impl DeviceSpec for Piix4PmSpec {
         let sci = r.output("sci");
         let power_button = r.inputs("power-button", 1).get(0);
         let timer = r.timer(0);
-        let pm = Piix4Pm { pm1: Pm1::default(), gpe: GpeBlock::default(), apm: [0; 2], ports, sci, timer };
+        let pm = Piix4PmDevice { pm1: Pm1::default(), gpe: GpeBlock::default(), apm: [0; 2], ports, sci, timer };
         Ok((pm, Piix4PmPins { sci, power_button }))
     }
 }
 
-impl Piix4Pm {
+impl Piix4PmDevice {
     /// Moves the ports to where PMBASE and PMREGMISC say.
     fn map_ports(&self, cx: &mut Cx<'_>) {
         let Some(c) = cx.config() else { return };
@@ -156,7 +156,7 @@ impl Piix4Pm {
     }
 }
 
-impl Device for Piix4Pm {
+impl Device for Piix4PmDevice {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _: u8) -> u64 {
         let now = cx.now();
         match region {
@@ -219,7 +219,7 @@ mod tests {
 
     fn bench() -> (Bench, Realized<Piix4PmPins>) {
         let mut b = Bench::new();
-        let p = b.realize(Piix4PmSpec { at: Devfn::new(1, 3), serials: [true, false], parallel: false }).unwrap();
+        let p = b.realize(Piix4Pm { at: Devfn::new(1, 3), serials: [true, false], parallel: false }).unwrap();
         (b, p)
     }
     fn set_config(b: &Bench, register: u8, size: u8, value: u32) {

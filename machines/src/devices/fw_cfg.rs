@@ -1,0 +1,304 @@
+//! QEMU's firmware configuration device: named items that the board hands to firmware and operating system, by ports or by DMA.
+//!
+//! Source: QEMU, docs/specs/fw_cfg.
+
+use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Keys of the items that are no files.
+pub mod key {
+    #![allow(missing_docs)]
+    pub const SIGNATURE: u16 = 0x00;
+    pub const ID: u16 = 0x01;
+    pub const UUID: u16 = 0x02;
+    pub const RAM_SIZE: u16 = 0x03;
+    pub const NOGRAPHIC: u16 = 0x04;
+    pub const NB_CPUS: u16 = 0x05;
+    pub const BOOT_MENU: u16 = 0x0e;
+    pub const MAX_CPUS: u16 = 0x0f;
+    pub const FILE_DIR: u16 = 0x19;
+    pub const FILE_FIRST: u16 = 0x20;
+    /// Set in keys of items that belong to one architecture.
+    pub const ARCH_LOCAL: u16 = 0x8000;
+    pub const IRQ0_OVERRIDE: u16 = ARCH_LOCAL | 2;
+}
+
+/// Selector port (a word) and data port (bytes, from offset 1 on).
+const PORT: u16 = 0x510;
+/// DMA address port: two doublewords, most significant first, each big-endian.
+const DMA_PORT: u16 = 0x514;
+/// What the DMA address port reads as.
+const DMA_SIGNATURE: u64 = u64::from_be_bytes(*b"QEMU CFG");
+/// Revision item: the traditional interface, and DMA.
+const FEATURES: u32 = 1 | 2;
+
+/// Bits of the control field of a DMA descriptor.
+mod dma {
+    pub(super) const ERROR: u32 = 1 << 0;
+    pub(super) const READ: u32 = 1 << 1;
+    pub(super) const SKIP: u32 = 1 << 2;
+    pub(super) const SELECT: u32 = 1 << 3;
+    pub(super) const WRITE: u32 = 1 << 4;
+}
+
+/// Why an item cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// A file of this name exists.
+    #[error("fw_cfg file '{0}' is there already")]
+    Duplicate(String),
+    /// 1 to 55 bytes are allowed.
+    #[error("fw_cfg file name '{0}' is empty or longer than 55 bytes")]
+    Name(String),
+    /// The directory is full.
+    #[error("there is no room for fw_cfg file '{0}'")]
+    Full(String),
+}
+
+/// The items: a [`FwCfg`] to be, and what a [`FwCfgDevice`] serves.
+#[derive(Clone, Debug, Default)]
+pub struct FwCfg {
+    plain: BTreeMap<u16, Arc<[u8]>>,
+    /// By name: keys are given in the order of names, as QEMU does.
+    files: BTreeMap<String, Arc<[u8]>>,
+}
+
+impl FwCfg {
+    /// Most files.
+    const MOST_FILES: usize = 4096;
+    /// Bytes of a name in the directory, the final zero included.
+    const NAME_SIZE: usize = 56;
+
+    /// No items but the signature and the revision.
+    pub fn new() -> Self {
+        let mut items = Self::default();
+        items.set(key::SIGNATURE, *b"QEMU");
+        items.set(key::ID, FEATURES.to_le_bytes());
+        items
+    }
+    /// Sets an item that is no file.
+    pub fn set(&mut self, key: u16, bytes: impl Into<Arc<[u8]>>) {
+        self.plain.insert(key, bytes.into());
+    }
+    /// Adds a file.
+    ///
+    /// # Errors
+    /// The name is taken or none, or there are too many files.
+    pub fn add_file(&mut self, name: &str, bytes: impl Into<Arc<[u8]>>) -> Result<(), ItemError> {
+        if name.is_empty() || name.len() >= Self::NAME_SIZE {
+            return Err(ItemError::Name(name.into()));
+        }
+        if self.files.contains_key(name) {
+            return Err(ItemError::Duplicate(name.into()));
+        }
+        if self.files.len() >= Self::MOST_FILES {
+            return Err(ItemError::Full(name.into()));
+        }
+        self.files.insert(name.into(), bytes.into());
+        Ok(())
+    }
+    /// The item of a key.
+    fn item(&self, key: u16) -> Option<Arc<[u8]>> {
+        if key == key::FILE_DIR {
+            return Some(self.directory().into());
+        }
+        let file = key.checked_sub(key::FILE_FIRST).and_then(|n| self.files.values().nth(n.into()));
+        self.plain.get(&key).or(file).cloned()
+    }
+    /// The directory: a big-endian count, then size, key, a reserved word and the name of each file.
+    fn directory(&self) -> Vec<u8> {
+        let mut dir = (self.files.len() as u32).to_be_bytes().to_vec();
+        for ((name, bytes), key) in self.files.iter().zip(key::FILE_FIRST..) {
+            dir.extend((bytes.len() as u32).to_be_bytes());
+            dir.extend(key.to_be_bytes());
+            dir.extend([0; 2]);
+            let mut field = [0; Self::NAME_SIZE];
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            dir.extend(field);
+        }
+        dir
+    }
+}
+
+/// The firmware configuration device.
+pub struct FwCfgDevice {
+    items: FwCfg,
+    selected: Arc<[u8]>,
+    offset: usize,
+    /// DMA descriptor address as far as written.
+    dma_high: u32,
+}
+
+const PORTS: u32 = 0;
+const DMA: u32 = 1;
+
+impl DeviceSpec for FwCfg {
+    type Device = FwCfgDevice;
+    type Pins = ();
+    const TYPE: &'static str = "fw_cfg_io";
+
+    fn realize(self, r: &mut Realize<'_>) -> Result<(FwCfgDevice, ()), RealizeError> {
+        r.ports_wide(PORTS, "fwcfg", PORT, 2, 2);
+        r.ports_wide(DMA, "fwcfg.dma", DMA_PORT, 8, 4);
+        let selected = self.item(key::SIGNATURE).unwrap_or_default();
+        Ok((FwCfgDevice { items: self, selected, offset: 0, dma_high: 0 }, ()))
+    }
+}
+
+impl FwCfgDevice {
+    /// The items, to add to (firmware reads the directory anew whenever it selects it).
+    pub fn items(&mut self) -> &mut FwCfg {
+        &mut self.items
+    }
+    fn select(&mut self, key: u16) {
+        self.selected = self.items.item(key).unwrap_or_default();
+        self.offset = 0;
+    }
+    fn next_byte(&mut self) -> u8 {
+        let byte = self.selected.get(self.offset).copied().unwrap_or(0);
+        self.offset = self.offset.saturating_add(1);
+        byte
+    }
+
+    /// Carries out the DMA descriptor at `addr`: control, length, address, all big-endian.
+    fn transfer(&mut self, cx: &mut Cx<'_>, addr: u64) {
+        let mut d = [0; 16];
+        if cx.dma_read(addr, &mut d).is_err() {
+            return;
+        }
+        let word = |n: usize| u32::from_be_bytes([d[n], d[n + 1], d[n + 2], d[n + 3]]);
+        let (control, length) = (word(0), word(4));
+        let target = u64::from(word(8)) << 32 | u64::from(word(12));
+        if control & dma::SELECT != 0 {
+            self.select((control >> 16) as u16);
+        }
+        let done = if control & dma::READ != 0 {
+            self.copy_out(cx, target, length)
+        } else if control & dma::WRITE != 0 {
+            cx.guest_error(format_args!("DMA write to an item, of which none can be written"));
+            false
+        } else {
+            if control & dma::SKIP != 0 {
+                self.offset = self.offset.saturating_add(length as usize);
+            }
+            true
+        };
+        let status = if done { 0 } else { dma::ERROR };
+        // The descriptor has just been read; if its page has become ROM since, nobody is left to tell.
+        let _ = cx.dma_write(addr, &status.to_be_bytes());
+    }
+    /// Copies `length` bytes of the item to guest memory, zeros after its end.
+    fn copy_out(&mut self, cx: &mut Cx<'_>, mut target: u64, length: u32) -> bool {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let item = self.selected.clone();
+        let mut left = length as usize;
+        while left > 0 {
+            let rest = item.get(self.offset..).filter(|r| !r.is_empty()).unwrap_or(&ZEROS);
+            let piece = &rest[..rest.len().min(left)];
+            if cx.dma_write(target, piece).is_err() {
+                return false;
+            }
+            self.offset = self.offset.saturating_add(piece.len());
+            target = target.wrapping_add(piece.len() as u64);
+            left -= piece.len();
+        }
+        true
+    }
+}
+
+impl Device for FwCfgDevice {
+    fn read(&mut self, _: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
+        match (region, size) {
+            (PORTS, 1) => self.next_byte().into(),
+            (PORTS, _) => 0,
+            // The signature is big-endian: its first byte has the lowest address.
+            _ => DMA_SIGNATURE.swap_bytes() >> (8 * (offset & 7)),
+        }
+    }
+    fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, value: u64) {
+        match (region, offset, size) {
+            (PORTS, 0, 2) => self.select(value as u16),
+            (DMA, 0, 4) => self.dma_high = (value as u32).swap_bytes(),
+            (DMA, 4, 4) => {
+                let addr = u64::from(self.dma_high) << 32 | u64::from((value as u32).swap_bytes());
+                self.dma_high = 0;
+                self.transfer(cx, addr);
+            }
+            (PORTS, 1, 1) => cx.guest_error(format_args!("write to the data port, which is read-only")),
+            _ => {}
+        }
+    }
+    fn reset(&mut self, _: &mut Cx<'_>, _: ResetKind) {
+        self.dma_high = 0;
+        self.select(key::SIGNATURE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gearbox_accel_qtest::Bench;
+
+    fn bench() -> Bench {
+        let mut items = FwCfg::new();
+        items.set(key::RAM_SIZE, (512u64 << 20).to_le_bytes());
+        items.add_file("etc/b", *b"world").unwrap();
+        items.add_file("etc/a", *b"hello").unwrap();
+        let mut b = Bench::with_ram(0x10000);
+        b.realize(items).unwrap();
+        b
+    }
+    fn item<const N: usize>(b: &mut Bench, key: u16) -> [u8; N] {
+        b.outw(0x510, key);
+        std::array::from_fn(|_| b.inb(0x511))
+    }
+    /// Runs a descriptor at 0x100 and gives its control field afterwards.
+    fn dma(b: &mut Bench, control: u32, length: u32, address: u64) -> u32 {
+        let mut d = control.to_be_bytes().to_vec();
+        d.extend(length.to_be_bytes());
+        d.extend(address.to_be_bytes());
+        b.write(0x100, &d);
+        b.outl(0x518, 0x100u32.swap_bytes());
+        b.readl(0x100).swap_bytes()
+    }
+
+    #[test]
+    fn items_and_files_by_the_ports() {
+        let mut b = bench();
+        assert_eq!(item(&mut b, 0), *b"QEMU\0");
+        assert_eq!(item(&mut b, 1), [3, 0, 0, 0]);
+        assert_eq!(item(&mut b, 3), (512u64 << 20).to_le_bytes());
+        assert_eq!(item(&mut b, 0x20), *b"hello\0\0");
+        assert_eq!(item(&mut b, 0x21), *b"world");
+        assert_eq!(item(&mut b, 0x22), [0]);
+        let dir: [u8; 132] = item(&mut b, 0x19);
+        assert_eq!(dir[..18], *b"\0\0\0\x02\0\0\0\x05\0\x20\0\0etc/a\0");
+        assert_eq!(dir[68..82], *b"\0\0\0\x05\0\x21\0\0etc/b\0");
+    }
+
+    #[test]
+    fn names_are_checked() {
+        let mut items = FwCfg::new();
+        assert_eq!(items.add_file(&"x".repeat(56), []), Err(ItemError::Name("x".repeat(56))));
+        items.add_file(&"x".repeat(55), []).unwrap();
+        assert!(matches!(items.add_file(&"x".repeat(55), []), Err(ItemError::Duplicate(_))));
+    }
+
+    #[test]
+    fn dma_reads_skips_and_refuses() {
+        let mut b = bench();
+        assert_eq!((b.inl(0x514), b.inl(0x518)), (0x554d_4551, 0x4746_4320));
+        b.write(0x200, &[0xee; 16]);
+        assert_eq!(dma(&mut b, 0x0020_0000 | dma::SELECT | dma::SKIP, 1, 0), 0);
+        assert_eq!(dma(&mut b, dma::READ, 6, 0x200), 0);
+        let mut got = [0; 8];
+        b.read(0x200, &mut got);
+        assert_eq!(got, *b"ello\0\0\xee\xee");
+        assert_eq!(dma(&mut b, dma::WRITE, 1, 0x200), dma::ERROR);
+        assert_eq!(dma(&mut b, dma::READ, 0xffff_ffff, 0x8000), dma::ERROR, "runs out of RAM");
+        b.outl(0x514, 0x1u32.swap_bytes());
+        b.outl(0x518, 0);
+        assert_eq!(dma(&mut b, 0, 0, 0), 0, "still alive after a descriptor outside of RAM");
+    }
+}
