@@ -18,14 +18,16 @@ impl Table {
     /// The table at a physical address below 4 GiB; `None` if what is there has no plausible length.
     fn at(addr: u64) -> Option<Table> {
         const HEADER: u64 = 36;
-        if addr < 0x400 || addr >= (1 << 32) - HEADER {
+        if !(0x400..(1 << 32) - HEADER).contains(&addr) {
             return None;
         }
         // SAFETY: the first 4 GiB are mapped, and nothing writes to the tables.
-        let length = unsafe { ((addr + 4) as *const u32).read_unaligned() };
-        // SAFETY: as above; the length is bounded to 1 MiB and to below 4 GiB.
-        (u64::from(length) >= HEADER && length <= 1 << 20 && addr + u64::from(length) <= 1 << 32)
-            .then(|| Table { bytes: unsafe { slice::from_raw_parts(addr as *const u8, length as usize) } })
+        let length = u64::from(unsafe { ((addr + 4) as *const u32).read_unaligned() });
+        if !(HEADER..=1 << 20).contains(&length) || addr + length > 1 << 32 {
+            return None;
+        }
+        // SAFETY: as above, and all of it is below 4 GiB.
+        Some(Table { bytes: unsafe { slice::from_raw_parts(addr as *const u8, length as usize) } })
     }
 
     /// Where it is.
@@ -241,7 +243,11 @@ pub fn madt() -> impl Iterator<Item = Interrupt> {
         match entry[0] {
             0 => Some(Interrupt::Processor((*entry.get(3)?).into(), word(4)? & 1 != 0)),
             1 => Some(Interrupt::IoApic(*entry.get(2)?, word(4)?, word(8)?)),
-            2 => Some(Interrupt::Override(*entry.get(3)?, word(4)?, u16::from_le_bytes([*entry.get(8)?, *entry.get(9)?]))),
+            2 => Some(Interrupt::Override(
+                *entry.get(3)?,
+                word(4)?,
+                u16::from_le_bytes([*entry.get(8)?, *entry.get(9)?]),
+            )),
             9 => Some(Interrupt::Processor(word(4)?, word(8)? & 1 != 0)),
             _ => None,
         }

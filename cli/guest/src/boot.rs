@@ -64,8 +64,8 @@ impl StartInfo {
         if self.cmdline_paddr == 0 {
             return "";
         }
-        // SAFETY: the loader says that a zero-terminated string is there; below 4 GiB all is mapped, and 1 KiB bounds the
-        // search.
+        // SAFETY: the loader says that a zero-terminated string is there; below 4 GiB all is mapped, and 1 KiB bounds
+        // the search.
         let bytes = unsafe { slice::from_raw_parts(self.cmdline_paddr as *const u8, 1024) };
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(0);
         core::str::from_utf8(&bytes[..end]).unwrap_or("")

@@ -149,8 +149,7 @@ task_state:
     .quad 0, 0, 0, 0, 0, 0      # IST3..IST7, reserved
     .word 0, 104                # no I/O permission map
 
-# The first 4 GiB are mapped to themselves in pages of 2 MiB, open to ring 3; the window of paging.rs hangs in the third GiB
-# above 256.
+# The first 4 GiB are mapped to themselves in pages of 2 MiB, open to ring 3; the window of paging.rs is at 256 GiB.
 .balign 4096
 pml4:
     .quad pdpt + 7

@@ -1,4 +1,5 @@
-//! What CPUID says of the processor. CPUID runs in ring 0: in ring 3 some hosts let the real processor's answer through.
+//! What CPUID says of the processor. CPUID runs in ring 0: in ring 3 some hosts let the real processor's answer
+//! through.
 
 use crate::ring0;
 use crate::text::{self, Text};
@@ -71,14 +72,14 @@ const FEATURES: [(u32, usize, &str); 6] = [
     (
         1,
         EDX,
-        "fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 psn clfsh - ds acpi mmx fxsr sse sse2 \
-         ss htt tm - pbe",
+        "fpu vme de pse tsc msr pae mce cx8 apic - sep mtrr pge mca cmov pat pse36 psn clfsh - ds acpi mmx fxsr sse \
+         sse2 ss htt tm - pbe",
     ),
     (
         1,
         ECX,
-        "sse3 pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 - sdbg fma cx16 - pdcm - pcid dca sse4.1 sse4.2 x2apic \
-         movbe popcnt tsc_deadline aes xsave osxsave avx f16c rdrand hypervisor",
+        "sse3 pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 - sdbg fma cx16 - pdcm - pcid dca sse4.1 sse4.2 \
+         x2apic movbe popcnt tsc_deadline aes xsave osxsave avx f16c rdrand hypervisor",
     ),
     (
         7,

@@ -15,8 +15,8 @@ gate_stubs:
     .if vector == 3
         jmp supervisor_call
     .else
-        .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
-        .else
+        # Bit n is set if exception n pushes an error code itself.
+        .if (vector >= 32) || ((0x60227d00 >> (vector & 31)) & 1) == 0
             push 0
         .endif
         push vector

@@ -71,8 +71,9 @@ pub fn fault() -> Option<Fault> {
     (fault.vector != u64::MAX).then_some(fault)
 }
 
-/// Runs instructions (as `asm!` takes them, label 9 excepted) that may fault, and gives the [`Fault`], if there was one.
-/// Outputs must be `inout`, as a fault leaves them as they were; R10 and R11 are taken. Must stand in an `unsafe` block.
+/// Runs instructions (as `asm!` takes them, label 9 excepted) that may fault, and gives the [`Fault`], if there was
+/// one. Outputs must be `inout`, as a fault leaves them as they were; R10 and R11 are taken. Must stand in an
+/// `unsafe` block.
 macro_rules! catch {
     ($($line:literal),+ $(; $($operand:tt)+)?) => {{
         $crate::interrupts::forget_fault();
@@ -114,8 +115,8 @@ pub fn on() {
     unsafe { ring0::call(ring0::interrupts_on, 0, 0, 0) };
 }
 
-/// Waits for the next interrupt with the CPU halted. Interrupts must be off, and are off afterwards, so that a condition
-/// checked before the call cannot become true unnoticed.
+/// Waits for the next interrupt with the CPU halted. Interrupts must be off, and are off afterwards, so that a
+/// condition checked before the call cannot become true unnoticed.
 pub fn halt() {
     // SAFETY: as `on`; the routine restores the flag.
     unsafe { ring0::call(ring0::halt, 0, 0, 0) };
@@ -141,6 +142,26 @@ pub extern "C" fn crashed() -> ! {
 
 /// Mnemonics of the exceptions (SDM vol. 3, table 6-1).
 pub const EXCEPTIONS: [&str; 22] = [
-    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "coprocessor segment overrun", "#TS", "#NP", "#SS",
-    "#GP", "#PF", "vector 15", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
+    "#DE",
+    "#DB",
+    "NMI",
+    "#BP",
+    "#OF",
+    "#BR",
+    "#UD",
+    "#NM",
+    "#DF",
+    "coprocessor segment overrun",
+    "#TS",
+    "#NP",
+    "#SS",
+    "#GP",
+    "#PF",
+    "vector 15",
+    "#MF",
+    "#AC",
+    "#MC",
+    "#XM",
+    "#VE",
+    "#CP",
 ];

@@ -4,7 +4,8 @@ use crate::power::{self, Ending};
 use core::arch::naked_asm;
 use core::panic::PanicInfo;
 
-/// Defines the memory functions that the compiler calls, in assembler: in Rust they would compile to calls of themselves.
+/// Defines the memory functions that the compiler calls, in assembler: in Rust they would compile to calls of
+/// themselves.
 macro_rules! memory_functions {
     ($($name:ident($($arg:ty),+) -> $ret:ty: $($line:literal),+;)+) => {
         $(

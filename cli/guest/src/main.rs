@@ -1,8 +1,8 @@
-//! The guest that Gearbox boots when it is given nothing else to boot: it says what machine it finds itself on, checks it,
-//! and ends with an exit code that says whether the check passed.
+//! The guest that Gearbox boots when it is given nothing else to boot: it says what machine it finds itself on,
+//! checks it, and ends with an exit code that says whether the check passed.
 //!
-//! A freestanding x86-64 program in one ELF image, entered by the PVH boot protocol (`boot.s`). It runs in ring 3, with a
-//! few lines of assembler under it in ring 0; `ring0.rs` says why. `cli/build.rs` compiles it.
+//! A freestanding x86-64 program in one ELF image, entered by the PVH boot protocol (`boot.s`). It runs in ring 3,
+//! with a few lines of assembler under it in ring 0; `ring0.rs` says why. `cli/build.rs` compiles it.
 //!
 //! Words on the command line: `accel=NAME`, the accelerator that Gearbox chose, which the guest compares with CPUID;
 //! `console=interactive`, to offer a prompt after the check; any other console ends after it.

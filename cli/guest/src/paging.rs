@@ -35,7 +35,8 @@ pub const fn address(slot: usize) -> u64 {
     WINDOW + (slot as u64) * 4096
 }
 
-/// Maps page `slot` of the window to the physical page at `physical`, and gives its linear address. `flags` 0 unmaps it.
+/// Maps page `slot` of the window to the physical page at `physical`, and gives its linear address. `flags` 0 unmaps
+/// it.
 pub fn map(slot: usize, physical: u64, flags: u64) -> u64 {
     set_entry(slot, (physical & 0x000f_ffff_ffff_f000) | flags);
     flush(slot);
@@ -58,8 +59,8 @@ pub fn flush(slot: usize) {
     unsafe { ring0::call(ring0::invalidate_page, address(slot), 0, 0) };
 }
 
-/// A linear address at which `physical` can be reached up to the end of its page: itself below 4 GiB, or in the window's
-/// last page.
+/// A linear address at which `physical` can be reached up to the end of its page: itself below 4 GiB, or in the
+/// window's last page.
 pub fn reach(physical: u64) -> u64 {
     if physical < 1 << 32 {
         return physical;

@@ -67,14 +67,20 @@ pub fn present() -> bool {
 
 /// Every function on bus 0 and on the buses behind bridges, in order.
 pub fn functions() -> impl Iterator<Item = Function> {
-    let buses = if present() { 0..=highest_bus() } else { 1..=0 };
-    buses.flat_map(|bus| (0..32).flat_map(move |device| functions_of(bus, device)))
+    let buses = present().then(|| 0..=highest_bus());
+    buses.into_iter().flatten().flat_map(|bus| (0..32).flat_map(move |device| functions_of(bus, device)))
 }
 
 fn functions_of(bus: u8, device: u8) -> impl Iterator<Item = Function> {
     let first = Function { bus, device, function: 0 };
     let several = first.id().is_some() && first.read8(0x0e) & 0x80 != 0;
-    let count = if first.id().is_none() { 0 } else if several { 8 } else { 1 };
+    let count = if first.id().is_none() {
+        0
+    } else if several {
+        8
+    } else {
+        1
+    };
     (0..count).map(move |function| Function { bus, device, function }).filter(|f| f.id().is_some())
 }
 

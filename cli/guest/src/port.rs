@@ -1,4 +1,5 @@
-//! Port I/O. Ports reach devices only: the one device that writes to memory (fw_cfg's DMA) guards itself in its own file.
+//! Port I/O. Ports reach devices only: the one device that writes to memory (fw_cfg's DMA) guards itself in its own
+//! file.
 
 use crate::ring0::{self, Routine, call};
 

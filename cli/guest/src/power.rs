@@ -3,7 +3,8 @@
 use crate::acpi::{self, PowerControl};
 use crate::{port, ring0, serial, time};
 
-/// `isa-debug-exit`, which Gearbox gives to this guest: a value v written ends the emulator with the status `v << 1 | 1`.
+/// `isa-debug-exit`, which Gearbox gives to this guest: a value v written ends the emulator with the status `v << 1 |
+/// 1`.
 const DEBUG_EXIT: u16 = 0xf4;
 
 /// How the guest ends.

@@ -1,9 +1,9 @@
 //! The way into ring 0, and what is done there.
 //!
 //! The guest itself runs in ring 3. Some hosts offer a KVM that emulates ring 0 one instruction at a time: slow, and
-//! without SSE or `UD2`. In ring 3 the same hosts run at full speed, so ring 0 is left to a few dozen lines of assembler:
-//! the interrupt gates (`gates.s`) and the functions below, each of which does one privileged thing. The gate is `INT3`,
-//! the one software interrupt that such hosts deliver too.
+//! without SSE or `UD2`. In ring 3 the same hosts run at full speed, so ring 0 is left to a few dozen lines of
+//! assembler: the interrupt gates (`gates.s`) and the functions below, each of which does one privileged thing. The
+//! gate is `INT3`, the one software interrupt that such hosts deliver too.
 //!
 //! It also makes the red zone of the host's x86-64 ABI harmless: an interrupt changes to another stack.
 
@@ -31,8 +31,8 @@ pub type Routine = unsafe extern "C" fn(u64, u64, u64) -> u64;
 #[inline(always)]
 pub unsafe fn call(routine: Routine, a: u64, b: u64, c: u64) -> u64 {
     let result;
-    // SAFETY: INT3's gate calls the routine and returns here; the clobbers are those of a C call without SSE, and the gate
-    // has its own stack.
+    // SAFETY: INT3's gate calls the routine and returns here; the clobbers are those of a C call without SSE, and the
+    // gate has its own stack.
     unsafe {
         asm!(
             "int3",
@@ -101,7 +101,8 @@ routines! {
     /// A triple fault: an empty IDT and an exception.
     triple_fault: "push 0", "push 0", "lidt [rsp]", "ud2";
 
-    /// Writes RSI bytes... at RDI to the UART at port RDX, polling for room; returns how many went out before it gave up.
+    /// Writes the RSI bytes at RDI to the UART at port RDX, polling for room; returns how many went out before it
+    /// gave up.
     ///
     /// The transmitter is asked once for each 16 bytes, the depth of the 16550A's FIFO; R8 bounds the polls.
     uart_write:

@@ -2,17 +2,17 @@
 
 use core::fmt;
 
-/// Up to 120 bytes of text; what is longer is cut off.
+/// Up to 100 bytes of text; what is longer is cut off.
 #[derive(Clone)]
 pub struct Text {
-    bytes: [u8; 120],
+    bytes: [u8; 100],
     len: usize,
 }
 
 impl Text {
     /// No text.
     pub const fn new() -> Text {
-        Text { bytes: [0; 120], len: 0 }
+        Text { bytes: [0; 100], len: 0 }
     }
 
     /// The text.

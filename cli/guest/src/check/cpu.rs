@@ -32,7 +32,7 @@ pub fn integers() -> Verdict {
         ensure!((low, high) == (0, 1 << 63), "a carry over 128 bits gives {high:#x}:{low:#x}");
 
         let mut word = 0x8000_0000_0000_0001u64;
-        asm!("rol {0}, 4", "sar {0}, 8", "shld {0}, {1}, 12", "ror {0:e}, 1", inout(reg) word, in(reg) 0xabc0_0000_0000_0000u64);
+        asm!("rol {0}, 4", "sar {0}, 8", "shld {0}, {1}, 12", "ror {0:e}, 1", inout(reg) word, in(reg) 0xabcu64 << 52);
         ensure_eq!(word, 0x0000_055e, "ROL, SAR, SHLD, ROR");
 
         let mut parts = 0x1122_3344_5566_7788u64;
@@ -111,7 +111,8 @@ pub fn bits() -> Verdict {
         a = 0x0102_0304_0506_0708;
         asm!("bswap {}", inout(reg) a);
         ensure_eq!(a, 0x0807_0605_0403_0201, "BSWAP");
-        asm!("mov {a:e}, 1", "cmp {a}, 2", "cmovb {a}, {b}", "cmova {b}, {a}", a = out(reg) a, b = inout(reg) 7u64 => b);
+        asm!("mov {a:e}, 1", "cmp {a}, 2", "cmovb {a}, {b}", "cmova {b}, {a}",
+            a = out(reg) a, b = inout(reg) 7u64 => b);
         ensure!((a, b) == (7, 7), "CMOV gives {a}, {b}");
         if cpu::has(Feature::Popcnt) {
             asm!("popcnt {}, {}", lateout(reg) a, in(reg) 0xff00_ff00_0000_0001u64);
@@ -392,7 +393,8 @@ pub fn self_modifying_code() -> Verdict {
         }
         for value in [0x55u8, 0x66] {
             let got: u32;
-            asm!("mov byte ptr [rip + 2f + 1], {value}", "2: mov eax, 0x11", value = in(reg_byte) value, out("eax") got);
+            asm!("mov byte ptr [rip + 2f + 1], {value}", "2: mov eax, 0x11",
+                value = in(reg_byte) value, out("eax") got);
             ensure_eq!(got, value.into(), "the next instruction's constant");
         }
     }

@@ -29,7 +29,8 @@ pub fn exceptions() -> Verdict {
         let fault = expect(division, 0, "a division by zero")?;
         ensure_eq!(fault.rip, marker, "the address pushed for #DE");
 
-        let overflow = catch!("mov edx, 7", "mov ecx, 7", "div ecx"; inout("rax") 0u64 => _, out("rdx") _, out("rcx") _);
+        let overflow =
+            catch!("mov edx, 7", "mov ecx, 7", "div ecx"; inout("rax") 0u64 => _, out("rdx") _, out("rcx") _);
         expect(overflow, 0, "a quotient of 33 bits")?;
 
         let undefined = catch!("lea {marker}, [rip + 2f]", "2: ud2"; marker = inout(reg) marker);
@@ -74,7 +75,11 @@ pub fn page_faults() -> Verdict {
         let read = catch!("mov {r:e}, [{at}]"; r = out(reg) _, at = in(reg) at);
         ensure_eq!(error_of(read, "a read of no page")?, NOT_PRESENT | RING_3, "the error code of a read of no page");
         let write = catch!("mov byte ptr [{at}], 0"; at = in(reg) at);
-        ensure_eq!(error_of(write, "a write to no page")?, NOT_PRESENT | RING_3 | WRITING, "that of a write to no page");
+        ensure_eq!(
+            error_of(write, "a write to no page")?,
+            NOT_PRESENT | RING_3 | WRITING,
+            "that of a write to no page"
+        );
 
         map(SLOT, physical, PRESENT | USER);
         let write = catch!("mov byte ptr [{at}], 0"; at = in(reg) at);

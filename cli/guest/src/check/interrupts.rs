@@ -18,8 +18,8 @@ const PATIENCE: u64 = 2000;
 /// The timer tick arrives: then waiting in HLT comes to an end.
 static TICKS: AtomicBool = AtomicBool::new(false);
 
-/// Counts `ticks` interrupts of `vector` that should come each `period_us`, from `start` on. None may be missing, and they
-/// must not come faster than they should; slower only when the host is busy, so that has several attempts.
+/// Counts `ticks` interrupts of `vector` that should come each `period_us`, from `start` on. None may be missing, and
+/// they must not come faster than they should; slower only when the host is busy, so that has several attempts.
 fn count_ticks(vector: u32, ticks: u32, period_us: u64, start: impl Fn()) -> Verdict {
     let mut elapsed = 0;
     for _ in 0..5 {

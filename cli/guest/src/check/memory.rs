@@ -34,8 +34,8 @@ pub fn patterns(memory: &Memory) -> Verdict {
     Ok(text!("{} at {:#x}", Bytes(SIZE), block.start))
 }
 
-/// Writes a different quadword at each power of two in the free RAM, and at the end of each range of RAM, and then reads
-/// them all back: an address line that is stuck or crossed makes two of them the same place.
+/// Writes a different quadword at each power of two in the free RAM, and at the end of each range of RAM, and then
+/// reads them all back: an address line that is stuck or crossed makes two of them the same place.
 pub fn address_lines(memory: &Memory) -> Verdict {
     const MARK: u64 = 0x6765_6172_626f_7800;
     let places = || {
@@ -60,8 +60,9 @@ pub fn address_lines(memory: &Memory) -> Verdict {
     Ok(text!("up to {highest:#x}"))
 }
 
-/// With the gate open, odd megabytes are their own; with it closed by port 92h, they are the even ones below them (where
-/// the machine has the gate; accelerators that cannot mask the line leave it open). The guest itself lies in an even one.
+/// With the gate open, odd megabytes are their own; with it closed by port 92h, they are the even ones below them
+/// (where the machine has the gate; accelerators that cannot mask the line leave it open). The guest itself lies in
+/// an even one.
 pub fn a20() -> Verdict {
     const PORT_92: u16 = 0x92;
     let low = 0x7000 as *mut u32;
