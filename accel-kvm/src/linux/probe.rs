@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The guest loops this often between two reports: long enough for the exit itself not to count, even on nested hosts.
-const LOOPS: u32 = 4000;
+const LOOPS: u32 = 2500;
 /// DEC and JNZ.
 const INSTRUCTIONS_A_LOOP: u32 = 2;
 /// This many reports end the measurement ...

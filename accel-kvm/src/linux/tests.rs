@@ -9,7 +9,7 @@ use gearbox_core::accel::{Accelerator, OpenError, Options, Probe, Request};
 use gearbox_core::mem::{AddressSpace, MemTree, RamBlock, RegionId};
 use gearbox_core::vm::{CpuBus, DirtyLog, Limit, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmState};
 use gearbox_core::x86::cpuid::CpuModel;
-use gearbox_core::x86::state::{Activity, FpuState, Seg, Segment, X86State, cr0, cr4, gpr, rflags};
+use gearbox_core::x86::state::{Activity, FpuState, Seg, Segment, X86State, cr0, cr4, efer, gpr, rflags};
 use gearbox_core::x86::topology::Topology;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -77,6 +77,20 @@ fn real_mode(rip: u64) -> X86State {
     s
 }
 
+/// 64-bit code at `rip` with the page tables at `cr3`.
+fn long_mode(cr3: u64, rip: u64) -> X86State {
+    let mut s = real_mode(rip);
+    s.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
+    s.cr4 = cr4::PAE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    s.cr3 = cr3;
+    s.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
+    *s.seg_mut(Seg::Cs) = Segment { selector: 0x10, base: 0, limit: u32::MAX, attr: 0xa09b };
+    for seg in [Seg::Ds, Seg::Es, Seg::Ss, Seg::Fs, Seg::Gs] {
+        *s.seg_mut(seg) = Segment { selector: 0x18, base: 0, limit: u32::MAX, attr: 0xc093 };
+    }
+    s
+}
+
 /// Records what a guest does, and answers from a few registers.
 #[derive(Default)]
 struct Bus {
@@ -93,6 +107,10 @@ struct Bus {
 impl Bus {
     fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.log.lock())
+    }
+    fn stop(&self) {
+        self.stopped.store(true, SeqCst);
+        self.stop.lock().as_ref().unwrap().kick();
     }
     fn note(&self, text: String) {
         self.log.lock().push(text);
@@ -112,8 +130,7 @@ impl CpuBus for Bus {
             f(port, value);
         }
         if port == STOP {
-            self.stopped.store(true, SeqCst);
-            self.stop.lock().as_ref().unwrap().kick();
+            self.stop();
         } else {
             self.note(format!("out{size} {port:x} {value:x}"));
         }
@@ -133,6 +150,7 @@ impl CpuBus for Bus {
     }
     fn eoi(&self, vector: u8) {
         self.note(format!("eoi {vector:x}"));
+        self.stop();
     }
     fn deadline(&self) -> Option<u64> {
         None
@@ -298,10 +316,10 @@ fn a_halted_cpu_wakes_by_intr_from_the_8259() {
 
 #[test]
 fn intr_waits_for_the_interrupt_window() {
-    // cli; out 63h, al; nop; sti; nop; nop; out STOP, al
-    let Some(g) = Guest::new(&[0xfa, 0xe6, 0x63, 0x90, 0xfb, 0x90, 0x90, 0xe6, 0xf4]) else { return };
+    // cli; out 63h, al; out 64h, al; sti; l: jmp l
+    let Some(g) = Guest::new(&[0xfa, 0xe6, 0x63, 0xe6, 0x64, 0xfb, 0xeb, 0xfe]) else { return };
     g.memory.load(0x84, &[0, 0x11, 0, 0]).unwrap();
-    g.memory.load(0x1100, &[0xe6, 0x62, 0xcf]).unwrap();
+    g.memory.load(0x1100, &[0xe6, 0x62, 0xe6, 0xf4]).unwrap();
     let mut vcpu = g.vcpu();
     let handle = vcpu.handle();
     let bus = Bus { vector: AtomicU8::new(0x21), ..Bus::default() };
@@ -311,7 +329,7 @@ fn intr_waits_for_the_interrupt_window() {
         _ => {}
     }));
     run_to_stop(&mut vcpu, &bus);
-    assert_eq!(bus.log(), ["out1 63 0", "out1 62 0"]);
+    assert_eq!(bus.log(), ["out1 63 0", "out1 64 0", "out1 62 0"]);
 }
 
 #[test]
@@ -422,18 +440,11 @@ fn a_triple_fault_is_told_until_the_state_is_loaded() {
 fn a_state_that_is_set_is_the_state_that_is_got() {
     let Some(g) = Guest::new(&[0xf4]) else { return };
     let mut vcpu = g.vcpu();
-    let mut want = vcpu.get_state().unwrap();
+    let X86State { lapic, msrs, .. } = vcpu.get_state().unwrap();
+    let mut want = X86State { lapic, msrs, ..long_mode(0x5000, 0xffff_ffff_8100_0000) };
     want.gpr = std::array::from_fn(|i| 0x0101_0101_0101_0101 * (i as u64 + 1));
-    (want.rip, want.rflags) = (0xffff_ffff_8100_0000, rflags::FIXED1 | rflags::IF | rflags::CF | rflags::ID);
-    // Long mode.
-    want.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-    want.cr4 = cr4::PAE | cr4::PGE | cr4::OSFXSR | cr4::OSXMMEXCPT;
-    (want.cr2, want.cr3, want.cr8) = (0x1234_5678_9abc, 0x5000, 5);
-    want.efer = 0xd01;
-    *want.seg_mut(Seg::Cs) = Segment { selector: 0x10, base: 0, limit: u32::MAX, attr: 0xa09b };
-    for seg in [Seg::Ds, Seg::Es, Seg::Ss, Seg::Fs, Seg::Gs] {
-        *want.seg_mut(seg) = Segment { selector: 0x18, base: 0, limit: u32::MAX, attr: 0xc093 };
-    }
+    want.rflags = rflags::FIXED1 | rflags::IF | rflags::CF | rflags::ID;
+    (want.cr2, want.cr8) = (0x1234_5678_9abc, 5);
     want.seg_mut(Seg::Gs).base = 0xffff_8880_0000_0000;
     want.seg_mut(Seg::Fs).base = 0x7f00_0000_1000;
     *want.seg_mut(Seg::Tr) = Segment { selector: 0x40, base: 0xffff_fe00_0000_3000, limit: 0x206f, attr: 0x8b };
@@ -559,10 +570,10 @@ fn the_kernel_clock_is_saved_and_loaded() {
 
 #[test]
 fn eoi_of_a_level_triggered_vector_comes_back() {
-    // 32-bit: l: jmp l; vector 50h: mov dword [fee000b0h], 0; out STOP, al
+    // sti; l: jmp l; vector 50h: mov dword [fee000b0h], 0; l: jmp l
     let Some(g) = Guest::new(&[0xfb, 0xeb, 0xfe]) else { return };
     g.memory.load(0x140, &[0, 0x11, 0, 0]).unwrap();
-    g.memory.load(0x1100, &[0x66, 0x67, 0xc7, 0x05, 0xb0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0xe6, 0xf4]).unwrap();
+    g.memory.load(0x1100, &[0x66, 0x67, 0xc7, 0x05, 0xb0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0xeb, 0xfe]).unwrap();
     let mut vcpu = g.vcpu();
     let mut s = vcpu.get_state().unwrap();
     s.lapic.as_mut().unwrap().regs[0x0f] = 0x1ff;
@@ -587,12 +598,14 @@ fn a_second_processor_starts_by_sipi() {
     let Some(g) = Guest::new(&bsp) else { return };
     g.memory.load(0x3000, &[0xe6, 0x66, 0xe6, 0xf4, 0xeb, 0xfe]).unwrap();
     let bus = Bus::default();
-    let ap_done = AtomicBool::new(false);
+    let started = Instant::now();
+    let (ap_waits, ap_done) = (std::sync::Barrier::new(2), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut ap = g.vm.kvm_vcpu(&g.config("qemu64", 1)).unwrap();
             ap.set_state(&X86State::reset(false, 0)).unwrap();
             assert_eq!(ap.get_state().unwrap().activity, Activity::WaitForSipi);
+            ap_waits.wait();
             run_to_stop(&mut ap, &bus);
             let s = ap.get_state().unwrap();
             assert_eq!((s.seg(Seg::Cs).selector, s.rip, s.activity), (0x300, 4, Activity::Active));
@@ -604,8 +617,12 @@ fn a_second_processor_starts_by_sipi() {
         *s.seg_mut(Seg::Ds) = BIG_DATA;
         vcpu.set_state(&s).unwrap();
         let handle = vcpu.handle();
+        ap_waits.wait();
+        let ap_done = &ap_done;
         scope.spawn(move || {
-            std::thread::sleep(Duration::from_millis(300));
+            while !ap_done.load(SeqCst) && started.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             handle.kick();
         });
         assert_eq!(vcpu.run(&Bus::default(), Limit::default()), VcpuExit::Kicked);
@@ -619,12 +636,11 @@ fn linear_addresses_are_translated() {
     let Some(g) = Guest::new(&[0xf4]) else { return };
     let mut vcpu = g.vcpu();
     assert_eq!(vcpu.translate(0x1234), Some(0x1234));
-    // 32-bit paging: directory at 4000h, table at 5000h, page 7 -> 9000h.
-    g.memory.load(0x4000, &0x5003u32.to_le_bytes()).unwrap();
-    g.memory.load(0x501c, &0x9003u32.to_le_bytes()).unwrap();
-    let mut s = real_mode(0x7000);
-    s.cr0 |= cr0::PE | cr0::PG;
-    s.cr0 &= !(cr0::CD | cr0::NW);
+    // 4-level paging: tables at 4000h, 5000h, 6000h, 7000h; page 7 -> 9000h.
+    for (at, entry) in [(0x4000, 0x5003u64), (0x5000, 0x6003), (0x6000, 0x7003), (0x7038, 0x9003)] {
+        g.memory.load(at, &entry.to_le_bytes()).unwrap();
+    }
+    let mut s = long_mode(0x4000, 0x7000);
     s.cr3 = 0x4000;
     vcpu.set_state(&s).unwrap();
     assert_eq!(vcpu.translate(0x7abc), Some(0x9abc));

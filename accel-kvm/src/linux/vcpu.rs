@@ -79,9 +79,6 @@ impl KvmVcpu {
         loop {
             self.inject_interrupt(bus)?;
             self.handle.begin_looking();
-            if self.handle.take_kick() {
-                return Ok(self.finish_access(bus)?.unwrap_or(VcpuExit::Kicked));
-            }
             if self.handle.take_init() {
                 if let Some(exit) = self.finish_access(bus)? {
                     return Ok(exit);
@@ -91,6 +88,9 @@ impl KvmVcpu {
             }
             if self.handle.take_nmi() {
                 self.nmi_pin()?;
+            }
+            if self.handle.take_kick() {
+                return Ok(self.finish_access(bus)?.unwrap_or(VcpuExit::Kicked));
             }
             if self.shut_down {
                 return Ok(VcpuExit::TripleFault);
@@ -285,7 +285,7 @@ impl KvmVcpu {
         let text = match self.read_state() {
             Ok(state) => {
                 let code = instruction.unwrap_or_else(|| self.code(&state));
-                format!("{why}\n{}\n{}", dump::instruction(&state, &code), dump::registers(&state))
+                format!("{why}\n{}\n{state}", dump::instruction(&state, &code))
             }
             Err(e) => format!("{why}\n(no registers: {e})"),
         };
