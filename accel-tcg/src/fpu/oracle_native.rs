@@ -24,22 +24,23 @@ impl State {
         image.copy_from_slice(&fpu.to_xsave()[..512]);
         Self { image, gpr: [0; 16], rflags, raised: false }
     }
-    /// For a failure's report.
-    pub(super) fn show(&self) -> String {
+    /// For a failure's report: everything, by name.
+    pub(super) fn list(&self) -> Vec<(String, String)> {
         let f = FpuState::from_xsave(&self.image);
-        let list = |v: &[u128]| v.iter().map(|x| format!("{x:x}")).collect::<Vec<_>>().join(" ");
-        format!(
-            "fcw {:04x} fsw {:04x} ftw {:02x} mxcsr {:04x} rflags {:x} raised {}\n  st {}\n  xmm {}\n  gpr {:x?}",
-            f.fcw,
-            f.fsw,
-            f.ftw,
-            f.mxcsr,
-            self.rflags & 0x8d5,
-            self.raised,
-            list(&f.st),
-            list(&f.xmm[..8]),
-            &self.gpr[..8]
-        )
+        let mut l: Vec<(String, String)> = [
+            ("fcw", u128::from(f.fcw)),
+            ("fsw", f.fsw.into()),
+            ("ftw", f.ftw.into()),
+            ("mxcsr", f.mxcsr.into()),
+            ("rflags", (self.rflags & 0x8d5).into()),
+            ("raised", self.raised.into()),
+        ]
+        .map(|(n, v)| (n.into(), format!("{v:x}")))
+        .into();
+        l.extend(f.st.iter().enumerate().map(|(n, v)| (format!("st{n}"), format!("{:04x}:{:016x}", v >> 64, *v as u64))));
+        l.extend(f.xmm.iter().enumerate().map(|(n, v)| (format!("xmm{n}"), format!("{v:032x}"))));
+        l.extend(self.gpr.iter().enumerate().map(|(n, v)| (format!("gpr{n}"), format!("{v:x}"))));
+        l
     }
 }
 

@@ -466,7 +466,8 @@ pub(crate) fn arithmetic(op: Op, a: Number, b: Number, f: Format, c: Control) ->
         (Op::Div, Infinite, Infinite) | (Op::Div, Zero, Zero) => return INVALID,
         (Op::Mul, Infinite, _) | (Op::Mul, _, Infinite) | (Op::Div, Infinite, _) => Rounded::infinity(sign, f),
         (Op::Mul, ..) | (Op::Div, Zero, _) | (Op::Div, _, Infinite) => Rounded::zero(sign, f),
-        (Op::Div, ..) => Rounded { flags: ZE, ..Rounded::infinity(sign, f) },
+        // The denormal operand of a division by zero is not reported.
+        (Op::Div, ..) => return (Some(Rounded::infinity(sign, f)), ZE),
     };
     (Some(value), value.flags | denormal)
 }

@@ -22,8 +22,10 @@ const FTZ: u32 = 1 << 15;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Env {
     csr: u32,
-    /// Exceptions raised so far, see [`soft::flag`].
+    /// Exceptions that the present stage has raised, see [`soft::flag`].
     pub(crate) flags: u32,
+    /// Exceptions of stages that have completed.
+    pub(crate) earlier: u32,
     /// The host's arithmetic may be used.
     fast: bool,
 }
@@ -33,16 +35,24 @@ impl Env {
     #[inline(always)]
     pub(crate) fn new(csr: u32) -> Self {
         const DECIDES: u32 = 3 << RC_SHIFT | PE | PE << MASK_SHIFT;
-        Self { csr, flags: 0, fast: csr & DECIDES == PE | PE << MASK_SHIFT }
+        Self { csr, flags: 0, earlier: 0, fast: csr & DECIDES == PE | PE << MASK_SHIFT }
     }
     /// Exceptions that are not masked.
     #[inline(always)]
     pub(crate) fn unmasked(&self) -> u32 {
         !(self.csr >> MASK_SHIFT) & ALL
     }
-    /// Has an unmasked exception been raised? Later stages of the instruction do not happen then.
+    /// Has an unmasked exception been raised?
     pub(crate) fn faulted(&self) -> bool {
         self.flags & self.unmasked() != 0
+    }
+    /// Ends a stage of an instruction that has several. True if an unmasked exception keeps the next from happening.
+    pub(crate) fn ends_here(&mut self) -> bool {
+        if self.faulted() {
+            return true;
+        }
+        self.earlier |= std::mem::take(&mut self.flags);
+        false
     }
     /// Rounding control.
     #[inline(always)]
@@ -288,7 +298,7 @@ pub(crate) fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
     }
     if n.class == Class::Denormal {
         env.flags |= DE;
-        if env.faulted() {
+        if env.unmasked() & DE != 0 {
             return D::narrow(0);
         }
     }

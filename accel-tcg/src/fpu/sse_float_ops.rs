@@ -30,14 +30,15 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
             |c, i| on_low::<$t>(c, i, $f)
         };
     }
+    // With an immediate, of which some bits may be reserved.
     macro_rules! full_imm {
-        ($f:path) => {
-            |c, i| on_full(c, i, |e, a, b| $f(e, a, b, i.immediate8()))
+        ($f:path $(, $mask:literal)?) => {
+            |c, i| on_full(c, i, |e, a, b| $f(e, a, b, i.immediate8() $(& $mask)?))
         };
     }
     macro_rules! low_imm {
-        ($f:path, $t:ty) => {
-            |c, i| on_low::<$t>(c, i, |e, a, b| $f(e, a, b, i.immediate8()))
+        ($f:path, $t:ty $(, $mask:literal)?) => {
+            |c, i| on_low::<$t>(c, i, |e, a, b| $f(e, a, b, i.immediate8() $(& $mask)?))
         };
     }
     // To a general register: `$t` from memory, and the rounding.
@@ -103,10 +104,10 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Hsubpd => full!(hsubpd),
         Addsubps => full!(addsubps),
         Addsubpd => full!(addsubpd),
-        Cmpps => full_imm!(cmpps),
-        Cmppd => full_imm!(cmppd),
-        Cmpss => low_imm!(cmpss, u32),
-        Cmpsd => low_imm!(cmpsd, u64),
+        Cmpps => full_imm!(cmpps, 7),
+        Cmppd => full_imm!(cmppd, 7),
+        Cmpss => low_imm!(cmpss, u32, 7),
+        Cmpsd => low_imm!(cmpsd, u64, 7),
         Roundps => full_imm!(roundps),
         Roundpd => full_imm!(roundpd),
         Roundss => low_imm!(roundss, u32),
@@ -148,16 +149,16 @@ impl Cpu {
     /// unmasked.
     #[inline(always)]
     pub(crate) fn settle(&mut self, e: &Env) -> Exec {
-        if e.flags == 0 { Ok(()) } else { self.settle_flags(e) }
+        if e.flags | e.earlier == 0 { Ok(()) } else { self.settle_flags(e) }
     }
     fn settle_flags(&mut self, e: &Env) -> Exec {
         if !e.faulted() {
-            self.fpu.mxcsr |= e.flags;
+            self.fpu.mxcsr |= e.earlier | e.flags;
             return Ok(());
         }
         // One found before the computation hides those that the computation would have found.
         let early = e.flags & BEFORE & e.unmasked() != 0;
-        self.fpu.mxcsr |= if early { e.flags & BEFORE } else { e.flags };
+        self.fpu.mxcsr |= e.earlier | if early { e.flags & BEFORE } else { e.flags };
         Err(if self.cr4 & cr4::OSXMMEXCPT != 0 { Fault::plain(vector::XM) } else { Fault::UD })
     }
 }

@@ -148,31 +148,30 @@ pub(crate) fn addsubpd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
 fn products<T: Lane, const N: usize>(env: &mut Env, x: [T; N], y: [T; N], imm: u8) -> [T; N] {
     from_fn(|i| if imm >> (4 + i) & 1 != 0 { sse::arithmetic(env, Op::Mul, x[i], y[i]) } else { T::narrow(0) })
 }
-/// The sum of one stage, left out if an earlier stage has faulted.
-fn stage<T: Lane>(env: &mut Env, a: T, b: T) -> T {
+fn add<T: Lane>(env: &mut Env, a: T, b: T) -> T {
     sse::arithmetic(env, Op::Add, a, b)
 }
 
 /// DPPS.
 pub(crate) fn dpps(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
     let p = products(env, a.u32s(), b.u32s(), imm);
-    if env.faulted() {
+    if env.ends_here() {
         return a;
     }
-    let (low, high) = (stage(env, p[0], p[1]), stage(env, p[2], p[3]));
-    if env.faulted() {
+    let (low, high) = (add(env, p[0], p[1]), add(env, p[2], p[3]));
+    if env.ends_here() {
         return a;
     }
-    let sum = stage(env, low, high);
+    let sum = add(env, low, high);
     Vec128::from_u32s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
 }
 /// DPPD.
 pub(crate) fn dppd(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
     let p = products(env, a.u64s(), b.u64s(), imm);
-    if env.faulted() {
+    if env.ends_here() {
         return a;
     }
-    let sum = stage(env, p[0], p[1]);
+    let sum = add(env, p[0], p[1]);
     Vec128::from_u64s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
 }
 

@@ -95,6 +95,11 @@ impl Fpu {
     pub(super) fn set_c1(&mut self, v: bool) {
         self.fsw = self.fsw & !C1 | if v { C1 } else { 0 };
     }
+    /// Clears C2, "incomplete".
+    #[inline(always)]
+    pub(super) fn clear_c2(&mut self) {
+        self.fsw &= !C2;
+    }
     /// Replaces all condition codes.
     #[inline(always)]
     pub(super) fn set_conditions(&mut self, v: u16) {

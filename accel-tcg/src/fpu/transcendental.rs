@@ -45,6 +45,7 @@ pub(super) struct Unavailable;
 impl Fpu {
     /// Executes a transcendental instruction.
     pub(super) fn transcendental(&mut self, f: Function) -> Result<(), Unavailable> {
+        self.clear_c2();
         let second = if f.is_binary() { self.st(1) } else { Some(F80::ZERO) };
         let (Some(a), Some(b)) = (self.st(0), second) else {
             if self.underflow() {

@@ -91,7 +91,7 @@ impl Fpu {
             None => self.finish(dst, F80::INDEFINITE, flags, false),
             Some(r) => {
                 let r = self.adjust(r);
-                self.finish(dst, F80::pack(r), flags, r.up)
+                self.finish(dst, F80::pack(r), flags | r.flags, r.up)
             }
         }
     }
@@ -104,8 +104,8 @@ impl Fpu {
         }
         let exp = r.exp + if r.flags & OE != 0 { -BIAS_ADJUST } else { BIAS_ADJUST };
         match exp {
-            _ if exp > e.emax => Rounded { flags: r.flags, up: r.up, ..Rounded::infinity(r.sign, e) },
-            _ if exp < e.emin => Rounded { flags: r.flags, up: r.up, ..Rounded::zero(r.sign, e) },
+            _ if exp > e.emax => Rounded { flags: r.flags | PE, up: true, ..Rounded::infinity(r.sign, e) },
+            _ if exp < e.emin => Rounded { flags: r.flags | PE, up: false, ..Rounded::zero(r.sign, e) },
             _ => Rounded { exp, ..r },
         }
     }
@@ -255,6 +255,7 @@ impl Fpu {
     /// FPREM (quotient chopped) and FPREM1 (quotient to nearest): the remainder of ST(0) by ST(1), perhaps in part.
     pub(super) fn remainder(&mut self, nearest: bool) {
         use Class::*;
+        self.clear_c2();
         let (Some(a), Some(b)) = (self.operand(0), self.operand(1)) else {
             self.finish_underflow(0);
             return;
@@ -352,9 +353,9 @@ impl Fpu {
             _ => 0,
         };
         let value = if flags & IE != 0 { o.value.quiet() } else { o.value };
-        // A push that has no room comes before anything about the value.
+        // A push that has no room comes before anything about the value; a denormal is loaded even if that is unmasked.
         if flags != 0 && self.is_empty(7) {
-            if !self.may_proceed(flags) {
+            if !self.may_proceed(flags & IE) {
                 return;
             }
             self.raise(flags);
@@ -401,12 +402,9 @@ impl Fpu {
     /// FCMOVcc.
     pub(super) fn move_if(&mut self, i: u8, condition: bool) {
         let (Some(_), Some(v)) = (self.st(0), self.st(i)) else {
-            if self.underflow() && condition {
-                self.set_st(0, F80::INDEFINITE);
-            }
+            self.finish_underflow(0);
             return;
         };
-        self.set_c1(false);
         if condition {
             self.set_st(0, v);
         }
@@ -460,8 +458,9 @@ impl Fpu {
         }
         let suppressed = self.suppresses(s);
         if self.may_proceed(s.flags) {
-            self.set_c1(s.up);
-            self.raise(s.flags);
+            self.set_c1(s.up && !suppressed);
+            // What is not stored is not inexact either.
+            self.raise(if suppressed { s.flags & !PE } else { s.flags });
         }
         !suppressed
     }

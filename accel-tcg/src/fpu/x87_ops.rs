@@ -134,7 +134,17 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
             (MemorySize::Float80, _) => |c, i| store_ten(c, i, Fpu::stored_extended, F80::to_bytes),
             (_, pop) => return Some(if pop { |c, i| store_register(c, i, true) } else { |c, i| store_register(c, i, false) }),
         },
-        Fstpnce => |c, i| store_register(c, i, true),
+        // FSTP that ignores an empty ST(0).
+        Fstpnce => |c, i| {
+            operate(c, i, |f| {
+                if f.is_empty(0) {
+                    f.set_c1(false);
+                    f.pop();
+                } else if f.store_register(st(i, 0)) {
+                    f.pop();
+                }
+            })
+        },
         Fist => store_int!(false, false),
         Fistp => store_int!(false, true),
         Fisttp => store_int!(true, true),
@@ -186,7 +196,7 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Ffreep => |c, i| {
             operate(c, i, |f| {
                 f.free(st(i, 0));
-                f.rotate(1);
+                f.pop();
             })
         },
         Fnop => simple!(|_f| ()),
