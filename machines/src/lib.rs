@@ -1,3 +1,4 @@
 //! PC boards and their devices.
 
+pub mod boot;
 pub mod devices;
