@@ -5,6 +5,7 @@ use gearbox_core::board::{
     Board, BoardState, Cx, Device, DeviceId, DeviceSpec, Line, Pin, RealizeError, Realized, ResetKind, SystemRequest,
 };
 use gearbox_core::clock::{ClockSource, ManualClock};
+use gearbox_core::machine::{BuildError, MachineConfig, MachineType, Wiring};
 use gearbox_core::mem::RamBlock;
 use gearbox_core::vm::CpuBus;
 use parking_lot::Mutex;
@@ -43,6 +44,7 @@ pub struct Bench {
     clock: Arc<dyn ClockSource>,
     messages: Arc<Messages>,
     edges: Arc<Mutex<Vec<Edge>>>,
+    wiring: Wiring,
 }
 
 impl Default for Bench {
@@ -97,15 +99,29 @@ impl Bench {
         });
         bench
     }
+    /// A whole machine as its board file builds it, after power-on. No firmware and no kernel is started: there is no CPU.
+    ///
+    /// # Errors
+    /// What in the configuration the machine cannot honour.
+    pub fn of(machine: &dyn MachineType, config: &MachineConfig) -> Result<Self, BuildError> {
+        let mut bench = Self::new();
+        bench.wiring = machine.build(config, &bench.board)?;
+        bench.with(|s| s.reset(ResetKind::Power));
+        Ok(bench)
+    }
     /// A bench around a board that somebody else made, on a clock that is moved by hand and with `messages` as the target of its
     /// message-signalled interrupts.
     pub fn around(board: Arc<Board>, messages: Arc<Messages>) -> Self {
         let clock = board.clock().clone();
-        Self { board, clock, messages, edges: Arc::default() }
+        Self { board, clock, messages, edges: Arc::default(), wiring: Wiring::default() }
     }
     /// A character back end to give to a device.
     pub fn chardev() -> Arc<BenchChardev> {
         BenchChardev::new()
+    }
+    /// What a whole machine offers to a CPU and a user; empty for a bench of single devices.
+    pub fn wiring(&self) -> &Wiring {
+        &self.wiring
     }
     /// The board.
     pub fn board(&self) -> &Arc<Board> {

@@ -44,10 +44,12 @@
 //! # Ok::<(), RealizeError>(())
 //! ```
 
+pub mod accel;
 pub mod bench;
 pub mod chardev;
 pub mod messages;
 
+pub use accel::{Qtest, QtestVm};
 pub use bench::{Bench, Edge};
 pub use chardev::BenchChardev;
 pub use messages::Messages;

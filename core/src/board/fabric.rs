@@ -73,6 +73,7 @@ pub struct Fabric {
     guest_errors: GuestErrors,
     intack: Option<DeviceId>,
     eoi: Vec<DeviceId>,
+    taps: Vec<(DeviceId, Arc<dyn Fn(u32, bool) + Send + Sync>)>,
 }
 
 impl Fabric {
@@ -100,6 +101,7 @@ impl Fabric {
             guest_errors: GuestErrors::default(),
             intack: None,
             eoi: Vec::new(),
+            taps: Vec::new(),
         }
     }
     /// Machine time in ns.
@@ -137,6 +139,12 @@ impl Fabric {
         for device in self.pci.reset() {
             self.apply_config(device);
         }
+    }
+    pub(super) fn tap_inputs(&mut self, device: DeviceId, tap: Arc<dyn Fn(u32, bool) + Send + Sync>) {
+        self.taps.push((device, tap));
+    }
+    pub(super) fn tell_tap(&self, pin: Pin, level: bool) {
+        self.taps.iter().filter(|(d, _)| *d == pin.device).for_each(|(_, tap)| tap(pin.index, level));
     }
     pub(super) fn level(&self, line: Line) -> bool {
         self.lines.settled(line)

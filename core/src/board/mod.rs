@@ -277,6 +277,12 @@ impl BoardState {
     /// Drives an input pin from outside, as qtest's `set_irq_in` does.
     pub fn drive(&mut self, pin: Pin, level: bool) {
         self.call(pin.device, |d, cx| d.pin(cx, pin.index, level));
+        self.fabric.tell_tap(pin, level);
+    }
+    /// Has `tap` told of every level that reaches an input of `device`, as (pin index, level) and after the device has been (QEMU's
+    /// `irq_intercept_in`). It is called with the board locked and must not take the lock. For outputs there is [`BoardState::connect_fn`].
+    pub fn tap_inputs(&mut self, device: DeviceId, tap: impl Fn(u32, bool) + Send + Sync + 'static) {
+        self.fabric.tap_inputs(device, Arc::new(tap));
     }
     /// Resets the PCI configuration spaces, then every device, in the order in which they were realized.
     pub fn reset(&mut self, kind: ResetKind) {

@@ -145,3 +145,20 @@ fn requests_are_bounded_and_come_in_order() {
     assert_eq!(got.len(), Mailbox::MOST);
     assert_eq!(got[1], SystemRequest::Exit(1));
 }
+
+#[test]
+fn a_tap_hears_what_reaches_a_devices_inputs() {
+    let b = board();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    b.with(|s| {
+        let sh = s.realize("/shifter", ShifterSpec(0x100)).unwrap();
+        let counter = s.realize("/counter", CounterSpec).unwrap();
+        s.connect(sh.pins, counter.0.get(0));
+        let (first, second) = (heard.clone(), heard.clone());
+        s.tap_inputs(counter.id, move |pin, level| first.lock().push((pin, level)));
+        s.tap_inputs(sh.id, move |_, _| second.lock().push((99, true)));
+        s.drive(counter.0.get(0), true);
+    });
+    b.pio_out(0x100, 1, 1);
+    assert_eq!(*heard.lock(), [(0, true), (0, true), (0, false)]);
+}
