@@ -200,11 +200,9 @@ impl Cache {
         self.blocks.insert((host, mode.0), b);
         b
     }
-    /// Keeps a block that nobody can find, until the next [`Cache::sweep`].
-    pub(crate) fn insert_transient(&mut self, block: Box<Block>) -> *const Block {
-        let b = Box::into_raw(block);
-        self.dead.push(b);
-        b
+    /// Kills one block.
+    pub(crate) fn remove(&mut self, block: *const Block) {
+        self.kill(block.cast_mut());
     }
     /// Makes `from` go on directly to `to`, which lies in the same page and mode.
     pub(crate) fn link(&mut self, from: *const Block, way: usize, to: *const Block) {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Most instructions in a block.
 const MAX_INSNS: usize = 64;
+/// Bytes looked at for one block.
+const WINDOW: usize = 512;
 /// Longest instruction.
 const MAX_LEN: usize = 15;
 
@@ -30,7 +32,7 @@ impl Cpu {
     /// Linear address of `rip` after the checks that a fetch makes, and how many bytes CS allows from there on.
     fn fetch_linear(&self, rip: u64) -> Exec<(u64, usize)> {
         if self.code64() {
-            return if self.canonical(rip) { Ok((rip, MAX_LEN)) } else { Err(Fault::GP0) };
+            return if self.canonical(rip) { Ok((rip, usize::MAX)) } else { Err(Fault::GP0) };
         }
         let cs = self.segment(Seg::Cs);
         match u64::from(cs.limit).checked_sub(rip) {
@@ -53,10 +55,10 @@ impl Cpu {
                 return Ok(i);
             }
             // All there is: too long an instruction, or one that leaves the segment. Both are #GP.
-            if have == allowed || have == MAX_LEN {
+            let all = allowed.min(MAX_LEN);
+            if have == all {
                 return Err(Fault::GP0);
             }
-            let all = allowed.min(MAX_LEN);
             self.fetch_bytes(lin.wrapping_add(first as u64), &mut bytes[first..all])?;
             have = all;
         }
@@ -97,19 +99,24 @@ impl Cpu {
         let host = page + (lin & 0xfff) as usize;
         if let Some(b) = self.cache.get(host, self.mode) {
             // SAFETY: the cache gives living blocks.
-            return Ok(if unsafe { (*b).len as usize } <= allowed { Some(b) } else { None });
+            let (len, second) = unsafe { ((*b).len as usize, (*b).second) };
+            if second.is_none() {
+                return Ok((len <= allowed).then_some(b));
+            }
+            return self.crossing_block(rip, lin, host, allowed, Some(b));
         }
         self.announce_page(page, phys & !0xfff);
         let room = 0x1000 - (lin & 0xfff) as usize;
-        let mut bytes = [0; 0x1000];
+        let mut bytes = [0; WINDOW];
+        let have = room.min(WINDOW);
         // SAFETY: as in `fetch_bytes`.
-        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), room) };
-        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..room], lin & 0xfff, DecoderOptions::NONE);
+        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), have) };
+        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, DecoderOptions::NONE);
         let mut insns = Vec::with_capacity(16);
         while insns.len() < MAX_INSNS && d.can_decode() {
             let i = d.decode();
             if d.last_error() == DecoderError::NoMoreBytes {
-                // Crosses into the next page, and ends this block there. Alone it is stepped: the other page may change.
+                // Crosses into the next page (or out of the window): the next block's affair.
                 break;
             }
             insns.push(i);
@@ -119,10 +126,44 @@ impl Cpu {
         }
         let len: usize = insns.iter().map(Instruction::len).sum();
         if insns.is_empty() {
-            return Ok(None);
+            return self.crossing_block(rip, lin, host, allowed, None);
         }
         let ops = hot::lower(&insns, self.mode);
         let b = self.cache.insert(Block::new(ops, insns, host, len as u16, self.mode));
         Ok((len <= allowed).then_some(b))
+    }
+
+    /// The block of a single instruction that crosses into another page. The two pages must be the same as when it was decoded.
+    fn crossing_block(
+        &mut self,
+        rip: u64,
+        lin: u64,
+        host: usize,
+        allowed: usize,
+        known: Option<*const Block>,
+    ) -> Exec<Option<*const Block>> {
+        let i = match known {
+            // SAFETY: the cache gives living blocks.
+            Some(b) => unsafe { (&(*b).insns)[0] },
+            None => self.fetch_one(rip)?,
+        };
+        let first = 0x1000 - (lin & 0xfff) as usize;
+        let (Some(page), phys) = self.fetch_page(lin.wrapping_add(first as u64))? else { return Ok(None) };
+        if i.len() > allowed || i.len() <= first {
+            return Ok(None);
+        }
+        if let Some(b) = known {
+            // SAFETY: as above.
+            if unsafe { (*b).second }.is_some_and(|(at, _)| at == page) {
+                return Ok(Some(b));
+            }
+            self.cache.remove(b);
+            return self.find_block(rip);
+        }
+        self.announce_page(page, phys & !0xfff);
+        let ops = hot::lower(&[i], self.mode);
+        let mut block = Block::new(ops, vec![i], host, first as u16, self.mode);
+        block.second = Some((page, (i.len() - first) as u16));
+        Ok(Some(self.cache.insert(block)))
     }
 }

@@ -165,7 +165,9 @@ impl Cpu {
                 if (*b).count > self.budget {
                     self.step()?;
                 } else {
-                    self.remember(b);
+                    if (*b).second.is_none() {
+                        self.remember(b);
+                    }
                     self.enter(b);
                 }
             }
