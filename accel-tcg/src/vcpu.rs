@@ -33,31 +33,9 @@ impl TcgVm {
             listener: Arc::new(Listener::default()),
         }
     }
-}
 
-impl Default for TcgVm {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Vm for TcgVm {
-    fn threading(&self) -> Threading {
-        Threading::PerVcpu
-    }
-    fn clock(&self) -> Arc<dyn ClockSource> {
-        self.clock.clone()
-    }
-    fn memory_listener(&self) -> Option<Arc<dyn MemoryListener>> {
-        Some(self.listener.clone())
-    }
-    fn cpuid(&self) -> &CpuidSet {
-        &self.cpuid
-    }
-    fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
-        if id > 0 {
-            return Err(VmError::Unsupported("tcg runs one CPU so far: use -smp 1".into()));
-        }
+    /// A CPU after RESET.
+    pub(crate) fn create_cpu(&self, cfg: &VcpuConfig) -> Result<Box<Cpu>, VmError> {
         let shared = Shared::new(self.clock.clone());
         self.listener.add(&shared);
         let x2apic = cfg.cpuid.get(1, 0).is_some_and(|l| l.ecx & 1 << 21 != 0);
@@ -115,7 +93,34 @@ impl Vm for TcgVm {
             reported: Default::default(),
         });
         cpu.restore(&X86State::reset(cfg.bsp, cfg.cpuid.signature()))?;
-        Ok(Box::new(TcgVcpu(cpu)))
+        Ok(cpu)
+    }
+}
+
+impl Default for TcgVm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vm for TcgVm {
+    fn threading(&self) -> Threading {
+        Threading::PerVcpu
+    }
+    fn clock(&self) -> Arc<dyn ClockSource> {
+        self.clock.clone()
+    }
+    fn memory_listener(&self) -> Option<Arc<dyn MemoryListener>> {
+        Some(self.listener.clone())
+    }
+    fn cpuid(&self) -> &CpuidSet {
+        &self.cpuid
+    }
+    fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
+        if id > 0 {
+            return Err(VmError::Unsupported("tcg runs one CPU so far: use -smp 1".into()));
+        }
+        Ok(Box::new(TcgVcpu(self.create_cpu(cfg)?)))
     }
     fn msi(&self) -> Arc<dyn MsiSink> {
         self.apics.clone()

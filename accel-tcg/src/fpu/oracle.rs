@@ -9,8 +9,13 @@ use super::Fpu;
 use super::oracle_native::{Native, State};
 use crate::cpu::Cpu;
 use crate::fault::{Fault, vector};
-use gearbox_core::x86::state::FpuState;
+use crate::vcpu::TcgVm;
+use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
+use gearbox_core::vm::{VcpuConfig, Vm};
+use gearbox_core::x86::cpu_model::CpuModel;
+use gearbox_core::x86::state::{FpuState, Seg, Segment, cr0, cr4, efer};
 use iced_x86::{Code, CpuidFeature, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register};
+use std::sync::Arc;
 
 /// A small generator (xorshift64*).
 struct Random(u64);
@@ -136,14 +141,46 @@ fn testable(code: Code) -> bool {
     let features = code.cpuid_features();
     let ours = features.iter().any(|f| {
         use CpuidFeature::*;
-        matches!(f, FPU | FPU287 | FPU287XL_ONLY | FPU387 | MMX | SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2 | FXSR | XSAVE | XSAVEOPT)
+        matches!(
+            f,
+            FPU | FPU287
+                | FPU287XL_ONLY
+                | FPU387
+                | MMX
+                | SSE
+                | SSE2
+                | SSE3
+                | SSSE3
+                | SSE4_1
+                | SSE4_2
+                | FXSR
+                | XSAVE
+                | XSAVEOPT
+        )
     });
     use Mnemonic::*;
     // Fences, hints and privileged instructions, which others execute; and those whose images hold what differs between processors.
     let elsewhere = matches!(
         code.mnemonic(),
-        Lfence | Mfence | Sfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Pause | Clflush | Xsetbv | Xgetbv | Monitor | Mwait
-            | Xsave | Xsave64 | Xrstor | Xrstor64 | Xsaveopt | Xsaveopt64
+        Lfence
+            | Mfence
+            | Sfence
+            | Prefetchnta
+            | Prefetcht0
+            | Prefetcht1
+            | Prefetcht2
+            | Pause
+            | Clflush
+            | Xsetbv
+            | Xgetbv
+            | Monitor
+            | Mwait
+            | Xsave
+            | Xsave64
+            | Xrstor
+            | Xrstor64
+            | Xsaveopt
+            | Xsaveopt64
     );
     // The decoder makes two instructions of these.
     let with_wait = matches!(code.mnemonic(), Fstcw | Fstenv | Fsave | Fstsw | Fclex | Finit | Feni | Fdisi | Fsetpm);
@@ -250,26 +287,71 @@ fn memory_for(i: &Instruction, r: &mut Random) -> [u8; MEM_LEN] {
     m
 }
 
-/// Executes `i` on the interpreter. The memory operand lies at `at`.
-fn interpret(cpu: &mut Cpu, i: &Instruction, s: &State) -> State {
-    let mut out = s.clone();
-    cpu.fpu = Fpu::from_state(&FpuState::from_xsave(&s.image));
-    for n in GPRS {
-        cpu.set_gpr(n, s.gpr[n]);
+/// The interpreter, with RAM for the memory operand.
+struct Interpreter {
+    cpu: Box<Cpu>,
+    memory: Arc<AddressSpace>,
+    _vm: TcgVm,
+}
+
+/// Where the memory operand lies in the guest.
+const GUEST: u64 = 0x1_0000;
+
+impl Interpreter {
+    /// A CPU in 64-bit code without paging, SSE and XSAVE enabled.
+    fn new() -> Self {
+        let vm = TcgVm::new();
+        let ram = RamBlock::new("ram", 1 << 20).unwrap();
+        let mut tree = MemTree::new("memory", u64::MAX);
+        let r = tree.ram(&ram, 0, 1 << 20);
+        tree.map(tree.root(), 0, r, 0);
+        let memory = Arc::new(AddressSpace::new());
+        memory.install(tree.render());
+        let cfg = VcpuConfig {
+            model: CpuModel::parse("max").unwrap(),
+            cpuid: vm.cpuid().clone(),
+            apic_id: 0,
+            bsp: true,
+            memory: memory.clone(),
+        };
+        let mut cpu = vm.create_cpu(&cfg).unwrap();
+        cpu.cr0 = cr0::PE | cr0::NE | cr0::ET;
+        cpu.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
+        cpu.efer = efer::LME | efer::LMA;
+        cpu.xcr0 = 7;
+        cpu.set_seg(Seg::Cs, Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xa09b });
+        cpu.update_mode();
+        Self { cpu, memory, _vm: vm }
     }
-    cpu.set_rflags(s.rflags);
-    let executor = super::executor(i).expect("looked up before");
-    out.raised = match executor(cpu, i) {
-        Ok(()) => false,
-        Err(f) if f == Fault::plain(vector::XM) => true,
-        Err(f) => panic!("{:?}: {f:?}", i.code()),
-    };
-    out.image.copy_from_slice(&cpu.fpu.to_state().to_xsave()[..512]);
-    for n in GPRS {
-        out.gpr[n] = cpu.gpr(n);
+    /// Executes `i` from `s` with `mem` as memory operand, which lies at `native` in `s`.
+    fn run(&mut self, i: &Instruction, s: &State, mem: &[u8; MEM_LEN], native: u64) -> (State, [u8; MEM_LEN]) {
+        let (cpu, mut out) = (&mut self.cpu, s.clone());
+        cpu.fpu = Fpu::from_state(&FpuState::from_xsave(&s.image));
+        for n in GPRS {
+            cpu.set_gpr(n, s.gpr[n]);
+        }
+        // RSI and RDI point into the operand.
+        for n in [6, 7] {
+            cpu.set_gpr(n, s.gpr[n] - native + GUEST);
+        }
+        cpu.set_rflags(s.rflags);
+        self.memory.write(GUEST, mem).unwrap();
+        let executor = super::executor(i).expect("looked up before");
+        out.raised = match executor(cpu, i) {
+            Ok(()) => false,
+            Err(f) if f == Fault::plain(vector::XM) => true,
+            Err(f) => panic!("{:?}: {f:?}", i.code()),
+        };
+        out.image.copy_from_slice(&cpu.fpu.to_state().to_xsave()[..512]);
+        for n in GPRS {
+            out.gpr[n] = cpu.gpr(n);
+        }
+        for n in [6, 7] {
+            out.gpr[n] = cpu.gpr(n).wrapping_sub(GUEST).wrapping_add(native);
+        }
+        out.rflags = cpu.rflags();
+        (out, self.memory.read_array(GUEST).unwrap())
     }
-    out.rflags = cpu.rflags();
-    out
 }
 
 /// Status-word bits that differ between processors once an unmasked exception has suppressed the operation.
@@ -339,7 +421,7 @@ fn equals_the_host() {
     let (cases, seed) = (env("GEARBOX_ORACLE_CASES", 200), env("GEARBOX_ORACLE_SEED", 1));
     let only = std::env::var("GEARBOX_ORACLE_ONLY").unwrap_or_default();
     let mut native = Native::new();
-    let mut cpu = Cpu::for_test();
+    let mut interpreter = Interpreter::new();
     let (mut forms, mut total, mut failures) = (0u64, 0u64, Vec::new());
     for code in Code::values().filter(|&c| testable(c) && format!("{c:?}").contains(&only)) {
         for memory in [false, true] {
@@ -368,9 +450,7 @@ fn equals_the_host() {
                 *native.memory() = mem;
                 let mut want = native.run(&bytes, &start);
                 let want_mem = *native.memory();
-                *native.memory() = mem;
-                let got = interpret(&mut cpu, &i, &start);
-                let got_mem = *native.memory();
+                let (got, got_mem) = interpreter.run(&i, &start, &mem, native.memory_address());
 
                 let m = code.mnemonic();
                 // AMD has entered the MMX state before it raises #XM, which leaves everything else as it was.

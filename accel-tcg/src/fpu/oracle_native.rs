@@ -37,7 +37,9 @@ impl State {
         ]
         .map(|(n, v)| (n.into(), format!("{v:x}")))
         .into();
-        l.extend(f.st.iter().enumerate().map(|(n, v)| (format!("st{n}"), format!("{:04x}:{:016x}", v >> 64, *v as u64))));
+        l.extend(
+            f.st.iter().enumerate().map(|(n, v)| (format!("st{n}"), format!("{:04x}:{:016x}", v >> 64, *v as u64))),
+        );
         l.extend(f.xmm.iter().enumerate().map(|(n, v)| (format!("xmm{n}"), format!("{v:032x}"))));
         l.extend(self.gpr.iter().enumerate().map(|(n, v)| (format!("gpr{n}"), format!("{v:x}"))));
         l

@@ -209,7 +209,12 @@ pub(super) fn comparison_flags(order: Option<Ordering>) -> u64 {
 }
 
 #[inline(always)]
-fn to_gpr<T: Lane + Plain + Into<u64>>(c: &mut Cpu, i: &Instruction, bits: u32, rounding: impl Fn(&Env) -> Rounding) -> Exec {
+fn to_gpr<T: Lane + Plain + Into<u64>>(
+    c: &mut Cpu,
+    i: &Instruction,
+    bits: u32,
+    rounding: impl Fn(&Env) -> Rounding,
+) -> Exec {
     c.need_sse()?;
     let b = c.xmm_or_narrow::<T>(i, 1)?;
     let mut e = Env::new(c.fpu.mxcsr);

@@ -1,8 +1,8 @@
 //! SSE floating-point instructions on whole registers, made of the lanes of [`sse`].
 
 use super::host;
-use super::sse::{self, Env, Lane};
 use super::soft::{Op, Rounding};
+use super::sse::{self, Env, Lane};
 use super::vec::Vec128;
 use std::array::from_fn;
 use std::cmp::Ordering;

@@ -14,12 +14,8 @@ use iced_x86::{Instruction, Mnemonic};
 pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     use Mnemonic::*;
     Some(match i.mnemonic() {
-        Fldenv => |c, i| {
-            restore_x87(c, i, EnvLayout::len, Fpu::load_env)
-        },
-        Frstor => |c, i| {
-            restore_x87(c, i, EnvLayout::full_len, Fpu::load_all)
-        },
+        Fldenv => |c, i| restore_x87(c, i, EnvLayout::len, Fpu::load_env),
+        Frstor => |c, i| restore_x87(c, i, EnvLayout::full_len, Fpu::load_all),
         Fnstenv | Fstenv => |c, i| {
             save_x87(c, i, EnvLayout::len, |f, l, out| f.store_env(l, out))?;
             // All exceptions are masked afterwards.

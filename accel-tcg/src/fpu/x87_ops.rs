@@ -132,7 +132,9 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
             (MemorySize::Float64, false) => |c, i| store(c, i, |f| f.stored_ieee(Format::DOUBLE), |v| v, false),
             (MemorySize::Float64, true) => |c, i| store(c, i, |f| f.stored_ieee(Format::DOUBLE), |v| v, true),
             (MemorySize::Float80, _) => |c, i| store_ten(c, i, Fpu::stored_extended, F80::to_bytes),
-            (_, pop) => return Some(if pop { |c, i| store_register(c, i, true) } else { |c, i| store_register(c, i, false) }),
+            (_, pop) => {
+                return Some(if pop { |c, i| store_register(c, i, true) } else { |c, i| store_register(c, i, false) });
+            }
         },
         // FSTP that ignores an empty ST(0).
         Fstpnce => |c, i| {
