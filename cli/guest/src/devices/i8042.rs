@@ -1,6 +1,7 @@
 //! The 8042 keyboard controller.
 
 use crate::port::{in8, out8};
+use crate::time;
 
 const DATA: u16 = 0x60;
 const STATUS: u16 = 0x64;
@@ -13,7 +14,7 @@ pub fn present() -> bool {
 }
 
 fn ready(mask: u8, value: u8) -> bool {
-    (0..20_000).any(|_| in8(STATUS) & mask == value)
+    time::wait_ms(500, || in8(STATUS) & mask == value)
 }
 
 /// Throws away what is in the output buffer.
