@@ -8,7 +8,7 @@ use crate::mem::tlb::OFFSET;
 use crate::ops;
 use gearbox_core::vm::{CpuBus, Limit, VcpuExit};
 use gearbox_core::x86::state::{Activity, Seg, rflags};
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Instruction, Mnemonic};
 
 /// Instructions between two looks at events: about ten microseconds.
 pub(crate) const SLICE: i64 = 4096;
@@ -219,6 +219,8 @@ impl Cpu {
     /// One instruction with shadows, RF, TF or breakpoints to be looked at.
     fn step_out_of_the_ordinary(&mut self) -> Exec {
         let (sti, mov_ss, tf) = (self.events.sti_shadow, self.events.mov_ss_shadow, self.flags & rflags::TF != 0);
+        crate::sys::check_instruction_breakpoints(self)?;
+        let what = self.fetch_one(self.rip)?.mnemonic();
         let r = self.step();
         // The shadow lasts for the one instruction after; a new one set by it stays.
         if sti {
@@ -227,8 +229,13 @@ impl Cpu {
         if mov_ss {
             self.events.mov_ss_shadow = false;
         }
-        self.flags &= !rflags::RF;
-        if r.is_ok() && tf && !mov_ss {
+        // RF covers one instruction; IRET loads it for the next.
+        if r.is_err() || !matches!(what, Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq) {
+            self.flags &= !rflags::RF;
+        }
+        // A software interrupt clears TF before the trap would come, and MOV SS holds it off.
+        let software = matches!(what, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
+        if r.is_ok() && tf && !software && !self.events.mov_ss_shadow {
             return crate::sys::single_step(self);
         }
         r

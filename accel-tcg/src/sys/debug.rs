@@ -3,7 +3,7 @@
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
-use gearbox_core::x86::state::cr4;
+use gearbox_core::x86::state::{Seg, cr4, rflags};
 use iced_x86::{Code, Instruction, Register};
 
 pub(super) fn executor(code: Code) -> Option<Executor> {
@@ -76,6 +76,24 @@ fn mov_to(cpu: &mut Cpu, i: &Instruction) -> Exec {
     };
     cpu.leave_block = true;
     Ok(())
+}
+
+/// #DB where an instruction breakpoint stands at the present instruction and RF does not let it through (SDM vol. 3, 18.3.1.1).
+pub(crate) fn check_instruction_breakpoints(cpu: &mut Cpu) -> Exec {
+    let dr7 = cpu.dr[DR7];
+    if dr7 & 0xff == 0 || cpu.flags & rflags::RF != 0 {
+        return Ok(());
+    }
+    let base = if cpu.code64() { 0 } else { cpu.segment(Seg::Cs).base };
+    let linear = base.wrapping_add(cpu.rip);
+    // R/W = 00: instruction execution.
+    let stands = |n: usize| dr7 >> (2 * n) & 3 != 0 && dr7 >> (16 + 4 * n) & 3 == 0 && cpu.dr[n] == linear;
+    let hits: u64 = (0..4).filter(|&n| stands(n)).map(|n| 1 << n).sum();
+    if hits == 0 {
+        return Ok(());
+    }
+    cpu.dr[DR6] = cpu.dr[DR6] & !0xf | hits;
+    Err(Fault::plain(vector::DB))
 }
 
 /// The #DB after an instruction that was executed under TF. RIP is that of the next one.

@@ -25,9 +25,11 @@ mod syscall;
 mod system_instructions;
 mod tables;
 mod task;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
-pub(crate) use debug::single_step;
+pub(crate) use debug::{check_instruction_breakpoints, single_step};
 pub(crate) use io::check_io;
 pub(crate) use reset::init;
 
