@@ -1,7 +1,8 @@
 //! The accelerator without a CPU.
 //!
 //! A machine under qtest runs no guest code: a test pokes its ports and memory, steps its clock and looks at its lines. In process that is
-//! the [`Bench`], on which a test realizes one device, a few, or a whole board.
+//! the [`Bench`], on which a test realizes one device, a few, or a whole board. From another process it is a [`Session`] in the qtest protocol,
+//! which a [`Server`] holds; that serves machines with CPUs as well, and is apart from the accelerator [`Qtest`], which has none.
 //!
 //! The tests of a device read like its datasheet's use:
 //!
@@ -48,8 +49,12 @@ pub mod accel;
 pub mod bench;
 pub mod chardev;
 pub mod messages;
+pub mod protocol;
+pub mod server;
 
 pub use accel::{Qtest, QtestVm};
 pub use bench::{Bench, Edge};
 pub use chardev::BenchChardev;
 pub use messages::Messages;
+pub use protocol::Session;
+pub use server::Server;
