@@ -112,11 +112,20 @@ pub(super) fn set(vcpu: &VcpuFd, leaves: &CpuidSet) -> Result<(), VmError> {
     vcpu.set_cpuid2(&cpuid).context("KVM_SET_CPUID2")
 }
 
-/// The features that a vCPU really shows, as KVM tells.
-#[cfg(test)]
-pub(super) fn shown(vcpu: &VcpuFd) -> gearbox_core::x86::cpu_features::FeatureSet {
+/// The leaves that a vCPU has been given, as KVM tells.
+pub(super) fn get(vcpu: &VcpuFd) -> Result<CpuidSet, VmError> {
     let mut set = CpuidSet::new();
-    let all = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).expect("KVM_GET_CPUID2");
+    let all = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_CPUID2")?;
     all.as_slice().iter().for_each(|e| set.set(leaf(e)));
-    set.features()
+    Ok(set)
+}
+
+/// Says so where KVM shows features that the model leaves out, as KVMs that emulate ring 0 do: such a guest could not move elsewhere.
+pub(super) fn warn_of_more(vcpu: &VcpuFd, asked: &CpuidSet) -> Result<(), VmError> {
+    let (asked, shown) = (asked.features(), get(vcpu)?.features());
+    let more: Vec<_> = shown.iter().filter(|f| !asked.has(*f)).map(|f| f.name).collect();
+    if !more.is_empty() {
+        tracing::warn!("the host's KVM shows the guest features beyond its CPU model: {}", more.join(" "));
+    }
+    Ok(())
 }

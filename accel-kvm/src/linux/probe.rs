@@ -14,18 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The guest loops this often between two reports: long enough for the exit itself not to count, even on nested hosts.
-const LOOPS: u32 = 2500;
+const LOOPS: u32 = 1000;
 /// DEC and JNZ.
 const INSTRUCTIONS_A_LOOP: u32 = 2;
 /// This many reports end the measurement ...
 const REPORTS: usize = 12;
 /// ... or this much time.
-const ENOUGH: Duration = Duration::from_millis(5);
+const ENOUGH: Duration = Duration::from_millis(2);
 /// A vCPU that has not finished by now does not run.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Below this, KVM does not run ring 0 on the processor but emulates it: a processor does thousands, an emulator below ten.
-const SLOW_MIPS: u32 = 50;
+/// Below this, KVM does not run ring 0 on the processor but emulates it: a processor does thousands (tens, where every exit goes through
+/// a hypervisor below), an emulator a few.
+const SLOW_MIPS: u32 = 20;
 
 const CODE_AT: u32 = 0x1000;
 
@@ -124,8 +125,8 @@ fn measure(device: &Device) -> Result<u32, Unusable> {
     let exit = with_patience(&*reports.vcpu, PATIENCE, || vcpu.run(&reports, Limit::default()));
     match (exit, reports.best()) {
         (VcpuExit::Kicked, Some(best)) => {
-            let nanoseconds = u32::try_from(best.as_nanos()).unwrap_or(u32::MAX).max(1);
-            Ok((LOOPS * INSTRUCTIONS_A_LOOP).saturating_mul(1000) / nanoseconds)
+            let mips = f64::from(LOOPS * INSTRUCTIONS_A_LOOP) / (best.as_secs_f64() * 1e6).max(1e-3);
+            Ok((mips.round() as u32).max(1))
         }
         (VcpuExit::Kicked, None) => Err(failed(&"it gets nowhere")),
         (VcpuExit::InternalError(text), _) => Err(failed(&text.lines().take(2).collect::<Vec<_>>().join(", "))),

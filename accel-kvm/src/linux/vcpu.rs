@@ -304,12 +304,6 @@ impl KvmVcpu {
     fn physical(&self, linear: u64) -> Option<u64> {
         self.fd.translate_gva(linear).ok().filter(|t| t.valid != 0).map(|t| t.physical_address)
     }
-
-    /// What the tests compare the CPUID leaves that were asked for with.
-    #[cfg(test)]
-    pub(super) fn fd(&self) -> &VcpuFd {
-        &self.fd
-    }
 }
 
 impl Vcpu for KvmVcpu {

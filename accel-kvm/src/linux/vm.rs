@@ -76,7 +76,11 @@ impl Vm for KvmVm {
         &self.offered
     }
     fn create_vcpu(&self, _id: u32, config: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
-        Ok(Box::new(self.kvm_vcpu(config)?))
+        let vcpu = self.kvm_vcpu(config)?;
+        if config.bsp {
+            cpuid::warn_of_more(&vcpu.fd, &config.cpuid)?;
+        }
+        Ok(Box::new(vcpu))
     }
     fn msi(&self) -> Arc<dyn MsiSink> {
         self.msi.clone()

@@ -1,0 +1,110 @@
+//! CPU states in and out.
+
+use super::*;
+
+#[test]
+fn a_triple_fault_is_told_until_the_state_is_loaded() {
+    // 32-bit: lidt [2000h], an empty table; ud2
+    let Some(g) = Guest::new(&[0x0f, 0x01, 0x1d, 0, 0x20, 0, 0, 0x0f, 0x0b, 0xf4]) else { return };
+    let mut vcpu = g.vcpu();
+    let bus = Bus::default();
+    let mut s = real_mode(0x1000);
+    s.cr0 |= cr0::PE;
+    for seg in &mut s.seg[..6] {
+        seg.attr |= 0xc000;
+        seg.limit = u32::MAX;
+    }
+    vcpu.set_state(&s).unwrap();
+    assert_eq!(vcpu.run(&bus, Limit::default()), VcpuExit::TripleFault);
+    assert_eq!(vcpu.run(&bus, Limit::default()), VcpuExit::TripleFault);
+    assert_eq!(vcpu.get_state().unwrap().activity, Activity::Shutdown);
+    g.memory.load(0x1000, &[0xe6, 0xf4]).unwrap();
+    vcpu.set_state(&real_mode(0x1000)).unwrap();
+    run_to_stop(&mut vcpu, &bus);
+}
+
+#[test]
+fn a_state_that_is_set_is_the_state_that_is_got() {
+    let Some(g) = Guest::new(&[0xf4]) else { return };
+    let mut vcpu = g.vcpu();
+    let X86State { lapic, msrs, .. } = vcpu.get_state().unwrap();
+    let mut want = X86State { lapic, msrs, ..long_mode(0x5000, 0xffff_ffff_8100_0000) };
+    want.gpr = std::array::from_fn(|i| 0x0101_0101_0101_0101 * (i as u64 + 1));
+    want.rflags = rflags::FIXED1 | rflags::IF | rflags::CF | rflags::ID;
+    (want.cr2, want.cr8) = (0x1234_5678_9abc, 5);
+    want.seg_mut(Seg::Gs).base = 0xffff_8880_0000_0000;
+    want.seg_mut(Seg::Fs).base = 0x7f00_0000_1000;
+    *want.seg_mut(Seg::Tr) = Segment { selector: 0x40, base: 0xffff_fe00_0000_3000, limit: 0x206f, attr: 0x8b };
+    want.gdtr.base = 0xffff_fe00_0000_1000;
+    want.gdtr.limit = 0x7f;
+    want.idtr.base = 0xffff_fe00_0000_0000;
+    want.idtr.limit = 0xfff;
+    want.dr = [0x1000, 0x2000, 0x3000, 0x4000, 0xffff_0ff0, 0x400];
+    want.fpu = FpuState { fcw: 0x37f, fsw: 0x3800, ftw: 0xc0, mxcsr: 0x1fa0, ..FpuState::default() };
+    want.fpu.st[0] = 0x4000_c90f_daa2_2168_c235;
+    want.fpu.xmm = std::array::from_fn(|i| u128::MAX / (i as u128 + 2));
+    for (msr, value) in [
+        (0xc000_0081, 0x23_0010_0000_0000),
+        (0xc000_0082, 0xffff_ffff_8160_0000),
+        (0xc000_0102, 0x7000),
+        (0x277, 0x0407_0506_0007_0106),
+    ] {
+        assert!(want.msrs.insert(msr, value).is_some(), "MSR {msr:#x} is kept");
+    }
+    let lapic = want.lapic.as_mut().unwrap();
+    for (slot, value) in [(0x08, 0x50), (0x0f, 0x1ff), (0x22, 1 << 5), (0x35, 0x700), (0x36, 0x400)] {
+        lapic.regs[slot] = value;
+    }
+    want.events.nmi_masked = true;
+    want.activity = Activity::Halted;
+    vcpu.set_state(&want).unwrap();
+    let mut got = vcpu.get_state().unwrap();
+    assert!(got.tsc >= want.tsc);
+    got.tsc = want.tsc;
+    // PPR follows TPR.
+    want.lapic.as_mut().unwrap().regs[0x0a] = 0x50;
+    assert_eq!(got, want);
+
+    // And a second time, from what was got; after a reset nothing of it is left.
+    vcpu.set_state(&got).unwrap();
+    got.tsc = 0;
+    let again = X86State { tsc: 0, ..vcpu.get_state().unwrap() };
+    assert_eq!(again, got);
+    vcpu.set_state(&real_mode(0x1000)).unwrap();
+    let reset = vcpu.get_state().unwrap();
+    assert_eq!((reset.msrs[&0xc000_0082], reset.fpu, reset.activity), (0, FpuState::default(), Activity::Active));
+}
+
+#[test]
+fn the_kernel_clock_is_saved_and_loaded() {
+    let Some(vm) = kvm() else { return };
+    let mut saved = vm.save().unwrap();
+    saved.insert("kvmclock".into(), 1_000_000_000_000u64.to_le_bytes().to_vec());
+    vm.load(&saved).unwrap();
+    let now = u64::from_le_bytes(vm.save().unwrap()["kvmclock"].as_slice().try_into().unwrap());
+    assert!((1_000_000_000_000..1_010_000_000_000).contains(&now), "{now}");
+    assert!(vm.load(&[("other".to_owned(), vec![])].into()).is_err());
+}
+
+#[test]
+fn linear_addresses_are_translated() {
+    let Some(g) = Guest::new(&[0xf4]) else { return };
+    let mut vcpu = g.vcpu();
+    assert_eq!(vcpu.translate(0x1234), Some(0x1234));
+    // 4-level paging: tables at 4000h, 5000h, 6000h, 7000h; page 7 -> 9000h.
+    for (at, entry) in [(0x4000, 0x5003u64), (0x5000, 0x6003), (0x6000, 0x7003), (0x7038, 0x9003)] {
+        g.memory.load(at, &entry.to_le_bytes()).unwrap();
+    }
+    let mut s = long_mode(0x4000, 0x7000);
+    s.cr3 = 0x4000;
+    vcpu.set_state(&s).unwrap();
+    assert_eq!(vcpu.translate(0x7abc), Some(0x9abc));
+    assert_eq!(vcpu.translate(0x8000), None);
+}
+
+#[test]
+fn counting_instructions_is_refused() {
+    let Some(g) = Guest::new(&[0xf4]) else { return };
+    let exit = g.vcpu().run(&Bus::default(), Limit { instructions: Some(5) });
+    assert!(matches!(exit, VcpuExit::InternalError(text) if text.contains("count")));
+}
