@@ -102,7 +102,7 @@ impl Counter {
             latched: None,
             latched_status: None,
         };
-        c.set_control(0x36);
+        c.set_control(0x06);
         c.load(0, now);
         c
     }
