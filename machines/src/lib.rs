@@ -1,4 +1,5 @@
 //! PC boards and their devices.
 
+pub mod acpi;
 pub mod boot;
 pub mod devices;

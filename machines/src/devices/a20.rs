@@ -3,25 +3,28 @@
 //! Modelled as an alias in the memory tree, which holds on every accelerator. It covers the MiB that programs written for the 8086
 //! wrap into, not the further odd MiBs, and bus masters see it too.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError};
 use gearbox_core::mem::RegionId;
 
 const MIB: u64 = 1 << 20;
 /// Above everything that is mapped below 2 MiB.
 const PRIORITY: i32 = 100;
+/// Keyboard controller and port 92h.
+const SOURCES: usize = 2;
 
-/// An [`A20Device`] to be. As with QEMU's PC, whichever of its inputs changed last decides.
+/// An [`A20Device`] to be: open while any of its inputs is.
 pub struct A20;
 
 /// Pins.
 pub struct A20Pins {
-    /// High to let address line 20 through: keyboard controller, port 92h.
+    /// High to let address line 20 through: keyboard controller, port 92h. Open until one of them has spoken.
     pub enable: Pins,
 }
 
 /// The gate.
 pub struct A20Device {
     wrapped: RegionId,
+    levels: [bool; SOURCES],
 }
 
 impl DeviceSpec for A20 {
@@ -34,16 +37,17 @@ impl DeviceSpec for A20 {
         let wrapped = tree.alias("a20", tree.root(), 0, MIB);
         tree.set_enabled(wrapped, false);
         tree.map(tree.root(), MIB, wrapped, PRIORITY);
-        Ok((A20Device { wrapped }, A20Pins { enable: r.inputs("enable", 2) }))
+        let enable = r.inputs("enable", SOURCES as u32);
+        Ok((A20Device { wrapped, levels: [false; SOURCES] }, A20Pins { enable }))
     }
 }
 
 impl Device for A20Device {
-    fn pin(&mut self, cx: &mut Cx<'_>, _: u32, level: bool) {
-        cx.memory().set_enabled(self.wrapped, !level);
-    }
-    fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
-        cx.memory().set_enabled(self.wrapped, false);
+    fn pin(&mut self, cx: &mut Cx<'_>, index: u32, level: bool) {
+        if let Some(l) = self.levels.get_mut(index as usize) {
+            *l = level;
+        }
+        cx.memory().set_enabled(self.wrapped, !self.levels.contains(&true));
     }
 }
 
@@ -58,13 +62,14 @@ mod tests {
         let a20 = b.realize(A20).unwrap();
         b.writel(0x10_0000, 0x1111_1111);
         b.writel(0x20_0000, 0x2222_2222);
+        b.drive(a20.enable.get(1), true);
         b.drive(a20.enable.get(1), false);
         b.writel(0x10_0000, 0x3333_3333);
         assert_eq!([0, 0x10_0000, 0x20_0000].map(|a| b.readl(a)), [0x3333_3333, 0x3333_3333, 0x2222_2222]);
         b.drive(a20.enable.get(0), true);
         assert_eq!(b.readl(0x10_0000), 0x1111_1111);
+        b.drive(a20.enable.get(1), true);
         b.drive(a20.enable.get(0), false);
-        b.reset();
         assert_eq!(b.readl(0x10_0000), 0x1111_1111);
     }
 }

@@ -1,0 +1,126 @@
+//! Tables by which an operating system finds what is not discoverable: ACPI (ACPI 6.4, chapter 5) and MP (MultiProcessor Specification
+//! 1.4). Built from a [`Platform`], which the board fills in with what it has realized.
+
+mod aml;
+mod dsdt;
+mod fixed;
+mod mp;
+mod table;
+
+use crate::boot::Blob;
+
+/// What the tables tell of.
+#[derive(Clone, Debug, Default)]
+pub struct Platform {
+    /// Local APIC ids of the processors, the bootstrap processor's first.
+    pub apic_ids: Vec<u32>,
+    /// Base of the I/O APIC.
+    pub ioapic: u32,
+    /// First and last address of the memory that PCI has below 4 GiB.
+    pub pci_memory: (u32, u32),
+    /// The ACPI registers.
+    pub pm: Option<PowerManagement>,
+    /// First port and interrupt of each serial port.
+    pub serials: Vec<(u16, u8)>,
+    /// There is a PS/2 mouse.
+    pub mouse: bool,
+    /// Functions on PCI bus 0 that use an interrupt pin.
+    pub pci_interrupts: Vec<PciInterrupt>,
+}
+
+/// Where the ACPI registers are.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerManagement {
+    /// Base of PM1 event, PM1 control and timer.
+    pub base: u16,
+    /// General-purpose events.
+    pub gpe0: u16,
+    /// Their length in bytes.
+    pub gpe0_len: u8,
+    /// Interrupt.
+    pub sci: u8,
+    /// Port that turns ACPI mode on and off, and the values for it.
+    pub command: (u16, u8, u8),
+    /// Port and value that reset the machine.
+    pub reset: (u16, u8),
+    /// SLP_TYP of S5.
+    pub s5: u8,
+}
+
+/// An interrupt pin on PCI bus 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciInterrupt {
+    /// Slot.
+    pub slot: u8,
+    /// 0 for INTA.
+    pub pin: u8,
+    /// ISA interrupt that it reaches.
+    pub irq: u8,
+}
+
+/// ISA interrupts that PCI and the SCI may use: level-triggered and active high.
+const LEVEL_IRQS: [u8; 4] = [5, 9, 10, 11];
+/// Interrupts to which a PCI link may be set.
+const LINK_IRQS: [u32; 3] = [5, 10, 11];
+/// The global system interrupt of ISA interrupt `irq`: the timer is on input 2.
+fn gsi(irq: u8) -> u8 {
+    if irq == 0 { 2 } else { irq }
+}
+const LAPIC_BASE: u32 = 0xfee0_0000;
+/// The firmware control structure wants this.
+const ALIGN: u64 = 64;
+
+/// The tables, laid out.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Where the root pointer is.
+    pub rsdp: u64,
+    /// Everything, to be loaded.
+    pub blobs: Vec<Blob>,
+}
+
+/// Lays blobs out one after the other.
+struct Layout {
+    next: u64,
+    blobs: Vec<Blob>,
+}
+
+impl Layout {
+    /// Places a table and gives its address.
+    fn place(&mut self, name: &'static str, bytes: Vec<u8>) -> u64 {
+        let addr = self.next;
+        self.next = (addr + bytes.len() as u64).next_multiple_of(ALIGN);
+        self.blobs.push(Blob::new(name, addr, bytes));
+        addr
+    }
+}
+
+/// Builds all tables into `start..end`, which must lie below 1 MiB where both standards look: between 0xf0000 and 0xfffff.
+///
+/// # Errors
+/// They need more room.
+pub fn build(platform: &Platform, start: u64, end: u64) -> Result<Tables, String> {
+    let mut at = Layout { next: start, blobs: Vec::new() };
+    let mut roots = Vec::new();
+    if let Some(pm) = &platform.pm {
+        let facs = at.place("FACS", fixed::facs());
+        let dsdt = at.place("DSDT", dsdt::dsdt(platform));
+        roots.push(at.place("FADT", fixed::fadt(pm, facs as u32, dsdt as u32)));
+    }
+    roots.push(at.place("MADT", fixed::madt(platform)));
+    let pointers = |wide: bool| {
+        roots.iter().flat_map(|r| r.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect::<Vec<u8>>()
+    };
+    let rsdt = at.place("RSDT", table::table(b"RSDT", 1, &pointers(false)));
+    let xsdt = at.place("XSDT", table::table(b"XSDT", 1, &pointers(true)));
+    let rsdp = at.place("RSDP", table::rsdp(rsdt as u32, xsdt));
+    let mp = at.place("MP configuration", mp::configuration(platform));
+    at.place("MP floating pointer", mp::floating_pointer(mp as u32));
+    if at.next > end {
+        return Err(format!("the ACPI and MP tables need {} bytes; there are {}", at.next - start, end - start));
+    }
+    Ok(Tables { rsdp, blobs: at.blobs })
+}
+
+#[cfg(test)]
+mod tests;

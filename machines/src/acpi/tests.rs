@@ -1,0 +1,116 @@
+use super::*;
+use crate::boot::image::Bytes;
+
+fn platform() -> Platform {
+    Platform {
+        apic_ids: vec![0, 1, 2],
+        ioapic: 0xfec0_0000,
+        pci_memory: (0xc000_0000, 0xfebf_ffff),
+        pm: Some(PowerManagement {
+            base: 0x600,
+            gpe0: 0xafe0,
+            gpe0_len: 4,
+            sci: 9,
+            command: (0xb2, 0xf1, 0xf0),
+            reset: (0xcf9, 0x0f),
+            s5: 0,
+        }),
+        serials: vec![(0x3f8, 4), (0x2f8, 3)],
+        mouse: true,
+        pci_interrupts: vec![PciInterrupt { slot: 3, pin: 0, irq: 11 }],
+    }
+}
+fn tables() -> Tables {
+    build(&platform(), 0xf_0000, 0x10_0000).unwrap()
+}
+fn sum(b: &[u8]) -> u8 {
+    b.iter().fold(0, |s: u8, v| s.wrapping_add(*v))
+}
+fn at(t: &Tables, addr: u64) -> &[u8] {
+    &t.blobs.iter().find(|b| b.addr == addr).unwrap().bytes
+}
+fn find<'a>(t: &'a Tables, name: &str) -> &'a [u8] {
+    &t.blobs.iter().find(|b| b.name == name).unwrap().bytes
+}
+
+#[test]
+fn the_root_leads_to_every_table_and_all_sums_are_zero() {
+    let t = tables();
+    let rsdp = at(&t, t.rsdp);
+    assert_eq!(t.rsdp % 16, 0);
+    assert_eq!((&rsdp[..8], rsdp.len(), sum(&rsdp[..20]), sum(rsdp)), (&b"RSD PTR "[..], 36, 0, 0));
+    let xsdt = at(&t, Bytes(rsdp).qword(24).unwrap());
+    let rsdt = at(&t, Bytes(rsdp).dword(16).unwrap().into());
+    assert_eq!((&xsdt[..4], &rsdt[..4]), (&b"XSDT"[..], &b"RSDT"[..]));
+    let mut seen = Vec::new();
+    for (n, entry) in xsdt[36..].chunks(8).enumerate() {
+        let addr = u64::from_le_bytes(entry.try_into().unwrap());
+        assert_eq!(Bytes(rsdt).dword(36 + 4 * n as u64), Some(addr as u32));
+        seen.push(at(&t, addr)[..4].to_vec());
+    }
+    assert_eq!(seen, [b"FACP".to_vec(), b"APIC".to_vec()]);
+    for name in ["DSDT", "FADT", "MADT", "RSDT", "XSDT"] {
+        let b = find(&t, name);
+        assert_eq!((Bytes(b).dword(4), sum(b)), (Some(b.len() as u32), 0), "{name}");
+    }
+}
+
+#[test]
+fn fadt_names_the_registers() {
+    let t = tables();
+    let f = Bytes(find(&t, "FADT"));
+    assert_eq!(f.0.len(), 244);
+    let dwords = [48u64, 56, 64, 76, 80].map(|o| f.dword(o).unwrap());
+    assert_eq!(dwords, [0xb2, 0x600, 0x604, 0x608, 0xafe0]);
+    assert_eq!(f.slice(116, 13).unwrap(), [1, 8, 0, 0, 0xf9, 0x0c, 0, 0, 0, 0, 0, 0, 0x0f]);
+    assert_eq!(&at(&t, f.dword(36).unwrap().into())[..4], b"FACS");
+    assert_eq!(&at(&t, f.qword(140).unwrap())[..4], b"DSDT");
+}
+
+#[test]
+fn madt_lists_processors_and_redirections() {
+    let mut p = platform();
+    p.apic_ids.push(300);
+    let m = fixed::madt(&p);
+    let mut kinds = Vec::new();
+    let mut rest = &m[44..];
+    while let [kind, len, ..] = rest {
+        kinds.push(*kind);
+        rest = &rest[usize::from(*len)..];
+    }
+    assert_eq!(kinds, [0, 0, 0, 9, 1, 2, 2, 2, 2, 2, 10, 4]);
+}
+
+#[test]
+fn mp_tables() {
+    let t = tables();
+    let pointer = find(&t, "MP floating pointer");
+    assert_eq!((&pointer[..4], pointer.len(), sum(pointer)), (&b"_MP_"[..], 16, 0));
+    let c = at(&t, Bytes(pointer).dword(4).unwrap().into());
+    assert_eq!((&c[..4], sum(c), Bytes(c).word(4)), (&b"PCMP"[..], 0, Some(c.len() as u16)));
+    let mut count = 0;
+    let mut rest = &c[44..];
+    while let Some(kind) = rest.first() {
+        rest = &rest[if *kind == 0 { 20 } else { 8 }..];
+        count += 1;
+    }
+    assert_eq!(Bytes(c).word(34), Some(count));
+    assert!(c.windows(8).any(|w| w == [3, 0, 0x0d, 0, 0, 12, 0, 11]), "slot 3 INTA on input 11");
+}
+
+#[test]
+fn room_is_checked_and_enough_for_many_processors() {
+    let mut p = platform();
+    p.apic_ids = (0..255).collect();
+    build(&p, 0xf_0000, 0x10_0000).unwrap();
+    assert!(build(&p, 0xf_f000, 0x10_0000).unwrap_err().contains("4096"));
+}
+
+/// Writes the tables to `$GEARBOX_ACPI_DUMP` for `iasl -d`; does nothing without it.
+#[test]
+fn dump() {
+    let Some(dir) = std::env::var_os("GEARBOX_ACPI_DUMP") else { return };
+    for b in tables().blobs {
+        std::fs::write(std::path::Path::new(&dir).join(format!("{}.dat", b.name)), &b.bytes).unwrap();
+    }
+}
