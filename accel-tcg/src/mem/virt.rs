@@ -5,6 +5,7 @@ use super::tlb::Privilege;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::int::Plain;
+use crate::sys::within_limit;
 use gearbox_core::x86::state::Seg;
 use iced_x86::{Instruction, Register};
 
@@ -35,7 +36,6 @@ impl Cpu {
             let last = lin.wrapping_add(len.max(1) as u64 - 1);
             return if self.canonical(lin) && self.canonical(last) { Ok(lin) } else { Err(violation(s)) };
         }
-        let last = offset + len.max(1) as u64 - 1;
         if self.protected() && !self.v86() {
             let (code, rw) = (seg.typ() & 8 != 0, seg.typ() & 2 != 0);
             let denied = match a {
@@ -47,13 +47,7 @@ impl Cpu {
                 return Err(violation(s));
             }
         }
-        let expand_down = seg.typ() & 0xc == 4 && seg.s();
-        let inside = if expand_down {
-            let top = if seg.db() { u64::from(u32::MAX) } else { 0xffff };
-            offset > u64::from(seg.limit) && last <= top
-        } else {
-            last <= u64::from(seg.limit)
-        };
+        let inside = within_limit(seg, offset, len as u64);
         if inside { Ok(seg.base.wrapping_add(offset) & 0xffff_ffff) } else { Err(violation(s)) }
     }
     /// Reads a value at `seg:offset` with the rights of the present CPL.

@@ -1,4 +1,4 @@
-//! Push, pop and stack frames. (Segment registers: `sys`.)
+//! Push, pop and stack frames. (POP to segment registers and the flags: `sys`.)
 
 use super::operand::{is_mem, size, sized};
 use crate::block::Executor;
@@ -6,7 +6,7 @@ use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::mem::Access;
 use gearbox_core::x86::state::gpr::{RBP, RSP};
-use gearbox_core::x86::state::{Seg, rflags};
+use gearbox_core::x86::state::Seg;
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 /// The executor of one of these.
@@ -21,12 +21,6 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Pushad => |c, _| push_all(c, 4),
         Popa => |c, _| pop_all(c, 2),
         Popad => |c, _| pop_all(c, 4),
-        Pushf => |c, _| push_flags(c, 2),
-        Pushfd => |c, _| push_flags(c, 4),
-        Pushfq => |c, _| push_flags(c, 8),
-        Popf => |c, _| pop_flags(c, 2),
-        Popfd => |c, _| pop_flags(c, 4),
-        Popfq => |c, _| pop_flags(c, 8),
         Enter => enter,
         Leave => leave,
         _ => return None,
@@ -96,43 +90,6 @@ fn pop_all(c: &mut Cpu, w: usize) -> Exec {
         if w == 2 { c.set_gpr_low(n, v as u16) } else { c.set_gpr_low(n, v as u32) }
     }
     c.drop_stack(8 * w as u64);
-    Ok(())
-}
-
-/// In virtual-8086 mode with IOPL below 3, PUSHF and POPF trap.
-fn check_v86(c: &Cpu) -> Exec {
-    if c.v86() && c.flags & rflags::IOPL != rflags::IOPL { Err(Fault::GP0) } else { Ok(()) }
-}
-fn push_flags(c: &mut Cpu, w: usize) -> Exec {
-    check_v86(c)?;
-    // VM and RF are never seen in the image.
-    c.push_sized(w, c.rflags() & !(rflags::VM | rflags::RF))
-}
-fn pop_flags(c: &mut Cpu, w: usize) -> Exec {
-    check_v86(c)?;
-    let v = c.peek_sized(w, 0)?;
-    c.drop_stack(w as u64);
-    let iopl = (c.flags >> 12 & 3) as u8;
-    let mut may = rflags::CF
-        | rflags::PF
-        | rflags::AF
-        | rflags::ZF
-        | rflags::SF
-        | rflags::OF
-        | rflags::DF
-        | rflags::TF
-        | rflags::NT;
-    if w > 2 {
-        may |= rflags::AC | rflags::ID;
-    }
-    if !c.protected() || (c.cpl == 0 && !c.v86()) {
-        may |= rflags::IOPL;
-    }
-    if !c.protected() || c.cpl <= iopl {
-        may |= rflags::IF;
-    }
-    let new = (c.rflags() & !may | v & may) & !rflags::RF;
-    c.set_rflags(new);
     Ok(())
 }
 

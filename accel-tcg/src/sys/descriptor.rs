@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn fields_of_a_data_segment_with_byte_granularity() {
-        let d = Descriptor(0x12_4f_92_345678_9abc);
+        let d = Descriptor(0x124f_9234_5678_9abc);
         assert_eq!((d.base(), d.limit(), d.dpl(), d.present()), (0x1234_5678, 0xf_9abc, 0, true));
         assert!(d.is_writable_data() && d.big());
     }

@@ -41,7 +41,7 @@ impl Outcome {
     /// The vector of the handler that ran, if one did.
     fn vector(&self) -> Option<u8> {
         let off = self.state.rip.wrapping_sub(HANDLERS + 1);
-        (self.exit == VcpuExit::Halted && off < 0x1000 && off % 16 == 0).then_some((off / 16) as u8)
+        (self.exit == VcpuExit::Halted && off < 0x1000 && off.is_multiple_of(16)).then_some((off / 16) as u8)
     }
 }
 

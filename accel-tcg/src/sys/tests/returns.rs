@@ -164,7 +164,7 @@ fn syscall_and_sysret() {
     r.put(LANDING.into(), &[0x48, 0x0f, 0x07]);
     let o = r.run(&[0x0f, 0x05, 0x0f, 0x0b]);
     assert_eq!(o.vector(), Some(6));
-    let user = u64::from(DATA0) + 16 | 3;
+    let user = (u64::from(DATA0) + 16) | 3;
     let frame = [CODE + 2, user, rflags::IF | rflags::RF | 2, OUTER_STACK, user - 8];
     assert_eq!(r.quads(INNER_STACK - 40), frame);
     r.state.efer &= !1;
