@@ -1,5 +1,8 @@
 //! PC boards and their devices.
 
 pub mod acpi;
+pub mod boards;
 pub mod boot;
 pub mod devices;
+
+pub use boards::machine_types;

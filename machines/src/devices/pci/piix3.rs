@@ -13,7 +13,10 @@ pub const PIRQ_ROUTE: u8 = 0x60;
 const ROUTE_DISABLED: u8 = 0x80;
 /// Interrupt pins: four for each slot.
 const INTX_INPUTS: u32 = 128;
-/// Reset control register: reset the CPU on the write that sets it; hard reset rather than soft.
+/// Reset control register, and its bits: reset the CPU on the write that sets it; hard reset rather than soft.
+pub const RESET_CONTROL: u16 = 0xcf9;
+/// A value for it that resets everything.
+pub const RESET_EVERYTHING: u8 = 0x0f;
 const RESET_CPU: u8 = 4;
 const HARD_RESET: u8 = 2;
 
@@ -75,7 +78,7 @@ impl DeviceSpec for Piix3 {
         // Inside the host bridge's port 0xcf8, which takes only doublewords: the PIIX3 decodes this byte.
         let reset = r.port_region(0, "piix3-reset-control", 1, 1);
         let tree = r.port_tree();
-        tree.map(tree.root(), 0xcf9, reset, 1);
+        tree.map(tree.root(), RESET_CONTROL.into(), reset, 1);
         let inputs = r.inputs("intx", INTX_INPUTS);
         r.route_pci_interrupts(inputs);
         let irq = r.outputs("irq");

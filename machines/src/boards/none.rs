@@ -1,0 +1,43 @@
+//! The machine `none`: RAM at address 0, and nothing else. For tests.
+
+use gearbox_core::board::Board;
+use gearbox_core::machine::{BuildError, MachineConfig, MachineType, Wiring};
+use gearbox_core::mem::RamBlock;
+use std::sync::Arc;
+
+/// QEMU's `none`.
+pub(super) struct NoneMachine;
+
+impl MachineType for NoneMachine {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+    fn description(&self) -> &'static str {
+        "empty machine"
+    }
+    fn max_cpus(&self) -> u32 {
+        1
+    }
+    fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
+        let refuse = |option, value: String, reason: &str| BuildError::Option { option, value, reason: reason.into() };
+        if let Some(k) = &config.kernel {
+            return Err(refuse("kernel", k.path.display().to_string(), "the machine 'none' has no CPU to run it"));
+        }
+        if let Some(d) = config.devices.first() {
+            return Err(refuse("device", d.type_name.clone(), "the machine 'none' has no bus for it"));
+        }
+        if let Some((name, _)) = config.properties.first() {
+            return Err(refuse("machine", name.clone(), "the machine 'none' has no such property"));
+        }
+        if config.ram_size > 0 {
+            let ram = RamBlock::new("ram", config.ram_size)
+                .map_err(|e| refuse("m", config.ram_size.to_string(), &format!("the host refused the memory: {e}")))?;
+            board.with(|s| {
+                let tree = s.memory();
+                let region = tree.ram(&ram, 0, config.ram_size);
+                tree.map(tree.root(), 0, region, 0);
+            });
+        }
+        Ok(Wiring::default())
+    }
+}

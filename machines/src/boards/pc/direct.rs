@@ -1,0 +1,243 @@
+//! What firmware does on this board before an operating system starts, for machines that boot a kernel without firmware.
+
+use super::memory::{EBDA, Layout};
+use super::{PIIX_SLOT, SCI};
+use crate::acpi::{PciInterrupt, Platform, PowerManagement};
+use crate::boot::{Blob, BootImage};
+use crate::devices::ioapic::IOAPIC_BASE;
+use crate::devices::pci::{i440fx, piix3, piix4_pm};
+use gearbox_core::board::{Board, BoardState};
+use gearbox_core::machine::{Boot, BootError, MachineConfig};
+use gearbox_core::mem::NotRam;
+use gearbox_core::pci::{Devfn, command, reg};
+use gearbox_core::vm::CpuBus;
+use gearbox_core::x86::state::X86State;
+
+/// Interrupts that PIRQA to PIRQD are routed to.
+const PIRQ_IRQS: [u8; 4] = [10, 10, 11, 11];
+/// Where the power management ports go.
+const PM_BASE: u16 = 0x600;
+/// Where I/O BARs are assigned from.
+const PCI_PORTS: u32 = 0xc000;
+
+/// What the tables tell of this board.
+pub(super) fn platform(s: &BoardState, config: &MachineConfig, layout: Layout, serials: Vec<(u16, u8)>) -> Platform {
+    let functions = s.fabric.pci.functions();
+    let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
+    Platform {
+        apic_ids: (0..config.topology.total()).map(|n| config.topology.apic_id(n)).collect(),
+        ioapic: IOAPIC_BASE as u32,
+        pci_memory: layout.hole(),
+        pm: Some(PowerManagement {
+            base: PM_BASE,
+            gpe0: piix4_pm::GPE0,
+            gpe0_len: piix4_pm::GPE0_LEN,
+            sci: SCI,
+            command: (piix4_pm::APM_CONTROL, piix4_pm::ACPI_ENABLE, piix4_pm::ACPI_DISABLE),
+            reset: (piix3::RESET_CONTROL, piix3::RESET_EVERYTHING),
+            s5: piix4_pm::SLEEP_S5,
+        }),
+        serials,
+        mouse: true,
+        pci_interrupts: pci_interrupts.collect(),
+    }
+}
+
+/// Where an interrupt pin leads, once [`DirectBoot`] has routed it.
+fn interrupt(at: Devfn, pin: u8) -> PciInterrupt {
+    let irq = match at {
+        // Power management: its pin is the SCI.
+        at if at == Devfn::new(PIIX_SLOT, 3) => SCI,
+        at => PIRQ_IRQS[piix3::pirq(u32::from(at.slot()) * 4 + u32::from(pin))],
+    };
+    PciInterrupt { slot: at.slot(), pin, irq }
+}
+
+/// Direct boot on this board.
+pub(super) struct DirectBoot {
+    pub(super) image: BootImage,
+    pub(super) tables: Vec<Blob>,
+    pub(super) platform: Platform,
+    pub(super) layout: Layout,
+}
+
+impl Boot for DirectBoot {
+    fn enter(&self, board: &Board, state: &mut X86State) -> Result<(), BootError> {
+        let setup = Setup(board);
+        setup.chipset();
+        setup.pci(self.layout);
+        let load = |b: &Blob| {
+            load(board, b).map_err(|e| BootError { what: format!("loading {}", b.name), reason: e.to_string() })
+        };
+        load(&self.bios_data())?;
+        self.tables.iter().chain(&self.image.blobs).try_for_each(load)?;
+        memory_types(self.layout, state);
+        virtual_wire(state);
+        self.image.entry.apply(state);
+        Ok(())
+    }
+}
+
+impl DirectBoot {
+    /// The BIOS data area: serial ports, EBDA segment, KiB of base memory.
+    fn bios_data(&self) -> Blob {
+        let mut area = [0; 0x20];
+        for (field, (base, _)) in area.chunks_exact_mut(2).zip(self.platform.serials.iter().take(4)) {
+            field.copy_from_slice(&base.to_le_bytes());
+        }
+        area[0x0e..0x10].copy_from_slice(&((EBDA >> 4) as u16).to_le_bytes());
+        area[0x13..0x15].copy_from_slice(&((EBDA >> 10) as u16).to_le_bytes());
+        Blob::new("the BIOS data area", 0x400, area)
+    }
+}
+
+fn load(board: &Board, blob: &Blob) -> Result<(), NotRam> {
+    const ZEROS: [u8; 65536] = [0; 65536];
+    let memory = board.memory();
+    memory.load(blob.addr, &blob.bytes)?;
+    let mut at = blob.addr + blob.bytes.len() as u64;
+    while at < blob.end() {
+        let n = (blob.end() - at).min(ZEROS.len() as u64);
+        memory.load(at, &ZEROS[..n as usize])?;
+        at += n;
+    }
+    Ok(())
+}
+
+/// Memory type range registers (SDM vol. 3, 12.11): RAM write-back, the VGA window and the PCI hole uncached.
+fn memory_types(layout: Layout, state: &mut X86State) {
+    const PHYS_BASE0: u32 = 0x200;
+    const PHYS_MASK0: u32 = 0x201;
+    const FIX_64K: u32 = 0x250;
+    const FIX_16K: [u32; 2] = [0x258, 0x259];
+    const FIX_4K: std::ops::RangeInclusive<u32> = 0x268..=0x26f;
+    const DEF_TYPE: u32 = 0x2ff;
+    const WRITE_BACK: u64 = 0x0606_0606_0606_0606;
+    const WRITE_PROTECT: u64 = 0x0505_0505_0505_0505;
+    /// Enabled, fixed ranges enabled, write-back.
+    const DEFAULT: u64 = 1 << 11 | 1 << 10 | 6;
+    const VALID: u64 = 1 << 11;
+    /// 40 physical address bits: every CPU model has as many.
+    const ADDRESS_BITS: u64 = (1 << 40) - 1;
+    let hole = if layout.hole().0 >= 0xc000_0000 { 0xc000_0000 } else { 0x8000_0000 };
+    let mut set = |msr, value| state.msrs.insert(msr, value);
+    set(FIX_64K, WRITE_BACK);
+    set(FIX_16K[0], WRITE_BACK);
+    set(FIX_16K[1], 0);
+    FIX_4K.for_each(|msr| {
+        set(msr, WRITE_PROTECT);
+    });
+    set(PHYS_BASE0, hole);
+    set(PHYS_MASK0, (ADDRESS_BITS & !((1 << 32) - hole - 1)) | VALID);
+    set(DEF_TYPE, DEFAULT);
+}
+
+/// Virtual wire mode (MultiProcessor Specification 1.4, 3.6.2.2): the local APIC on, the 8259A's output through its LINT0, NMI
+/// through LINT1.
+fn virtual_wire(state: &mut X86State) {
+    const SPURIOUS: usize = 0xf;
+    const LINT0: usize = 0x35;
+    const LINT1: usize = 0x36;
+    const ENABLED: u32 = 1 << 8 | 0xff;
+    const EXT_INT: u32 = 7 << 8;
+    const NMI: u32 = 4 << 8;
+    if let Some(lapic) = &mut state.lapic {
+        for (register, value) in [(SPURIOUS, ENABLED), (LINT0, EXT_INT), (LINT1, NMI)] {
+            if let Some(r) = lapic.regs.get_mut(register) {
+                *r = value;
+            }
+        }
+    }
+}
+
+/// Programs the chipset by the ports that firmware would use.
+struct Setup<'a>(&'a Board);
+
+impl Setup<'_> {
+    fn select(&self, at: Devfn, register: u8) -> u16 {
+        self.0.pio_out(0xcf8, 4, 1 << 31 | u32::from(at.0) << 8 | u32::from(register & !3));
+        0xcfc + u16::from(register & 3)
+    }
+    fn config(&self, at: Devfn, register: u8, size: u8) -> u32 {
+        let port = self.select(at, register);
+        self.0.pio_in(port, size)
+    }
+    fn set_config(&self, at: Devfn, register: u8, size: u8, value: u32) {
+        let port = self.select(at, register);
+        self.0.pio_out(port, size, value);
+    }
+
+    /// Shadow RAM, interrupt routing, power management ports.
+    fn chipset(&self) {
+        /// PAM0 has only a high half.
+        const SHADOW: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
+        const ELCR: u16 = 0x4d0;
+        let (host, isa, pm) = (Devfn::new(0, 0), Devfn::new(PIIX_SLOT, 0), Devfn::new(PIIX_SLOT, 3));
+        for (register, value) in (i440fx::config::PAM0..).zip(SHADOW) {
+            self.set_config(host, register, 1, value.into());
+        }
+        let mut level = 0u16;
+        for (register, irq) in (piix3::PIRQ_ROUTE..).zip(PIRQ_IRQS) {
+            self.set_config(isa, register, 1, irq.into());
+            level |= 1 << irq;
+        }
+        for (port, byte) in (ELCR..).zip(level.to_le_bytes()) {
+            self.0.pio_out(port, 1, byte.into());
+        }
+        self.set_config(pm, piix4_pm::config::PMBASE, 4, u32::from(PM_BASE) | 1);
+        self.set_config(pm, piix4_pm::config::PMREGMISC, 1, 1);
+    }
+
+    /// Assigns base addresses and interrupt lines to every function, and lets it decode.
+    fn pci(&self, layout: Layout) {
+        let functions: Vec<_> =
+            self.0.with(|s| s.fabric.pci.functions().map(|(at, _, c)| (at, c.interrupt_pin())).collect());
+        let mut next = Next { port: PCI_PORTS.into(), memory: layout.hole().0.into() };
+        for (at, pin) in functions {
+            let decodes = self.assign_bars(at, &mut next);
+            let old = self.config(at, reg::COMMAND, 2);
+            self.set_config(at, reg::COMMAND, 2, old | u32::from(decodes));
+            if let Some(pin) = pin {
+                self.set_config(at, reg::INTERRUPT_LINE, 1, interrupt(at, pin as u8).irq.into());
+            }
+        }
+    }
+    /// Gives each BAR of a function an address aligned to its size. Returns the command bits that it needs.
+    fn assign_bars(&self, at: Devfn, next: &mut Next) -> u16 {
+        const IO: u32 = 1;
+        const WIDE: u32 = 4;
+        const BARS: u8 = 6;
+        let mut decodes = 0;
+        let mut n = 0;
+        while n < BARS {
+            let register = reg::BAR0 + 4 * n;
+            n += 1;
+            let kind = self.config(at, register, 4);
+            self.set_config(at, register, 4, u32::MAX);
+            let mask = self.config(at, register, 4);
+            if mask == 0 {
+                continue;
+            }
+            let (cursor, size, enable) = if kind & IO != 0 {
+                (&mut next.port, (!(mask & !3) & 0xffff) + 1, command::IO)
+            } else {
+                (&mut next.memory, (!(mask & !15)).wrapping_add(1), command::MEMORY)
+            };
+            let base = cursor.next_multiple_of(u64::from(size.max(1)));
+            *cursor = base + u64::from(size);
+            self.set_config(at, register, 4, base as u32);
+            decodes |= enable;
+            if kind & (IO | WIDE) == WIDE {
+                self.set_config(at, reg::BAR0 + 4 * n, 4, 0);
+                n += 1;
+            }
+        }
+        decodes
+    }
+}
+
+/// Where the next base addresses go.
+struct Next {
+    port: u64,
+    memory: u64,
+}

@@ -1,0 +1,122 @@
+//! Guest RAM around the PCI hole, and what the rest of the machine is told of it.
+
+use crate::boot::e820::{Kind, MemoryMap};
+use gearbox_core::board::BoardState;
+use gearbox_core::mem::{RamBlock, RegionId};
+use std::io;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// RAM of this size or more leaves the fourth GiB to PCI altogether.
+const SPLIT_AT: u64 = 0xe000_0000;
+const SPLIT: u64 = 0xc000_0000;
+/// Where base memory ends and the extended BIOS data area begins.
+pub(super) const EBDA: u64 = 0x9_fc00;
+/// The shadow RAM in which firmware keeps its tables.
+pub(super) const TABLES: (u64, u64) = (0xf_0000, 0x10_0000);
+/// Last address of the PCI hole: the I/O APIC follows.
+const HOLE_LAST: u64 = 0xfebf_ffff;
+/// Least and most RAM: the shadow RAM below 1 MiB must be there.
+pub(super) const LEAST: u64 = MIB;
+pub(super) const MOST: u64 = 64 * GIB;
+
+/// How RAM is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Bytes from address 0 on.
+    pub(super) low: u64,
+    /// Bytes from 4 GiB on.
+    pub(super) high: u64,
+}
+
+/// The regions of the memory tree that the host bridge needs.
+pub(super) struct Regions {
+    pub(super) low: RegionId,
+    /// PCI memory space, below everything else.
+    pub(super) pci: RegionId,
+}
+
+impl Layout {
+    /// As QEMU's `pc_init1` divides it.
+    pub(super) fn new(ram: u64) -> Self {
+        let low = if ram >= SPLIT_AT { SPLIT } else { ram };
+        Self { low, high: ram - low }
+    }
+    /// First and last address of PCI memory.
+    pub(super) fn hole(self) -> (u32, u32) {
+        // Firmware leaves PCI at most the top two GiB when there is little RAM.
+        (self.low.max(2 * GIB) as u32, HOLE_LAST as u32)
+    }
+    /// What an operating system is told.
+    pub(super) fn map(self) -> MemoryMap {
+        let mut m = MemoryMap::new();
+        m.add(0, EBDA.min(self.low), Kind::Ram);
+        m.add(EBDA, 0xa_0000, Kind::Reserved);
+        m.add(TABLES.0, TABLES.1, Kind::Reserved);
+        m.add(MIB, self.low.max(MIB), Kind::Ram);
+        m.add(4 * GIB, 4 * GIB + self.high, Kind::Ram);
+        m
+    }
+    /// Memory sizes in CMOS RAM, as (index, value): base and extended memory in KiB, memory above 16 MiB and above 4 GiB in 64 KiB.
+    pub(super) fn cmos(self) -> Vec<(u8, u8)> {
+        let base = (self.low / 1024).min(640);
+        let extended = (self.low.saturating_sub(MIB) / 1024).min(0xffff);
+        let above_16m = (self.low.saturating_sub(16 * MIB) / 0x1_0000).min(0xffff);
+        let above_4g = self.high / 0x1_0000;
+        let mut bytes = Vec::new();
+        let mut put = |first: u8, len: usize, value: u64| {
+            bytes.extend((first..).zip(value.to_le_bytes().into_iter().take(len)));
+        };
+        put(0x15, 2, base);
+        put(0x17, 2, extended);
+        put(0x30, 2, extended);
+        put(0x34, 2, above_16m);
+        put(0x5b, 3, above_4g);
+        bytes
+    }
+    /// Maps RAM and PCI memory space.
+    ///
+    /// # Errors
+    /// The host refused the memory.
+    pub(super) fn realize(self, s: &mut BoardState) -> io::Result<Regions> {
+        let ram = RamBlock::new("pc.ram", self.low + self.high)?;
+        let option_roms = RamBlock::new("pc.rom", 0x2_0000)?;
+        let m = s.memory();
+        let low = m.ram(&ram, 0, self.low);
+        m.map(m.root(), 0, low, 0);
+        if self.high > 0 {
+            let high = m.ram(&ram, self.low, self.high);
+            m.map(m.root(), 4 * GIB, high, 0);
+        }
+        let pci = m.container("pci", u64::MAX);
+        m.map(m.root(), 0, pci, -1);
+        let option_roms = m.rom(&option_roms, 0, 0x2_0000);
+        m.map(pci, 0xc_0000, option_roms, 1);
+        Ok(Regions { low, pci })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hole_opens_at_3_5_gib() {
+        for (ram, low, high) in [
+            (128 * MIB, 128 * MIB, 0),
+            (SPLIT_AT - MIB, SPLIT_AT - MIB, 0),
+            (SPLIT_AT, SPLIT, 0x2000_0000),
+            (64 * GIB, SPLIT, 61 * GIB),
+        ] {
+            assert_eq!(Layout::new(ram), Layout { low, high });
+        }
+    }
+
+    #[test]
+    fn cmos_sizes_are_qemus() {
+        let get = |ram, index| Layout::new(ram).cmos().into_iter().find(|(i, _)| *i == index).unwrap().1;
+        let row = |ram| [0x15, 0x16, 0x17, 0x18, 0x30, 0x31, 0x34, 0x35, 0x5b, 0x5c, 0x5d].map(|i| get(ram, i));
+        assert_eq!(row(512 * MIB), [0x80, 2, 0xff, 0xff, 0xff, 0xff, 0, 0x1f, 0, 0, 0]);
+        assert_eq!(row(8 * GIB), [0x80, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xbf, 0, 0x40, 1]);
+    }
+}

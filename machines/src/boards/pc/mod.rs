@@ -1,0 +1,229 @@
+//! The PC with an i440FX chipset: QEMU's `pc-i440fx` machines.
+
+mod devices;
+mod direct;
+mod memory;
+
+use super::args::hint;
+use crate::boot;
+use crate::devices::a20::A20;
+use crate::devices::fw_cfg::{FwCfg, key};
+use crate::devices::i8042::I8042;
+use crate::devices::i8254::Pit;
+use crate::devices::i8259::Pic;
+use crate::devices::ioapic::{IoApic, Version};
+use crate::devices::mc146818::Rtc;
+use crate::devices::or_gate::OrGate;
+use crate::devices::pci::i440fx::I440fx;
+use crate::devices::pci::piix3::Piix3;
+use crate::devices::pci::piix4_pm::Piix4Pm;
+use crate::devices::port92::Port92;
+use crate::devices::serial::{COM, Serial};
+use direct::DirectBoot;
+use gearbox_core::board::{Board, BoardState, Line, Pin, RealizeError};
+use gearbox_core::machine::{BootError, BuildError, MachineConfig, MachineType, Wiring};
+use gearbox_core::pci::Devfn;
+use memory::Layout;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Slot of the PIIX3 and its functions.
+const PIIX_SLOT: u8 = 1;
+/// The interrupt of ACPI.
+const SCI: u8 = 9;
+/// Interrupts that a PIRQ can be routed to (290550, PIRQRC).
+const PIRQ_TARGETS: [u8; 11] = [3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15];
+/// Most vCPUs: what 8-bit APIC ids can name.
+const MAX_CPUS: u32 = 255;
+
+/// A version of the machine, with what differs between versions.
+pub(super) struct PcVersion {
+    name: &'static str,
+    alias: Option<&'static str>,
+    description: &'static str,
+    ioapic: Version,
+}
+
+/// The version of QEMU 7.2.
+pub(super) static V7_2: PcVersion = PcVersion {
+    name: "pc-i440fx-7.2",
+    alias: Some("pc"),
+    description: "Standard PC (i440FX + PIIX, 1996)",
+    ioapic: Version::V20,
+};
+
+impl MachineType for PcVersion {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn alias(&self) -> Option<&'static str> {
+        self.alias
+    }
+    fn description(&self) -> &'static str {
+        self.description
+    }
+    fn is_default(&self) -> bool {
+        self.alias.is_some()
+    }
+    fn max_cpus(&self) -> u32 {
+        MAX_CPUS
+    }
+    fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
+        check(config)?;
+        let layout = Layout::new(config.ram_size);
+        let (wiring, platform) = board.with(|s| self.realize(config, layout, s))?;
+        let boot = match &config.kernel {
+            None => None,
+            Some(kernel) => {
+                let tables = crate::acpi::build(&platform, memory::TABLES.0, memory::TABLES.1)
+                    .map_err(|reason| BootError { what: "firmware tables".into(), reason })?;
+                let image = boot::prepare(kernel, &layout.map(), Some(tables.rsdp))?;
+                Some(Box::new(DirectBoot { image, tables: tables.blobs, platform, layout }) as _)
+            }
+        };
+        Ok(Wiring { boot, ..wiring })
+    }
+}
+
+/// Refuses what the machine cannot be, all of it together.
+fn check(config: &MachineConfig) -> Result<(), BuildError> {
+    let mut wrong = Vec::new();
+    let mut refuse = |option, value: String, reason: String| wrong.push(BuildError::Option { option, value, reason });
+    if !(memory::LEAST..=memory::MOST).contains(&config.ram_size) || !config.ram_size.is_multiple_of(4096) {
+        refuse("m", config.ram_size.to_string(), "1 MiB to 64 GiB in whole pages are possible".into());
+    }
+    let cpus = config.topology.total();
+    if !(1..=MAX_CPUS).contains(&cpus) {
+        refuse("smp", cpus.to_string(), format!("1 to {MAX_CPUS} CPUs are possible"));
+    }
+    if config.serials.len() > COM.len() {
+        refuse("serial", config.serials.len().to_string(), format!("the machine has {} serial ports", COM.len()));
+    }
+    for (name, _) in &config.properties {
+        refuse("machine", name.clone(), "the machine has no such property".into());
+    }
+    for d in config.devices.iter().filter(|d| !devices::TYPES.contains(&&*d.type_name)) {
+        let near = hint(&d.type_name, devices::TYPES);
+        refuse("device", d.type_name.clone(), format!("there is no such device{near}"));
+    }
+    match wrong.len() {
+        0 => Ok(()),
+        1 => Err(wrong.remove(0)),
+        _ => Err(BuildError::Several(wrong)),
+    }
+}
+
+/// Who drives each ISA interrupt.
+#[derive(Default)]
+struct IsaInterrupts(BTreeMap<u8, Vec<Line>>);
+
+impl IsaInterrupts {
+    fn add(&mut self, irq: u8, line: Line) {
+        self.0.entry(irq).or_default().push(line);
+    }
+    /// Wires every interrupt to the inputs that `inputs` names, through an OR gate where several lines drive it.
+    fn connect(self, s: &mut BoardState, inputs: impl Fn(u8) -> Vec<Pin>) -> Result<(), RealizeError> {
+        for (irq, lines) in self.0 {
+            let line = match lines[..] {
+                [line] => line,
+                _ => {
+                    let or = s.realize(&format!("/machine/irq{irq}"), OrGate(lines.len() as u32))?;
+                    for (n, line) in (0..).zip(lines) {
+                        s.connect(line, or.input.get(n));
+                    }
+                    or.output
+                }
+            };
+            inputs(irq).into_iter().for_each(|pin| s.connect(line, pin));
+        }
+        Ok(())
+    }
+}
+
+impl PcVersion {
+    /// The schematic.
+    fn realize(
+        &self,
+        config: &MachineConfig,
+        layout: Layout,
+        s: &mut BoardState,
+    ) -> Result<(Wiring, crate::acpi::Platform), BuildError> {
+        let no_memory = |source| RealizeError::Host { what: "allocating guest memory".into(), source };
+        let ram = layout.realize(s).map_err(no_memory)?;
+        let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
+
+        let a20 = s.realize("/machine/a20", A20)?;
+        let mut irqs = IsaInterrupts::default();
+
+        // Host bridge, interrupt controllers.
+        let bridge = I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci };
+        s.realize("/machine/i440fx", bridge)?;
+        let pic = s.realize("/machine/pic", Pic)?;
+        let ioapic = s.realize("/machine/ioapic", IoApic { version: self.ioapic, ..IoApic::default() })?;
+
+        // The PIIX3 and its functions.
+        let piix3 = s.realize("/machine/piix3", Piix3 { slot: PIIX_SLOT })?;
+        let at = Devfn::new(PIIX_SLOT, 3);
+        let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false };
+        let pm = s.realize("/machine/piix4-pm", pm)?;
+        PIRQ_TARGETS.into_iter().for_each(|irq| irqs.add(irq, piix3.irq[usize::from(irq)]));
+        irqs.add(SCI, pm.sci);
+
+        // ISA devices.
+        let pit = s.realize("/machine/pit", Pit)?;
+        let rtc = s.realize("/machine/rtc", Rtc { config: config.rtc, memory: cmos(config, layout) })?;
+        let keyboard = s.realize("/machine/i8042", I8042)?;
+        let port92 = s.realize("/machine/port92", Port92)?;
+        s.connect(keyboard.a20, a20.enable.get(0));
+        s.connect(port92.a20, a20.enable.get(1));
+        irqs.add(0, pit.out0);
+        irqs.add(1, keyboard.irq_keyboard);
+        irqs.add(8, rtc.irq);
+        irqs.add(12, keyboard.irq_mouse);
+        let mut serials = Vec::new();
+        for (n, chardev) in config.serials.iter().enumerate().filter(|(_, c)| c.is_some()) {
+            let serial = s.realize(&format!("/machine/serial{n}"), Serial::com(n, chardev.clone()))?;
+            irqs.add(COM[n].1, serial.irq);
+            serials.push(COM[n]);
+        }
+        s.realize("/machine/fw_cfg", fw_cfg(config))?;
+        for (n, arg) in config.devices.iter().enumerate() {
+            devices::realize(s, n, arg, config, &mut irqs, &mut serials)?;
+        }
+
+        // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
+        irqs.connect(s, |irq| {
+            let input = if irq == 0 { 2 } else { irq };
+            vec![pic.irq.get(irq.into()), ioapic.intin.get(input.into())]
+        })?;
+
+        let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), cpus: true, boot: None };
+        Ok((wiring, direct::platform(s, config, layout, serials)))
+    }
+}
+
+/// Contents of CMOS RAM (QEMU's `pc_cmos_init`).
+fn cmos(config: &MachineConfig, layout: Layout) -> Vec<(u8, u8)> {
+    /// Equipment: FPU, PS/2 mouse.
+    const EQUIPMENT: u8 = 0x02 | 0x04;
+    /// Boot order: disk, floppy, CD-ROM.
+    const BOOT_ORDER: [(u8, u8); 2] = [(0x3d, 0x12), (0x38, 0x30)];
+    let mut bytes = layout.cmos();
+    bytes.push((0x14, EQUIPMENT));
+    bytes.extend(BOOT_ORDER);
+    bytes.push((0x5f, (config.topology.total() - 1) as u8));
+    bytes
+}
+
+/// Items of the firmware configuration device.
+fn fw_cfg(config: &MachineConfig) -> FwCfg {
+    let mut items = FwCfg::new();
+    let cpus = config.topology.total() as u16;
+    items.set(key::UUID, config.uuid);
+    items.set(key::RAM_SIZE, config.ram_size.to_le_bytes());
+    items.set(key::NB_CPUS, cpus.to_le_bytes());
+    items.set(key::MAX_CPUS, cpus.to_le_bytes());
+    items.set(key::NOGRAPHIC, 1u16.to_le_bytes());
+    items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
+    items
+}

@@ -1,0 +1,174 @@
+use super::*;
+use gearbox_accel_qtest::{Bench, Messages};
+use gearbox_core::board::{Board, ResetKind, SystemRequest};
+use gearbox_core::clock::ManualClock;
+use gearbox_core::machine::{BuildError, DeviceArg, KernelArgs, MachineConfig, MachineType, Wiring};
+use gearbox_core::x86::state::X86State;
+use std::sync::Arc;
+
+fn machine(name: &str) -> &'static dyn MachineType {
+    *machine_types().iter().find(|m| m.name() == name || m.alias() == Some(name)).unwrap()
+}
+fn try_build(name: &str, config: &MachineConfig) -> Result<(Bench, Wiring), BuildError> {
+    let messages = Arc::new(Messages::new());
+    let board = Board::new(Arc::new(ManualClock::new()), messages.clone());
+    let wiring = machine(name).build(config, &board)?;
+    board.with(|s| s.reset(ResetKind::Power));
+    Ok((Bench::around(board, messages), wiring))
+}
+fn build(name: &str, config: &MachineConfig) -> (Bench, Wiring) {
+    try_build(name, config).unwrap()
+}
+fn config(b: &mut Bench, slot: u32, function: u32, register: u32) -> u32 {
+    b.outl(0xcf8, 1 << 31 | slot << 11 | function << 8 | register);
+    b.inl(0xcfc)
+}
+fn cmos(b: &mut Bench, index: u8) -> u8 {
+    b.outb(0x70, index);
+    b.inb(0x71)
+}
+
+#[test]
+fn names_aliases_and_the_default() {
+    assert_eq!(machine("pc").name(), "pc-i440fx-7.2");
+    assert_eq!(machine_types().iter().filter(|m| m.is_default()).count(), 1);
+    assert_eq!(machine("none").max_cpus(), 1);
+}
+
+#[test]
+fn none_has_ram_and_nothing_else() {
+    let (mut b, w) = build("none", &MachineConfig::default());
+    b.writel(0x1000, 7);
+    assert_eq!((b.readl(0x1000), b.inb(0x71), w.cpus), (7, 0xff, false));
+    assert_eq!(b.with(|s| s.devices().count()), 0);
+}
+
+#[test]
+fn the_functions_on_the_pci_bus() {
+    let (mut b, _) = build("pc", &MachineConfig::default());
+    let ids = [(0, 0), (1, 0), (1, 1), (1, 3), (2, 0)].map(|(slot, f)| config(&mut b, slot, f, 0));
+    assert_eq!(ids, [0x1237_8086, 0x7000_8086, 0xffff_ffff, 0x7113_8086, 0xffff_ffff]);
+}
+
+#[test]
+fn cmos_as_qemu_fills_it() {
+    use gearbox_core::x86::topology::Topology;
+    let topology = Topology { sockets: 2, ..Topology::default() };
+    let (mut b, _) = build("pc", &MachineConfig { ram_size: 512 << 20, topology, ..MachineConfig::default() });
+    for (index, value) in [
+        (0x0e, 0),
+        (0x14, 6),
+        (0x15, 0x80),
+        (0x16, 2),
+        (0x17, 0xff),
+        (0x18, 0xff),
+        (0x30, 0xff),
+        (0x31, 0xff),
+        (0x34, 0),
+        (0x35, 0x1f),
+        (0x38, 0x30),
+        (0x3d, 0x12),
+        (0x5b, 0),
+        (0x5f, 1),
+    ] {
+        assert_eq!(cmos(&mut b, index), value, "{index:#x}");
+    }
+}
+
+#[test]
+fn ram_above_the_hole() {
+    let (mut b, _) = build("pc", &MachineConfig { ram_size: 4 << 30, ..MachineConfig::default() });
+    b.writel(0xbfff_fffc, 1);
+    b.writel(0xc000_0000, 2);
+    b.writel(0x1_3fff_fffc, 3);
+    b.writel(0x1_4000_0000, 4);
+    let got = [0xbfff_fffc, 0xc000_0000, 0x1_3fff_fffc, 0x1_4000_0000].map(|a| b.readl(a));
+    assert_eq!(got, [1, u32::MAX, 3, u32::MAX]);
+}
+
+#[test]
+fn the_timer_reaches_pic_and_ioapic() {
+    let (mut b, w) = build("pc", &MachineConfig::default());
+    for (port, v) in [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0xa1, 0xff)] {
+        b.outb(port, v);
+    }
+    // Vector 0x40 on input 2, edge, to CPU 0.
+    b.writel(0xfec0_0000, 0x14);
+    b.writel(0xfec0_0010, 0x40);
+    b.outb(0x43, 0x34);
+    b.outb(0x40, 100);
+    b.outb(0x40, 0);
+    b.messages();
+    b.clock_step_ns(1_000_000);
+    assert!(b.level(w.intr.unwrap()));
+    assert_eq!(b.ack_interrupt(), Some(0x20));
+    let messages = b.messages();
+    assert!(!messages.is_empty() && messages.iter().all(|m| *m == (0xfee0_0000, 0x40)), "{messages:x?}");
+}
+
+#[test]
+fn a20_is_open_after_reset_and_shut_by_both_gates() {
+    let (mut b, _) = build("pc", &MachineConfig::default());
+    b.writeb(0x10_0000, 1);
+    b.writeb(0, 2);
+    assert_eq!(b.readb(0x10_0000), 1);
+    b.outb(0x64, 0xdd);
+    assert_eq!(b.readb(0x10_0000), 2);
+    b.outb(0x92, 2);
+    assert_eq!(b.readb(0x10_0000), 1);
+    b.outb(0x92, 0);
+    assert_eq!(b.readb(0x10_0000), 2);
+    b.reset();
+    assert_eq!(b.readb(0x10_0000), 1);
+}
+
+#[test]
+fn devices_of_the_command_line_and_their_mistakes() {
+    let device = |name: &str, properties: &[(&str, &str)]| DeviceArg {
+        type_name: name.into(),
+        properties: properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+    };
+    let with = |devices| MachineConfig { devices, ..MachineConfig::default() };
+    let (mut b, _) = build("pc", &with(vec![device("isa-debug-exit", &[("iobase", "0xf4"), ("iosize", "4")])]));
+    b.outl(0xf4, 0x10);
+    assert_eq!(b.requests(), [SystemRequest::Exit(0x21)]);
+    let error = |c: &MachineConfig| try_build("pc", c).err().unwrap().to_string();
+    assert!(error(&with(vec![device("isa-debug-exot", &[])])).contains("did you mean 'isa-debug-exit'?"));
+    assert!(error(&with(vec![device("isa-debug-exit", &[("iobase", "0x70")])])).contains("/machine/rtc"));
+    assert!(error(&with(vec![device("isa-serial", &[("irq", "2")])])).contains("no interrupt 2"));
+    let e = error(&MachineConfig { ram_size: 65 << 30, properties: vec![("x".into(), "y".into())], ..with(vec![]) });
+    assert!(e.contains("64 GiB") && e.contains("no such property"), "{e}");
+}
+
+#[test]
+fn direct_boot_sets_the_board_up_after_every_reset() {
+    // A multiboot kernel by addresses: load and entry at 2 MiB.
+    let mut image: Vec<u8> =
+        [0x1bad_b002u32, 0x1_0000, 0u32.wrapping_sub(0x1bad_b002 + 0x1_0000), 0x20_0000, 0x20_0000, 0, 0, 0x20_0020]
+            .into_iter()
+            .flat_map(u32::to_le_bytes)
+            .collect();
+    image.extend(*b"code");
+    let kernel = KernelArgs { image, path: "k".into(), ..KernelArgs::default() };
+    let (mut b, w) = build("pc", &MachineConfig { kernel: Some(kernel), ..MachineConfig::default() });
+    let boot = w.boot.unwrap();
+    for _ in 0..2 {
+        let mut state = X86State::reset(true, 0x663);
+        boot.enter(b.board(), &mut state).unwrap();
+        assert_eq!((state.rip, state.cr0, state.msrs[&0x2ff]), (0x20_0020, 0x11, 0xc06));
+        let mut code = [0; 4];
+        b.read(0x20_0020, &mut code);
+        assert_eq!(code, *b"code");
+        assert_eq!(config(&mut b, 1, 0, 0x60), 0x0b0b_0a0a);
+        assert_eq!(config(&mut b, 1, 3, 0x3c) & 0xff, 9);
+        assert_eq!((b.inb(0x4d1), b.inl(0x600) & 0xfffe), (0x0c, 0));
+        let rsdp: Vec<u64> =
+            (0xf_0000..0x10_0000).step_by(16).filter(|&a| b.readq(a) == u64::from_le_bytes(*b"RSD PTR ")).collect();
+        assert_eq!(rsdp.len(), 1);
+        assert_eq!(b.readw(0x413), 639);
+        b.writel(0x20_0020, 0);
+        b.writel(rsdp[0], 0);
+        b.reset();
+        assert_eq!(b.inl(0x608), u32::MAX, "the ports are gone until the next boot");
+    }
+}
