@@ -8,7 +8,7 @@ use super::run_page::RunPage;
 use gearbox_core::vm::VcpuHandle;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use vmm_sys_util::{errno, signal};
@@ -26,10 +26,8 @@ extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_v
 
 /// Makes the signal harmless for the process and deliverable to this thread.
 pub(super) fn prepare_thread() -> std::io::Result<()> {
-    static HANDLER: Once = Once::new();
-    let mut installed = Ok(());
-    HANDLER.call_once(|| installed = signal::register_signal_handler(kick_signal(), on_kick));
-    installed?;
+    static HANDLER: OnceLock<Result<(), errno::Error>> = OnceLock::new();
+    (*HANDLER.get_or_init(|| signal::register_signal_handler(kick_signal(), on_kick)))?;
     signal::unblock_signal(kick_signal())
         .map_err(|e| std::io::Error::other(format!("unblocking the kick signal: {e:?}")))
 }

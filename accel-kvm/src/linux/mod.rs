@@ -1,5 +1,6 @@
 //! KVM on a Linux x86-64 host.
 
+mod clock;
 mod cpuid;
 mod device;
 mod dump;

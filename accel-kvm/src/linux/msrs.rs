@@ -17,18 +17,16 @@ const MTRRS: &[std::ops::RangeInclusive<u32>] =
 /// IA32_MCG_STATUS and IA32_MCG_CTL, the same.
 const MACHINE_CHECK: std::ops::RangeInclusive<u32> = 0x17a..=0x17b;
 
-/// What another part of the state holds.
-const ELSEWHERE: &[u32] = &[TSC];
-
-/// Counts what the host does; no state of the guest.
-const SMI_COUNT: u32 = 0x34;
+/// What is not read and written with the others: the TSC is a field of its own; the count of SMIs is the host's; Hyper-V's and VMX's are
+/// of features that are not offered.
+const LEFT_OUT: &[std::ops::RangeInclusive<u32>] = &[TSC..=TSC, 0x34..=0x34, 0x480..=0x493, 0x4000_0000..=0x4000_0fff];
 
 /// The MSRs to try to read, by what the host's KVM lists.
 pub(super) fn listed(kvm: &Kvm) -> Result<Vec<u32>, vmm_sys_util::errno::Error> {
     let list = kvm.get_msr_index_list()?;
     let mut all: Vec<u32> = list.as_slice().to_vec();
     all.extend(MTRRS.iter().cloned().flatten().chain(MACHINE_CHECK));
-    all.retain(|i| !ELSEWHERE.contains(i) && *i != SMI_COUNT);
+    all.retain(|i| !LEFT_OUT.iter().any(|r| r.contains(i)));
     all.sort_unstable();
     all.dedup();
     Ok(all)

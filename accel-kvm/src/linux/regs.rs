@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn lapic_registers_keep_their_slots() {
-        let regs = (0..LapicState::SLOTS as u32).map(|i| i * 0x0101_0101 ^ 0xff00_00ff).collect();
+        let regs = (0..LapicState::SLOTS as u32).map(|i| (i * 0x0101_0101) ^ 0xff00_00ff).collect();
         let l = LapicState { regs };
         assert_eq!(from_lapic(&to_lapic(&l)), l);
     }

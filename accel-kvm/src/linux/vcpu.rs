@@ -13,7 +13,6 @@ use kvm_bindings::*;
 use kvm_ioctls::VcpuFd;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use vmm_sys_util::errno;
 
 /// A vCPU with its local APIC in the kernel.
 pub(super) struct KvmVcpu {
@@ -249,7 +248,7 @@ impl KvmVcpu {
             self.handle.begin_looking();
             let result = self.fd.run().map(drop);
             ioctls::unblock_signals_in_run(&self.fd, false).context("KVM_SET_SIGNAL_MASK")?;
-            if let Err(e) = result.map_err(errno::Error::from)
+            if let Err(e) = result
                 && e.errno() != libc::EINTR
             {
                 return Err(e).context("KVM_RUN");

@@ -1,5 +1,6 @@
 //! A virtual machine on KVM.
 
+use super::clock::KvmClock;
 use super::cpuid;
 use super::device::{Device, Unusable};
 use super::error::Context;
@@ -8,11 +9,10 @@ use super::irq::KvmMsi;
 use super::memory::KvmMemory;
 use super::msrs;
 use super::vcpu::KvmVcpu;
-use gearbox_core::clock::{ClockSource, HostClock};
+use gearbox_core::clock::ClockSource;
 use gearbox_core::mem::MemoryListener;
 use gearbox_core::vm::{DirtyLog, MsiSink, Threading, Vcpu, VcpuConfig, Vm, VmError, VmState};
 use gearbox_core::x86::cpuid::CpuidSet;
-use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::VmFd;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) struct Shared {
 /// The VM.
 pub(super) struct KvmVm {
     shared: Arc<Shared>,
-    clock: Arc<HostClock>,
+    clock: Arc<KvmClock>,
     memory: Arc<KvmMemory>,
     msi: Arc<KvmMsi>,
     offered: CpuidSet,
@@ -51,7 +51,7 @@ impl KvmVm {
             memory: Arc::new(KvmMemory::new(shared.clone(), slots)),
             msi: Arc::new(KvmMsi::new(shared.clone())),
             offered: cpuid::offered(device)?,
-            clock: Arc::new(HostClock::new()),
+            clock: Arc::new(KvmClock::new(shared.clone())),
             shared,
         })
     }
@@ -107,7 +107,7 @@ const KVM_CLOCK: &str = "kvmclock";
 
 impl VmState for KvmVm {
     fn save(&self) -> Result<BTreeMap<String, Vec<u8>>, VmError> {
-        let clock = self.shared.fd.get_clock().context("KVM_GET_CLOCK")?.clock;
+        let clock = self.clock.guest_time().context("KVM_GET_CLOCK")?;
         Ok([(KVM_CLOCK.to_owned(), clock.to_le_bytes().to_vec())].into())
     }
     fn load(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<(), VmError> {
@@ -116,7 +116,7 @@ impl VmState for KvmVm {
                 (KVM_CLOCK, Ok(bytes)) => u64::from_le_bytes(bytes),
                 _ => return Err(VmError::Unsupported(format!("KVM has no state '{name}' of {} bytes", value.len()))),
             };
-            self.shared.fd.set_clock(&kvm_clock_data { clock, ..Default::default() }).context("KVM_SET_CLOCK")?;
+            self.clock.set_guest_time(clock).context("KVM_SET_CLOCK")?;
         }
         Ok(())
     }

@@ -77,12 +77,21 @@ fn a_state_that_is_set_is_the_state_that_is_got() {
 
 #[test]
 fn the_kernel_clock_is_saved_and_loaded() {
+    const T: u64 = 1_000_000_000_000;
     let Some(vm) = kvm() else { return };
-    let mut saved = vm.save().unwrap();
-    saved.insert("kvmclock".into(), 1_000_000_000_000u64.to_le_bytes().to_vec());
-    vm.load(&saved).unwrap();
-    let now = u64::from_le_bytes(vm.save().unwrap()["kvmclock"].as_slice().try_into().unwrap());
-    assert!((1_000_000_000_000..1_010_000_000_000).contains(&now), "{now}");
+    let now = || u64::from_le_bytes(vm.save().unwrap()["kvmclock"].as_slice().try_into().unwrap());
+    vm.load(&[("kvmclock".to_owned(), T.to_le_bytes().to_vec())].into()).unwrap();
+    assert_eq!(now(), T);
+    // It runs with the machine.
+    std::thread::sleep(Duration::from_millis(2));
+    assert_eq!(now(), T);
+    vm.clock().set_running(true);
+    std::thread::sleep(Duration::from_millis(2));
+    vm.clock().set_running(false);
+    let stopped = now();
+    assert!((T + 2_000_000..T + 10_000_000_000).contains(&stopped), "{stopped}");
+    std::thread::sleep(Duration::from_millis(2));
+    assert_eq!(now(), stopped);
     assert!(vm.load(&[("other".to_owned(), vec![])].into()).is_err());
 }
 
@@ -107,4 +116,27 @@ fn counting_instructions_is_refused() {
     let Some(g) = Guest::new(&[0xf4]) else { return };
     let exit = g.vcpu().run(&Bus::default(), Limit { instructions: Some(5) });
     assert!(matches!(exit, VcpuExit::InternalError(text) if text.contains("count")));
+}
+
+#[test]
+fn code_runs_in_long_mode() {
+    let code = [
+        0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, // mov rax, 0807060504030201h
+        0x48, 0x89, 0x04, 0x25, 0, 0x90, 0, 0, // mov [9000h], rax
+        0x48, 0xc1, 0xe8, 56, // shr rax, 56
+        0xe6, 0x61, // out 61h, al
+        0xe6, 0xf4,
+    ];
+    let Some(g) = Guest::new(&code) else { return };
+    // One page of 2 MiB.
+    for (at, entry) in [(0x4000, 0x5003u64), (0x5000, 0x6003), (0x6000, 0x83)] {
+        g.memory.load(at, &entry.to_le_bytes()).unwrap();
+    }
+    let mut vcpu = g.vcpu();
+    vcpu.set_state(&long_mode(0x4000, 0x1000)).unwrap();
+    let bus = Bus::default();
+    run_to_stop(&mut vcpu, &bus);
+    assert_eq!(bus.log(), ["out1 61 8"]);
+    assert_eq!(g.read(0x9000), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(vcpu.get_state().unwrap().rip, 0x1000 + code.len() as u64);
 }
