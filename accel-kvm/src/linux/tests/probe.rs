@@ -52,10 +52,26 @@ fn each_kind_of_missing_kvm_has_its_reason() {
         panic!("opened /dev/null")
     };
     assert_eq!(reason.text, "/dev/null is not a KVM device");
+}
 
-    // An unreadable node says what helps. The superuser reads everything, so for him it is told from the error alone.
-    let denied = crate::linux::device::Unusable::Denied("/dev/kvm".into()).reason();
-    assert!(denied.to_string().contains("group kvm"));
+#[test]
+fn an_unreadable_node_says_what_helps() {
+    use std::os::unix::fs::PermissionsExt;
+    let node = std::env::temp_dir().join(format!("gearbox-unreadable-{}", std::process::id()));
+    std::fs::write(&node, "").unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0)).unwrap();
+    let options = options(node.to_str().unwrap());
+    // Nothing is unreadable to the superuser: this thread alone looks with the eyes of "nobody".
+    let probe = std::thread::spawn(move || {
+        // SAFETY: changes the identity of file accesses of this thread, and no memory.
+        unsafe { libc::setfsuid(65534) };
+        Kvm.probe(&Request::default(), &options)
+    });
+    let probe = probe.join().unwrap();
+    std::fs::remove_file(&node).unwrap();
+    let Probe::Absent(reason) = probe else { panic!("{probe:?}") };
+    assert!(reason.text.starts_with("no permission to open"), "{reason}");
+    assert!(reason.hint.unwrap().contains("group kvm"));
 }
 
 #[test]
