@@ -68,6 +68,19 @@ impl F80 {
         self.exponent().wrapping_sub(1) < 0x7ffe && self.sig >> 63 != 0
     }
 
+    /// Compares normal values.
+    #[inline(always)]
+    pub(crate) fn compare_normal(self, other: Self) -> std::cmp::Ordering {
+        match (self.sign(), other.sign()) {
+            (false, true) => std::cmp::Ordering::Greater,
+            (true, false) => std::cmp::Ordering::Less,
+            (negative, _) => {
+                let magnitudes = (self.exponent(), self.sig).cmp(&(other.exponent(), other.sig));
+                if negative { magnitudes.reverse() } else { magnitudes }
+            }
+        }
+    }
+
     /// Takes the value apart.
     #[inline]
     pub(crate) fn unpack(self) -> Number {

@@ -7,6 +7,7 @@
 //! | [`soft`] | exact floating-point arithmetic for every format, rounding mode and exception |
 //! | [`sse`], [`sse_packed`] | SSE floating point: MXCSR, NaN rules, and the host's arithmetic wherever it gives the same result and flags |
 //! | [`f80`], [`stack`], [`x87`], [`transcendental`] | the x87's format, its register stack and status, its operations |
+//! | [`quick`] | the frequent case of the x87's arithmetic |
 //! | [`image`] | FXSAVE, XSAVE, FSAVE and FSTENV images |
 //! | [`host`] | what only an x86-64 host's own instructions can tell |
 //! | [`access`] | checks and operands of an instruction |
@@ -19,6 +20,7 @@ mod image;
 mod moves;
 pub(crate) mod packed;
 mod packed_ops;
+mod quick;
 pub(crate) mod soft;
 pub(crate) mod sse;
 mod sse_float_ops;

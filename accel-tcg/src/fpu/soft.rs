@@ -283,7 +283,7 @@ impl Rounded {
 
 /// Shifts right, keeping what falls off as a sticky bit.
 #[inline(always)]
-fn shift_right_sticky(v: u128, n: u32) -> u128 {
+pub(super) fn shift_right_sticky(v: u128, n: u32) -> u128 {
     match n {
         0 => v,
         1..128 => v >> n | u128::from(v << (128 - n) != 0),
@@ -293,7 +293,7 @@ fn shift_right_sticky(v: u128, n: u32) -> u128 {
 
 /// Keeps the upper `precision` bits of `sig`, rounded. Gives them left-aligned, and: carried out of the top, inexact, rounded up.
 #[inline(always)]
-fn cut(sign: bool, sig: u128, precision: u32, rounding: Rounding) -> (u64, bool, bool, bool) {
+pub(super) fn cut(sign: bool, sig: u128, precision: u32, rounding: Rounding) -> (u64, bool, bool, bool) {
     let drop = 64 - precision;
     let high = (sig >> 64) as u64;
     let kept = high >> drop << drop;

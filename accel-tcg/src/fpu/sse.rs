@@ -104,35 +104,19 @@ pub(crate) trait Lane: Copy + Eq {
     fn quiet(self) -> Self {
         Self::narrow(self.wide() | Self::FORMAT.quiet_bit())
     }
-    /// The exponent field, in place.
-    #[inline(always)]
-    fn exponent(self) -> u64 {
-        self.wide() & Self::EXPONENT
-    }
-    /// The exponent field, all ones.
-    const EXPONENT: u64 = (Self::FORMAT.sign_bit() - 1) >> (Self::FORMAT.precision - 1) << (Self::FORMAT.precision - 1);
-    /// The exponent field, lowest bit.
-    const EXPONENT_ONE: u64 = 1 << (Self::FORMAT.precision - 1);
     /// ±0.
-    #[inline(always)]
-    fn is_zero(self) -> bool {
-        self.wide() & !Self::FORMAT.sign_bit() == 0
-    }
+    fn is_zero(self) -> bool;
     /// Finite and normal.
-    #[inline(always)]
-    fn is_normal(self) -> bool {
-        self.exponent().wrapping_sub(Self::EXPONENT_ONE) < Self::EXPONENT - Self::EXPONENT_ONE
-    }
+    fn is_normal(self) -> bool;
+    /// Finite, and so far above the smallest normal number that rounding cannot have brought it there.
+    fn is_well_above_tiny(self) -> bool;
     /// Finite and normal or zero.
     #[inline(always)]
     fn is_ordinary(self) -> bool {
-        self.is_normal() || self.is_zero()
+        self.is_normal() | self.is_zero()
     }
-    /// Finite, and so far above the smallest normal number that rounding cannot have brought it there.
-    #[inline(always)]
-    fn is_well_above_tiny(self) -> bool {
-        self.exponent().wrapping_sub(2 * Self::EXPONENT_ONE) < Self::EXPONENT - 2 * Self::EXPONENT_ONE
-    }
+    /// The host's comparison.
+    fn host_compare(self, other: Self) -> Option<Ordering>;
 }
 
 macro_rules! lane {
@@ -159,6 +143,26 @@ macro_rules! lane {
                 .to_bits()
             }
             #[inline(always)]
+            fn is_zero(self) -> bool {
+                self << 1 == 0
+            }
+            #[inline(always)]
+            fn is_normal(self) -> bool {
+                const ONE: $bits = 1 << ($format.precision - 1);
+                const ALL: $bits = <$bits>::MAX >> 1 & !(ONE - 1);
+                (self & ALL).wrapping_sub(ONE) < ALL - ONE
+            }
+            #[inline(always)]
+            fn is_well_above_tiny(self) -> bool {
+                const TWO: $bits = 2 << ($format.precision - 1);
+                const ALL: $bits = <$bits>::MAX >> 1 & !(TWO / 2 - 1);
+                (self & ALL).wrapping_sub(TWO) < ALL - TWO
+            }
+            #[inline(always)]
+            fn host_compare(self, other: Self) -> Option<Ordering> {
+                <$float>::from_bits(self).partial_cmp(&<$float>::from_bits(other))
+            }
+            #[inline(always)]
             fn host_root(self) -> Self {
                 <$float>::from_bits(self).sqrt().to_bits()
             }
@@ -183,9 +187,9 @@ lane!(u64, f64, Format::DOUBLE);
 fn trusted<T: Lane>(op: Op, a: T, b: T, r: T) -> bool {
     match op {
         // A sum of normal numbers is never inexact and tiny; but an exact tiny one may have to be flushed.
-        Op::Add | Op::Sub => a.is_ordinary() && b.is_ordinary() && r.is_ordinary(),
-        Op::Mul => a.is_ordinary() && b.is_ordinary() && (r.is_well_above_tiny() || a.is_zero() || b.is_zero()),
-        Op::Div => a.is_ordinary() && b.is_normal() && (r.is_well_above_tiny() || a.is_zero()),
+        Op::Add | Op::Sub => a.is_ordinary() & b.is_ordinary() & r.is_ordinary(),
+        Op::Mul => a.is_ordinary() & b.is_ordinary() & (r.is_well_above_tiny() | a.is_zero() | b.is_zero()),
+        Op::Div => a.is_ordinary() & b.is_normal() & (r.is_well_above_tiny() | a.is_zero()),
     }
 }
 
@@ -199,6 +203,18 @@ pub(crate) fn arithmetic<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
         }
     }
     arithmetic_exact(env, op, a, b)
+}
+
+/// The same for all lanes of a register, if the host can do them all.
+#[inline(always)]
+pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(env: &mut Env, op: Op, a: [T; N], b: [T; N]) -> [T; N] {
+    if env.fast {
+        let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
+        if (0..N).fold(true, |all, i| all & trusted(op, a[i], b[i], r[i])) {
+            return r;
+        }
+    }
+    std::array::from_fn(|i| arithmetic_exact(env, op, a[i], b[i]))
 }
 
 #[cold]
@@ -239,8 +255,16 @@ fn square_root_exact<T: Lane>(env: &mut Env, a: T) -> T {
 // ---- comparison
 
 /// Compares; `None` is unordered. A quiet NaN is invalid only if `signals`.
-#[inline]
+#[inline(always)]
 pub(crate) fn compare<T: Lane>(env: &mut Env, a: T, b: T, signals: bool) -> Option<Ordering> {
+    if a.is_ordinary() & b.is_ordinary() {
+        return a.host_compare(b);
+    }
+    compare_exact(env, a, b, signals)
+}
+
+#[inline(never)]
+fn compare_exact<T: Lane>(env: &mut Env, a: T, b: T, signals: bool) -> Option<Ordering> {
     let (x, y) = (env.unpack(a), env.unpack(b));
     if x.is_nan() || y.is_nan() {
         if signals || x.class == Class::SignallingNan || y.class == Class::SignallingNan {
@@ -276,6 +300,9 @@ pub(crate) fn predicate<T: Lane>(env: &mut Env, a: T, b: T, imm: u8) -> bool {
 /// MIN (`wanted` = less) and MAX (`wanted` = greater): the first operand just if it compares so, else the second.
 #[inline]
 pub(crate) fn select<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T {
+    if a.is_ordinary() & b.is_ordinary() {
+        return if a.host_compare(b) == Some(wanted) { a } else { b };
+    }
     let first = compare(env, a, b, true) == Some(wanted);
     let (chosen, n) = if first { (a, env.unpack(a)) } else { (b, env.unpack(b)) };
     // A denormal that is to be taken as zero is also written as zero.
@@ -284,9 +311,21 @@ pub(crate) fn select<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T 
 
 // ---- conversion
 
+/// Binary32 to binary64.
+#[inline(always)]
+pub(crate) fn widen(env: &mut Env, a: u32) -> u64 {
+    if a.is_ordinary() { f64::from(f32::from_bits(a)).to_bits() } else { convert(env, a) }
+}
+/// Binary64 to binary32.
+#[inline(always)]
+pub(crate) fn narrow(env: &mut Env, a: u64) -> u32 {
+    let r = (f64::from_bits(a) as f32).to_bits();
+    if env.fast & a.is_ordinary() & (r.is_well_above_tiny() | a.is_zero()) { r } else { convert(env, a) }
+}
+
 /// Between binary32 and binary64, either way.
-#[inline]
-pub(crate) fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
+#[inline(never)]
+fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
     let n = env.unpack(a);
     if n.is_nan() {
         if n.class == Class::SignallingNan {
@@ -294,7 +333,7 @@ pub(crate) fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
         }
         let payload = a.wide() << (64 - S::FORMAT.precision) & (u64::MAX >> 1);
         let sign = if n.sign { D::FORMAT.sign_bit() } else { 0 };
-        return D::narrow(sign | D::EXPONENT | D::FORMAT.quiet_bit() | payload >> (64 - D::FORMAT.precision));
+        return D::narrow(sign | D::FORMAT.default_nan() & !D::FORMAT.sign_bit() | payload >> (64 - D::FORMAT.precision));
     }
     if n.class == Class::Denormal {
         env.flags |= DE;

@@ -30,6 +30,35 @@ fn sd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64
     a.with_low64(f(env, a.low64(), b.low64()))
 }
 
+/// Defines the four shapes of ADD, SUB, MUL, DIV.
+macro_rules! arithmetic {
+    ($($ps:ident $pd:ident $ss:ident $sd:ident: $op:ident;)*) => { $(
+        #[inline(always)]
+        pub(crate) fn $ps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+            Vec128::from_u32s(sse::arithmetic_lanes(env, Op::$op, a.u32s(), b.u32s()))
+        }
+        #[inline(always)]
+        pub(crate) fn $pd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+            Vec128::from_u64s(sse::arithmetic_lanes(env, Op::$op, a.u64s(), b.u64s()))
+        }
+        #[inline(always)]
+        pub(crate) fn $ss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+            ss(env, a, b, |e, x, y| sse::arithmetic(e, Op::$op, x, y))
+        }
+        #[inline(always)]
+        pub(crate) fn $sd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+            sd(env, a, b, |e, x, y| sse::arithmetic(e, Op::$op, x, y))
+        }
+    )* };
+}
+
+arithmetic! {
+    addps addpd addss addsd: Add;
+    subps subpd subss subsd: Sub;
+    mulps mulpd mulss mulsd: Mul;
+    divps divpd divss divsd: Div;
+}
+
 /// Defines the four shapes of an operation. `$x` and `$y` are the lanes.
 macro_rules! four {
     ($($ps:ident $pd:ident $ss:ident $sd:ident: |$e:ident, $x:ident, $y:ident| $body:expr;)*) => { $(
@@ -47,10 +76,6 @@ macro_rules! four {
 }
 
 four! {
-    addps addpd addss addsd: |e, x, y| sse::arithmetic(e, Op::Add, x, y);
-    subps subpd subss subsd: |e, x, y| sse::arithmetic(e, Op::Sub, x, y);
-    mulps mulpd mulss mulsd: |e, x, y| sse::arithmetic(e, Op::Mul, x, y);
-    divps divpd divss divsd: |e, x, y| sse::arithmetic(e, Op::Div, x, y);
     minps minpd minss minsd: |e, x, y| sse::select(e, x, y, Ordering::Less);
     maxps maxpd maxss maxsd: |e, x, y| sse::select(e, x, y, Ordering::Greater);
     sqrtps sqrtpd sqrtss sqrtsd: |e, _x, y| sse::square_root(e, y);
@@ -103,15 +128,13 @@ pub(crate) fn rsqrtss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
 /// Operates on neighbouring singles.
 fn horizontal_ps(env: &mut Env, a: Vec128, b: Vec128, op: Op) -> Vec128 {
     let (x, y) = (a.u32s(), b.u32s());
-    let even = Vec128::from_u32s([x[0], x[2], y[0], y[2]]);
-    let odd = Vec128::from_u32s([x[1], x[3], y[1], y[3]]);
-    ps(env, even, odd, |e, x, y| sse::arithmetic(e, op, x, y))
+    let (even, odd) = ([x[0], x[2], y[0], y[2]], [x[1], x[3], y[1], y[3]]);
+    Vec128::from_u32s(sse::arithmetic_lanes(env, op, even, odd))
 }
 /// Operates on neighbouring doubles.
 fn horizontal_pd(env: &mut Env, a: Vec128, b: Vec128, op: Op) -> Vec128 {
-    let even = Vec128::from_u64s([a.low64(), b.low64()]);
-    let odd = Vec128::from_u64s([a.high64(), b.high64()]);
-    pd(env, even, odd, |e, x, y| sse::arithmetic(e, op, x, y))
+    let (even, odd) = ([a.low64(), b.low64()], [a.high64(), b.high64()]);
+    Vec128::from_u64s(sse::arithmetic_lanes(env, op, even, odd))
 }
 /// HADDPS.
 pub(crate) fn haddps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
@@ -180,22 +203,22 @@ pub(crate) fn dppd(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
 /// CVTPS2PD: the two low singles.
 pub(crate) fn cvtps2pd(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
     let x = b.u32s();
-    Vec128::from_u64s(from_fn(|i| sse::convert(env, x[i])))
+    Vec128::from_u64s(from_fn(|i| sse::widen(env, x[i])))
 }
 /// CVTPD2PS: into the two low singles, zeros above.
 pub(crate) fn cvtpd2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
-    let [x, y] = b.u64s().map(|v| sse::convert(env, v));
+    let [x, y] = b.u64s().map(|v| sse::narrow(env, v));
     Vec128::from_u32s([x, y, 0, 0])
 }
 /// CVTSS2SD.
 #[inline(always)]
 pub(crate) fn cvtss2sd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
-    a.with_low64(sse::convert(env, b.low32()))
+    a.with_low64(sse::widen(env, b.low32()))
 }
 /// CVTSD2SS.
 #[inline(always)]
 pub(crate) fn cvtsd2ss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
-    a.with_low32(sse::convert(env, b.low64()))
+    a.with_low32(sse::narrow(env, b.low64()))
 }
 /// CVTDQ2PS.
 pub(crate) fn cvtdq2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {

@@ -82,6 +82,22 @@ impl Fpu {
         }
     }
 
+    /// The precision to which [`quick`](super::quick) arithmetic may round: to nearest, with every exception masked.
+    #[inline(always)]
+    pub(super) fn quick_precision(&self) -> Option<u32> {
+        match self.fcw & 0xf3f {
+            0x33f => Some(64),
+            0x23f => Some(53),
+            0x03f => Some(24),
+            _ => None,
+        }
+    }
+    /// Notes a rounded result where precision is masked.
+    #[inline(always)]
+    pub(super) fn note_rounding(&mut self, inexact: bool, up: bool) {
+        self.fsw = self.fsw & !C1 | if inexact { PE as u16 } else { 0 } | if up { C1 } else { 0 };
+    }
+
     /// Notes exceptions.
     #[inline(always)]
     pub(super) fn raise(&mut self, flags: u32) {

@@ -4,6 +4,7 @@
 
 use super::Fpu;
 use super::f80::F80;
+use super::quick;
 use super::soft::flag::*;
 use super::soft::{self, Class, Exact, Format, Number, Op, Outcome, Rounded};
 use super::stack::{C0, C1, C2, C3};
@@ -16,29 +17,37 @@ const BIAS_ADJUST: i32 = 24576;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operand {
     value: F80,
-    number: Number,
+    /// It was denormal in its own format in memory.
+    denormal: bool,
 }
 
 impl Operand {
     /// A register.
     #[inline(always)]
     pub(super) fn new(value: F80) -> Self {
-        Self { value, number: value.unpack() }
+        Self { value, denormal: false }
     }
     /// A binary32 or binary64 in memory.
     #[inline(always)]
     pub(super) fn ieee(bits: u64, f: Format) -> Self {
-        let (value, denormal) = F80::from_ieee(bits, f);
-        let mut o = Self::new(value);
-        if denormal {
-            o.number.class = Class::Denormal;
+        if f == Format::DOUBLE
+            && let Some(value) = quick::from_double(bits)
+        {
+            return Self::new(value);
         }
-        o
+        let (value, denormal) = F80::from_ieee(bits, f);
+        Self { value, denormal }
     }
     /// An integer in memory.
     #[inline(always)]
     pub(super) fn int(v: i64) -> Self {
         Self::new(F80::from_int(v))
+    }
+    /// Taken apart.
+    #[inline]
+    fn number(self) -> Number {
+        let n = self.value.unpack();
+        if self.denormal { Number { class: Class::Denormal, ..n } } else { n }
     }
 }
 
@@ -62,13 +71,26 @@ pub(super) enum Nans {
 
 /// The NaN of an operation with these operands, if one of them is a NaN or unsupported.
 pub(super) fn nan_result(a: Operand, b: Operand) -> Option<(F80, u32)> {
-    let (x, y) = (a.number.class, b.number.class);
-    if x == Class::Unsupported || y == Class::Unsupported {
+    let (x, y) = (a.number(), b.number());
+    if x.class == Class::Unsupported || y.class == Class::Unsupported {
         Some((F80::INDEFINITE, IE))
-    } else if a.number.is_nan() || b.number.is_nan() {
+    } else if x.is_nan() || y.is_nan() {
         Some(F80::propagate(a.value, b.value))
     } else {
         None
+    }
+}
+
+/// The condition codes of unordered operands.
+const UNORDERED: u16 = C3 | C2 | C0;
+
+/// The condition codes of a comparison.
+#[inline(always)]
+fn condition(o: Ordering) -> u16 {
+    match o {
+        Ordering::Less => C0,
+        Ordering::Equal => C3,
+        Ordering::Greater => 0,
     }
 }
 
@@ -127,12 +149,23 @@ impl Fpu {
         let (Some(d), Some(s)) = (self.st(dst), source) else {
             return self.finish_underflow(dst);
         };
-        let d = Operand::new(d);
+        if let (Some(precision), false) = (self.quick_precision(), s.denormal) {
+            let (a, b) = if order == Order::Forward { (d, s.value) } else { (s.value, d) };
+            if let Some(q) = quick::arithmetic(op, a, b, precision) {
+                self.set_st(dst, q.value);
+                self.note_rounding(q.inexact, q.up);
+                return true;
+            }
+        }
+        self.arithmetic_exact(op, order, dst, Operand::new(d), s)
+    }
+    #[inline(never)]
+    fn arithmetic_exact(&mut self, op: Op, order: Order, dst: u8, d: Operand, s: Operand) -> bool {
         if let Some((value, flags)) = nan_result(d, s) {
             return self.finish(dst, value, flags, false);
         }
         let (a, b) = if order == Order::Forward { (d, s) } else { (s, d) };
-        let outcome = soft::arithmetic(op, a.number, b.number, self.precision(), self.control());
+        let outcome = soft::arithmetic(op, a.number(), b.number(), self.precision(), self.control());
         self.finish_outcome(dst, outcome)
     }
     /// The operand ST(`i`).
@@ -148,7 +181,7 @@ impl Fpu {
         };
         let o = Operand::new(v);
         match nan_result(o, o) {
-            None => Some((v, o.number)),
+            None => Some((v, o.number())),
             Some((value, flags)) => {
                 self.finish(0, value, flags, false);
                 None
@@ -196,7 +229,7 @@ impl Fpu {
             self.finish(0, value, flags, false);
             return;
         }
-        let (n, power) = (a.number, b.number);
+        let (n, power) = (a.number(), b.number());
         let denormal = if n.class == Denormal || power.class == Denormal { DE } else { 0 };
         let sign = n.sign;
         let special = |r: Rounded| (Some(r), denormal);
@@ -236,7 +269,7 @@ impl Fpu {
             return;
         }
         let o = Operand::new(v);
-        let n = o.number;
+        let n = o.number();
         let sign = u16::from(n.sign) << 15;
         let (exponent, significand, flags) = match n.class {
             Class::Zero => (F80::new(0xffff, 1 << 63), v, ZE),
@@ -264,7 +297,7 @@ impl Fpu {
             self.finish(0, value, flags, false);
             return;
         }
-        let (x, y) = (a.number, b.number);
+        let (x, y) = (a.number(), b.number());
         let denormal = if x.class == Denormal || y.class == Denormal { DE } else { 0 };
         if x.class == Infinite || y.class == Zero {
             self.finish(0, F80::INDEFINITE, IE, false);
@@ -291,24 +324,27 @@ impl Fpu {
 
     /// Compares ST(0) with `source`. Gives C3, C2 and C0 as the comparison leaves them, or `None` when an unmasked exception leaves
     /// them alone.
+    #[inline]
     fn comparison(&mut self, source: Option<Operand>, nans: Nans) -> Option<u16> {
-        const UNORDERED: u16 = C3 | C2 | C0;
         let (Some(a), Some(b)) = (self.operand(0), source) else {
             return self.underflow().then_some(UNORDERED);
         };
-        let (x, y) = (a.number, b.number);
+        if a.value.is_normal() && b.value.is_normal() && !b.denormal {
+            self.set_c1(false);
+            return Some(condition(a.value.compare_normal(b.value)));
+        }
+        self.comparison_exact(a, b, nans)
+    }
+    #[inline(never)]
+    fn comparison_exact(&mut self, a: Operand, b: Operand, nans: Nans) -> Option<u16> {
+        let (x, y) = (a.number(), b.number());
         let any = |c| x.class == c || y.class == c;
         let (result, flags) = if any(Class::Unsupported) || any(Class::SignallingNan) {
             (UNORDERED, IE)
         } else if any(Class::QuietNan) {
             (UNORDERED, if nans == Nans::Ordered { IE } else { 0 })
         } else {
-            let result = match x.compare(y) {
-                Ordering::Less => C0,
-                Ordering::Equal => C3,
-                Ordering::Greater => 0,
-            };
-            (result, if any(Class::Denormal) { DE } else { 0 })
+            (condition(x.compare(y)), if any(Class::Denormal) { DE } else { 0 })
         };
         self.set_c1(false);
         self.raise(flags);
@@ -346,8 +382,13 @@ impl Fpu {
     /// FLD m32fp and m64fp.
     #[inline]
     pub(super) fn load_ieee(&mut self, bits: u64, f: Format) {
+        if f == Format::DOUBLE
+            && let Some(v) = quick::from_double(bits)
+        {
+            return self.push(v);
+        }
         let o = Operand::ieee(bits, f);
-        let flags = match o.number.class {
+        let flags = match o.number().class {
             Class::SignallingNan => IE,
             Class::Denormal => DE,
             _ => 0,
@@ -415,6 +456,12 @@ impl Fpu {
         match self.st(0) {
             None => Store::empty(f.default_nan()),
             Some(v) => {
+                if f == Format::DOUBLE
+                    && self.quick_precision().is_some()
+                    && let Some((value, inexact, up)) = quick::to_double(v)
+                {
+                    return Store { value, flags: if inexact { PE } else { 0 }, up, empty: false };
+                }
                 let (value, flags, up) = v.to_ieee(f, self.control());
                 Store { value, flags, up, empty: false }
             }
