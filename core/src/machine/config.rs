@@ -160,6 +160,17 @@ pub struct Wiring {
     pub cpus: bool,
 }
 
+/// A type of device that a machine takes with `-device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// QEMU's type name.
+    pub name: &'static str,
+    /// One line for `-device help`.
+    pub description: &'static str,
+    /// Properties that it takes: (name, values, help).
+    pub properties: &'static [(&'static str, &'static str, &'static str)],
+}
+
 /// A kind of machine: QEMU's `MachineClass`.
 pub trait MachineType: Sync {
     /// Name as in `-machine`.
@@ -178,6 +189,10 @@ pub trait MachineType: Sync {
     fn max_cpus(&self) -> u32;
     /// Properties that it takes: (name, values, help).
     fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        &[]
+    }
+    /// Devices that it takes with `-device`.
+    fn devices(&self) -> &'static [DeviceInfo] {
         &[]
     }
     /// Builds the board: realizes its devices and connects them.

@@ -160,6 +160,10 @@ pub struct MuxPort {
 }
 
 impl MuxPort {
+    /// The multiplexer.
+    pub fn mux(&self) -> &Arc<Mux> {
+        &self.mux
+    }
     /// Its number, as in [`MuxEvent::Focus`].
     pub fn index(&self) -> usize {
         self.index

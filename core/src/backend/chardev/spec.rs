@@ -3,6 +3,7 @@
 use super::port::Files;
 use super::socket::{Pty, Socket};
 use super::{CharBackend, Null, Stream};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +21,15 @@ pub enum SocketAddress {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(String),
+}
+
+impl fmt::Display for SocketAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(at) => write!(f, "tcp:{at}"),
+        }
+    }
 }
 
 /// A character back end as asked for by `-serial` or `-chardev`.

@@ -6,10 +6,38 @@ use crate::devices::debug_exit::DebugExit;
 use crate::devices::debugcon::Debugcon;
 use crate::devices::serial::{COM, Serial};
 use gearbox_core::board::BoardState;
-use gearbox_core::machine::{BuildError, DeviceArg, MachineConfig};
+use gearbox_core::machine::{BuildError, DeviceArg, DeviceInfo, MachineConfig};
 
-/// Type names.
-pub(super) const TYPES: [&str; 3] = ["isa-debug-exit", "isa-debugcon", "isa-serial"];
+/// What there is, for `-device help` and to refuse the rest.
+pub(super) static TYPES: [DeviceInfo; 3] = [
+    DeviceInfo {
+        name: "isa-debug-exit",
+        description: "ends the emulator with a status that the guest writes",
+        properties: &[
+            ("iobase", "PORT", "first port (default: 0x501)"),
+            ("iosize", "BYTES", "number of ports (default: 2)"),
+        ],
+    },
+    DeviceInfo {
+        name: "isa-debugcon",
+        description: "a console that takes a byte for each write to a port",
+        properties: &[
+            ("chardev", "ID", "the back end"),
+            ("iobase", "PORT", "the port (default: 0xe9)"),
+            ("readback", "BYTE", "what a read of the port gives (default: 0xe9)"),
+        ],
+    },
+    DeviceInfo {
+        name: "isa-serial",
+        description: "a serial port, 16550A",
+        properties: &[
+            ("chardev", "ID", "the back end"),
+            ("index", "0..3", "which of COM1 to COM4 it is (default: the next one)"),
+            ("iobase", "PORT", "first port (default: that of its index)"),
+            ("irq", "IRQ", "the interrupt (default: that of its index)"),
+        ],
+    },
+];
 
 /// Realizes the `n`th `-device`.
 ///

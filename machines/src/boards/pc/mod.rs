@@ -21,7 +21,7 @@ use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, Line, Pin, RealizeError};
-use gearbox_core::machine::{BootError, BuildError, MachineConfig, MachineType, Wiring};
+use gearbox_core::machine::{BootError, BuildError, DeviceInfo, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
 use std::collections::BTreeMap;
@@ -68,6 +68,9 @@ impl MachineType for PcVersion {
     fn max_cpus(&self) -> u32 {
         MAX_CPUS
     }
+    fn devices(&self) -> &'static [DeviceInfo] {
+        &devices::TYPES
+    }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         check(config)?;
         let layout = Layout::new(config.ram_size);
@@ -102,8 +105,8 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
     for (name, _) in &config.properties {
         refuse("machine", name.clone(), "the machine has no such property".into());
     }
-    for d in config.devices.iter().filter(|d| !devices::TYPES.contains(&&*d.type_name)) {
-        let near = hint(&d.type_name, devices::TYPES);
+    for d in config.devices.iter().filter(|d| devices::TYPES.iter().all(|t| t.name != d.type_name)) {
+        let near = hint(&d.type_name, devices::TYPES.iter().map(|t| t.name));
         refuse("device", d.type_name.clone(), format!("there is no such device{near}"));
     }
     match wrong.len() {

@@ -1,0 +1,125 @@
+//! From the words of the command line to [`Options`].
+
+use super::options::{OptionInfo, Options};
+use super::{Problem, Problems, unimplemented};
+use clap::Parser;
+use gearbox_core::closest;
+
+/// Reads the words behind the program's name. QEMU's rules hold: one dash or two; a value is always the next word, whatever it looks like.
+///
+/// # Errors
+/// Every word that is not understood, and every option that Gearbox does not have.
+pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems> {
+    let known = Options::known();
+    let mut problems = Problems::default();
+    let mut normal = vec!["gearbox".to_owned()];
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|n| !n.is_empty()) else {
+            problems
+                .add(Problem::word(&word, "a disk image without an option is not implemented yet; boot with -kernel"));
+            continue;
+        };
+        match known.iter().find(|o| o.names.iter().any(|n| n == name)) {
+            Some(option) if option.value.is_none() => normal.push(format!("--{}", option.names[0])),
+            Some(option) => match words.next() {
+                // With '=', a value may begin with a dash.
+                Some(value) => normal.push(format!("--{}={value}", option.names[0])),
+                None => problems.add(Problem::word(
+                    &word,
+                    format!("needs a value: -{name} {}", option.value.as_deref().unwrap_or_default()),
+                )),
+            },
+            None => {
+                let (reason, takes_value) = refuse(name, &known);
+                // What follows an option that nobody knows is its value, if it looks like one.
+                let value = words.next_if(|next| takes_value.unwrap_or(!next.starts_with('-')));
+                problems.add(Problem { value, ..Problem::word(&word, reason) });
+            }
+        }
+    }
+    match Options::try_parse_from(normal) {
+        Ok(options) => problems.or(options),
+        Err(e) => {
+            problems.add(Problem::word(
+                "the command line",
+                e.render().to_string().trim().trim_start_matches("error: ").to_owned(),
+            ));
+            Err(problems)
+        }
+    }
+}
+
+/// Why an option is not taken, and whether a value follows it if that is known.
+fn refuse(name: &str, known: &[OptionInfo]) -> (String, Option<bool>) {
+    if let Some((hint, takes_value)) = unimplemented::find(name) {
+        return (format!("not implemented yet; {hint}"), Some(takes_value));
+    }
+    if name == "dtb" {
+        return ("a PC has no device tree; its hardware is described by ACPI tables".to_owned(), Some(true));
+    }
+    let names = || known.iter().flat_map(|o| o.names.iter().map(String::as_str));
+    if let Some((before, after)) = name.split_once('=')
+        && names().any(|n| n == before)
+    {
+        return (format!("the value is a word of its own: -{before} {after}"), Some(false));
+    }
+    let reason = match closest(name, names()) {
+        Some(close) => format!("unknown option; did you mean '-{close}'? -help lists all"),
+        None => "unknown option; -help lists all".to_owned(),
+    };
+    (reason, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<Options, String> {
+        read(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned)).map_err(|p| p.to_string())
+    }
+
+    #[test]
+    fn one_dash_or_two_and_the_last_one_counts() {
+        let o = options(
+            "-m 512 --m 1G -cpu max --cpu qemu64 -nographic --no-reboot -S -D a -M pc -machine none -append -x=1",
+        )
+        .unwrap();
+        assert_eq!((o.m, o.cpu.as_deref()), (vec!["512".to_owned(), "1G".to_owned()], Some("qemu64")));
+        assert!(o.nographic && o.no_reboot && o.stopped && !o.no_shutdown);
+        assert_eq!((o.log_file.as_deref(), o.append.as_deref()), (Some("a"), Some("-x=1")));
+        assert_eq!(o.machine, ["pc", "none"]);
+        assert!(options("-h").unwrap().help && options("--help").unwrap().help);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_with_what_was_close() {
+        for (line, text) in [
+            ("-kernle x", "-kernle x: unknown option; did you mean '-kernel'? -help lists all"),
+            ("--frobnicate -S", "--frobnicate: unknown option; -help lists all"),
+            ("-smp=2", "-smp=2: the value is a word of its own: -smp 2"),
+            ("-kernel", "-kernel: needs a value: -kernel FILE"),
+            ("-hda disk.img", "-hda disk.img: not implemented yet; there are no disks; boot from -initrd"),
+            ("-daemonize -S", "-daemonize: not implemented yet; the process stays in the foreground"),
+            ("-dtb x", "-dtb x: a PC has no device tree; its hardware is described by ACPI tables"),
+            ("disk.img", "disk.img: a disk image without an option is not implemented yet; boot with -kernel"),
+        ] {
+            assert_eq!(options(line).unwrap_err(), text, "{line}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_together() {
+        assert_eq!(options("-foo -hda x -cpu max -vnc :1").unwrap_err().lines().count(), 3);
+    }
+
+    #[test]
+    fn no_option_is_both_there_and_missing() {
+        for option in Options::known() {
+            for name in &option.names {
+                assert!(unimplemented::find(name).is_none(), "-{name}");
+            }
+            assert!(!option.help.is_empty() && !option.topic.is_empty());
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Where serial ports, the debug console and the monitor are connected.
+
+use super::properties::unknown;
+use super::{Problem, Problems, Properties};
+use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress};
+
+/// What a console is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing: there is no such port at all.
+    None,
+    /// A back end of its own; with `monitor`, shared with a monitor.
+    New {
+        /// The back end.
+        spec: ChardevSpec,
+        /// It was given as `mon:`.
+        monitor: bool,
+    },
+    /// A `-chardev`.
+    Id(String),
+}
+
+impl Target {
+    /// A back end of its own.
+    pub fn new(spec: ChardevSpec) -> Self {
+        Self::New { spec, monitor: false }
+    }
+    /// Is it, or shares it, standard input and output?
+    pub fn is_stdio(&self) -> bool {
+        matches!(self, Self::New { spec: ChardevSpec::Stdio, .. })
+    }
+}
+
+/// A `-chardev`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chardev {
+    /// Its name.
+    pub id: String,
+    /// What it is.
+    pub spec: ChardevSpec,
+    /// Several users share it.
+    pub mux: bool,
+    /// For standard input: the interrupt key makes a signal.
+    pub signals: bool,
+}
+
+/// Types of `-chardev`, with their options.
+pub const CHARDEV_TYPES: &[(&str, &str)] = &[
+    ("null", ""),
+    ("stdio", "signal=on|off"),
+    ("file", "path=PATH,append=on|off"),
+    ("pipe", "path=PATH"),
+    ("pty", ""),
+    ("socket", "path=PATH or host=HOST,port=PORT; server=on|off,wait=on|off"),
+];
+
+/// Types that QEMU has and Gearbox has not.
+const MISSING_TYPES: &str = "vc udp telnet tn3270 websocket serial tty parallel parport ringbuf msmouse wctablet braille testdev spicevmc spiceport con fd";
+
+/// `-serial`, `-monitor` and `-debugcon`.
+///
+/// # Errors
+/// A kind of back end that is unknown or not there.
+pub fn target(option: &'static str, text: &str) -> Result<Target, Problem> {
+    let wrong = |reason: String| Problem::new(option, text, reason);
+    if let Some(rest) = text.strip_prefix("mon:") {
+        return match target(option, rest) {
+            Ok(Target::New { spec, monitor: false }) => Ok(Target::New { spec, monitor: true }),
+            Ok(_) => Err(wrong("a monitor can only share a back end, such as mon:stdio".to_owned())),
+            Err(e) => Err(Problem { value: Some(text.to_owned()), ..e }),
+        };
+    }
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    let needs = |what: &str| if rest.is_empty() { Err(wrong(format!("needs {what}"))) } else { Ok(()) };
+    let spec = match (kind, text.contains(':')) {
+        ("none", false) => return Ok(Target::None),
+        ("null", false) => ChardevSpec::Null,
+        ("stdio", false) => ChardevSpec::Stdio,
+        ("pty", false) => ChardevSpec::Pty,
+        ("chardev", true) => {
+            needs("the id of a -chardev: chardev:ID")?;
+            return Ok(Target::Id(rest.to_owned()));
+        }
+        ("file", true) => {
+            needs("a path: file:PATH")?;
+            ChardevSpec::File { path: rest.into(), append: false }
+        }
+        ("pipe", true) => {
+            needs("a path: pipe:PATH")?;
+            ChardevSpec::Pipe { path: rest.into() }
+        }
+        ("unix" | "tcp", true) => {
+            needs(if kind == "unix" { "a path: unix:PATH" } else { "an address: tcp:HOST:PORT" })?;
+            return socket(option, text, kind).map(Target::new);
+        }
+        _ if kind.starts_with("/dev/") || MISSING_TYPES.split(' ').any(|m| m == kind) => {
+            return Err(wrong(format!(
+                "'{kind}' is not implemented yet; there are stdio, pty, file:, pipe:, unix: and tcp:"
+            )));
+        }
+        _ => {
+            let known = ["none", "null", "stdio", "mon:stdio", "pty", "file:", "pipe:", "unix:", "tcp:", "chardev:"];
+            return Err(wrong(unknown("console", text, known.into_iter())));
+        }
+    };
+    Ok(Target::new(spec))
+}
+
+fn socket(option: &'static str, text: &str, kind: &str) -> Result<ChardevSpec, Problem> {
+    let (address, mut p) = Properties::with_subject(option, text);
+    let at = address.split_once(':').map_or("", |(_, at)| at).to_owned();
+    let address = if kind == "unix" { SocketAddress::Unix(at.into()) } else { SocketAddress::Tcp(tcp_address(&at)) };
+    let spec = server_or_client(&mut p, address)?;
+    p.end(&["server", "wait", "nowait"])?;
+    Ok(spec)
+}
+
+/// Without a host, a server listens on every address and a client goes to this host.
+fn tcp_address(at: &str) -> String {
+    if at.starts_with(':') { format!("0.0.0.0{at}") } else { at.to_owned() }
+}
+
+fn server_or_client(p: &mut Properties, address: SocketAddress) -> Result<ChardevSpec, Problem> {
+    let server = p.take_switch("server")?.unwrap_or(false);
+    let wait = p.take_switch("wait")?;
+    if wait.is_some() && !server {
+        return Err(p.problem("'wait' is for servers; add 'server'"));
+    }
+    Ok(ChardevSpec::Socket { address, server, wait: wait.unwrap_or(true) })
+}
+
+/// `-chardev`.
+///
+/// # Errors
+/// What is missing, unknown, or not there.
+pub fn chardev(text: &str) -> Result<Chardev, Problem> {
+    let mut p = Properties::parse("chardev", text, Some("backend"));
+    let kind = p.take("backend")?.unwrap_or_default();
+    if !CHARDEV_TYPES.iter().any(|(name, _)| *name == kind) {
+        let reason = if MISSING_TYPES.split(' ').any(|m| m == kind) {
+            format!("'{kind}' is not implemented yet; -chardev help lists what is")
+        } else {
+            unknown("type", &kind, CHARDEV_TYPES.iter().map(|(name, _)| *name))
+        };
+        return Err(p.problem(reason));
+    }
+    let id = p.take("id")?.filter(|id| !id.is_empty()).ok_or_else(|| p.problem("needs an id: id=NAME"))?;
+    let mux = p.take_switch("mux")?.unwrap_or(false);
+    let mut signals = !mux;
+    let path = |p: &mut Properties| -> Result<_, Problem> {
+        p.take("path")?.filter(|path| !path.is_empty()).ok_or_else(|| p.problem("needs a path: path=PATH"))
+    };
+    let spec = match &*kind {
+        "null" => ChardevSpec::Null,
+        "pty" => ChardevSpec::Pty,
+        "stdio" => {
+            signals = p.take_switch("signal")?.unwrap_or(signals);
+            ChardevSpec::Stdio
+        }
+        "file" => ChardevSpec::File { path: path(&mut p)?.into(), append: p.take_switch("append")?.unwrap_or(false) },
+        "pipe" => ChardevSpec::Pipe { path: path(&mut p)?.into() },
+        _ => {
+            let address = match (p.take("path")?, p.take("port")?) {
+                (Some(path), None) => SocketAddress::Unix(path.into()),
+                (None, Some(port)) => {
+                    SocketAddress::Tcp(tcp_address(&format!("{}:{port}", p.take("host")?.unwrap_or_default())))
+                }
+                _ => return Err(p.problem("needs path=PATH, or host=HOST and port=PORT")),
+            };
+            server_or_client(&mut p, address)?
+        }
+    };
+    p.end(&["id", "mux", "path", "append", "signal", "host", "port", "server", "wait"])?;
+    Ok(Chardev { id, spec, mux, signals })
+}
+
+/// All consoles of a command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consoles {
+    /// `-chardev`.
+    pub chardevs: Vec<Chardev>,
+    /// `-serial`, in order.
+    pub serials: Vec<Target>,
+    /// `-monitor`.
+    pub monitor: Option<Target>,
+    /// `-debugcon`.
+    pub debugcon: Option<Target>,
+}
+
+/// What the command line says besides where each console goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defaults {
+    /// `-nographic`.
+    pub nographic: bool,
+    /// `-display none`.
+    pub no_display: bool,
+    /// `-nodefaults`.
+    pub nodefaults: bool,
+    /// Something else (the qtest server) uses standard input and output.
+    pub stdio_taken: bool,
+}
+
+impl Consoles {
+    /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
+    /// in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
+    pub fn complete(&mut self, d: Defaults) {
+        let targets = || self.serials.iter().chain(&self.monitor).chain(&self.debugcon);
+        let taken = d.stdio_taken
+            || targets().any(Target::is_stdio)
+            || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
+        let quiet = d.nodefaults || taken || (d.no_display && !d.nographic);
+        let shared = self.serials.iter().any(|s| matches!(s, Target::New { monitor: true, .. }));
+        match (self.serials.is_empty(), self.monitor.is_none() && !shared) {
+            (true, monitor) if !quiet => self.serials.push(Target::New { spec: ChardevSpec::Stdio, monitor }),
+            (true, _) if !d.nodefaults => self.serials.push(Target::new(ChardevSpec::Null)),
+            (false, true) if d.nographic && !quiet => self.monitor = Some(Target::new(ChardevSpec::Stdio)),
+            _ => {}
+        }
+    }
+
+    /// Checks that every id exists once, that what has one user has one, and that there is one standard input and one shared monitor.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn check(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        for (n, c) in self.chardevs.iter().enumerate() {
+            if self.chardevs[..n].iter().any(|other| other.id == c.id) {
+                problems.add(Problem::new("chardev", &*c.id, "there is another one of this id"));
+            }
+        }
+        let uses = self.serials.iter().map(|t| ("serial", t));
+        let uses = uses.chain(self.monitor.iter().map(|t| ("monitor", t)));
+        let uses: Vec<_> = uses.chain(self.debugcon.iter().map(|t| ("debugcon", t))).collect();
+        for (option, target) in &uses {
+            if let Target::Id(id) = target
+                && !self.chardevs.iter().any(|c| c.id == *id)
+            {
+                let reason = unknown("chardev", id, self.chardevs.iter().map(|c| c.id.as_str()));
+                problems.add(Problem::new(option, format!("chardev:{id}"), reason));
+            }
+        }
+        let stdio = uses.iter().filter(|(_, t)| t.is_stdio()).map(|(o, _)| *o);
+        let chardevs = self.chardevs.iter().filter(|c| c.spec == ChardevSpec::Stdio).map(|_| "chardev");
+        if let Some(option) = stdio.chain(chardevs).nth(1) {
+            problems.add(Problem::new(
+                option,
+                "stdio",
+                "standard input and output are in use already; share them with -chardev stdio,id=ID,mux=on",
+            ));
+        }
+        let shared = uses.iter().filter(|(_, t)| matches!(t, Target::New { monitor: true, .. })).count();
+        if shared + usize::from(self.monitor.as_ref().is_some_and(|m| *m != Target::None)) > 1 {
+            problems.add(Problem::new("monitor", "mon:", "there is one monitor; it is connected twice"));
+        }
+        problems.or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unix(server: bool, wait: bool) -> ChardevSpec {
+        ChardevSpec::Socket { address: SocketAddress::Unix("/a=b".into()), server, wait }
+    }
+
+    #[test]
+    fn every_spelling_of_a_console() {
+        for (text, expected) in [
+            ("none", Target::None),
+            ("null", Target::new(ChardevSpec::Null)),
+            ("stdio", Target::new(ChardevSpec::Stdio)),
+            ("mon:stdio", Target::New { spec: ChardevSpec::Stdio, monitor: true }),
+            ("file:/a,b", Target::new(ChardevSpec::File { path: "/a,b".into(), append: false })),
+            ("pty", Target::new(ChardevSpec::Pty)),
+            ("chardev:c0", Target::Id("c0".into())),
+            ("unix:/a=b", Target::new(unix(false, true))),
+            ("unix:/a=b,server", Target::new(unix(true, true))),
+            ("unix:/a=b,server=on,wait=off", Target::new(unix(true, false))),
+            ("unix:/a=b,server,nowait", Target::new(unix(true, false))),
+        ] {
+            assert_eq!(target("serial", text), Ok(expected), "{text}");
+        }
+        for (text, reason) in [
+            ("stdoi", "unknown console 'stdoi'; did you mean 'stdio'?"),
+            ("vc", "'vc' is not implemented yet; there are stdio, pty, file:, pipe:, unix: and tcp:"),
+            ("file:", "needs a path: file:PATH"),
+            ("unix:/x,nowait", "'wait' is for servers; add 'server'"),
+            ("unix:/x,sever", "unknown option 'sever'; did you mean 'server'?"),
+            ("mon:none", "a monitor can only share a back end, such as mon:stdio"),
+        ] {
+            assert_eq!(target("serial", text).map_err(|p| p.reason), Err(reason.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn chardevs() {
+        let c = chardev("socket,id=a,path=/a=b,server=on,wait=off,mux=on").unwrap();
+        assert_eq!(c, Chardev { id: "a".into(), spec: unix(true, false), mux: true, signals: false });
+        assert!(chardev("stdio,id=s").unwrap().signals && !chardev("stdio,id=s,signal=off").unwrap().signals);
+        assert_eq!(
+            chardev("socket,id=t,port=99,server").unwrap().spec,
+            ChardevSpec::Socket { address: SocketAddress::Tcp("0.0.0.0:99".into()), server: true, wait: true }
+        );
+        for (text, reason) in [
+            ("stdio", "needs an id: id=NAME"),
+            ("fiel,id=a", "unknown type 'fiel'; did you mean 'file'?"),
+            ("ringbuf,id=a", "'ringbuf' is not implemented yet; -chardev help lists what is"),
+            ("file,id=a", "needs a path: path=PATH"),
+            ("socket,id=a", "needs path=PATH, or host=HOST and port=PORT"),
+            (
+                "null,id=a,logfile=x",
+                "unknown option 'logfile'; there are: id, mux, path, append, signal, host, port, server, wait",
+            ),
+        ] {
+            assert_eq!(chardev(text).map_err(|p| p.reason), Err(reason.to_owned()), "{text}");
+        }
+    }
+
+    fn complete(serials: &[&str], monitor: Option<&str>, d: Defaults) -> (Vec<Target>, Option<Target>) {
+        let mut c = Consoles {
+            serials: serials.iter().map(|s| target("serial", s).unwrap()).collect(),
+            monitor: monitor.map(|m| target("monitor", m).unwrap()),
+            ..Consoles::default()
+        };
+        c.complete(d);
+        c.check().unwrap();
+        (c.serials, c.monitor)
+    }
+
+    #[test]
+    fn what_is_not_given_goes_to_the_terminal_unless_it_is_taken() {
+        let stdio = |monitor| vec![Target::New { spec: ChardevSpec::Stdio, monitor }];
+        let null = || vec![Target::new(ChardevSpec::Null)];
+        let plain = Defaults::default();
+        let nographic = Defaults { nographic: true, ..plain };
+        let headless = Defaults { no_display: true, ..plain };
+        assert_eq!(complete(&[], None, plain), (stdio(true), None));
+        assert_eq!(complete(&[], None, nographic), (stdio(true), None));
+        assert_eq!(complete(&[], None, Defaults { nographic: true, ..headless }), (stdio(true), None));
+        assert_eq!(complete(&[], None, headless), (null(), None));
+        assert_eq!(complete(&[], Some("none"), plain), (stdio(false), Some(Target::None)));
+        assert_eq!(complete(&[], Some("stdio"), plain).0, null());
+        assert_eq!(complete(&[], None, Defaults { nodefaults: true, ..plain }), (vec![], None));
+        assert_eq!(complete(&[], None, Defaults { stdio_taken: true, ..plain }), (null(), None));
+        assert_eq!(complete(&["null"], None, plain).1, None);
+        assert_eq!(complete(&["null"], None, nographic).1, Some(Target::new(ChardevSpec::Stdio)));
+        assert_eq!(complete(&["stdio"], None, nographic).1, None);
+    }
+
+    #[test]
+    fn conflicts_are_told() {
+        let mut c = Consoles { serials: vec![target("serial", "chardev:x").unwrap()], ..Consoles::default() };
+        c.chardevs = vec![chardev("stdio,id=y").unwrap(), chardev("null,id=y").unwrap()];
+        c.monitor = Some(target("monitor", "stdio").unwrap());
+        let told = c.check().unwrap_err().to_string();
+        for part in [
+            "-chardev y: there is another one of this id",
+            "-serial chardev:x: unknown chardev 'x'",
+            "-chardev stdio: standard input and output are in use already",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The command line: from words to a [`Config`] in which every value is understood, or to everything that is wrong with it.
+
+mod argv;
+pub mod consoles;
+pub mod logging;
+mod machine;
+mod options;
+mod problem;
+mod properties;
+mod selection;
+mod unimplemented;
+
+pub use consoles::{Chardev, Consoles, Target};
+pub use options::{OptionInfo, Options};
+pub use problem::{Problem, Problems};
+pub use properties::{Properties, unknown};
+
+use gearbox_core::accel::{Accelerator, Choice};
+use gearbox_core::machine::{DeviceArg, DeviceInfo, MachineType, Policy, RtcConfig};
+use gearbox_core::x86::cpu_model::CpuModel;
+use gearbox_core::x86::topology::Topology;
+use std::path::PathBuf;
+
+/// What there is to choose from.
+#[derive(Clone, Copy)]
+pub struct Available<'a> {
+    /// Accelerators.
+    pub accelerators: &'a [&'static dyn Accelerator],
+    /// Machines.
+    pub machines: &'a [&'static dyn MachineType],
+}
+
+/// `-kernel` and its companions, by their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelFiles {
+    /// The image.
+    pub kernel: PathBuf,
+    /// `-initrd`.
+    pub initrd: Option<String>,
+    /// `-append`.
+    pub cmdline: String,
+}
+
+/// A command line, understood.
+#[derive(Clone)]
+pub struct Config {
+    /// The accelerators to try.
+    pub accel: Choice,
+    /// The machine.
+    pub machine: &'static dyn MachineType,
+    /// Its properties.
+    pub properties: Vec<(String, String)>,
+    /// CPU model.
+    pub cpu: CpuModel,
+    /// CPUs.
+    pub topology: Topology,
+    /// Bytes of RAM.
+    pub ram_size: u64,
+    /// The clock.
+    pub rtc: RtcConfig,
+    /// UUID.
+    pub uuid: [u8; 16],
+    /// Name.
+    pub name: Option<String>,
+    /// What to boot; the guest of our own if `None`.
+    pub kernel: Option<KernelFiles>,
+    /// Consoles, completed.
+    pub consoles: Consoles,
+    /// `-device`.
+    pub devices: Vec<DeviceArg>,
+    /// `-S`.
+    pub stopped: bool,
+    /// What resets and shutdowns do.
+    pub policy: Policy,
+    /// Filter directives of `-d`.
+    pub log: Vec<&'static str>,
+    /// `-D`.
+    pub log_file: Option<PathBuf>,
+}
+
+/// A list or text to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Help {
+    /// `-help`.
+    Options,
+    /// `-version`.
+    Version,
+    /// `-accel help`.
+    Accelerators,
+    /// `-accel NAME,help`.
+    Accelerator(String),
+    /// `-machine help`.
+    Machines,
+    /// `-machine NAME,help`.
+    Machine(String),
+    /// `-cpu help`.
+    Cpus,
+    /// `-device help`.
+    Devices,
+    /// `-device TYPE,help`.
+    Device(String),
+    /// `-chardev help`.
+    Chardevs,
+    /// `-d help`.
+    LogItems,
+}
+
+/// What a command line asks for.
+pub enum Command {
+    /// Show something.
+    Help(Help),
+    /// Run a machine.
+    Run(Box<Config>),
+}
+
+/// Reads a command line, without the program's name.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(words: impl IntoIterator<Item = String>, available: Available<'_>) -> Result<Command, Problems> {
+    let options = argv::read(words)?;
+    match help(&options) {
+        Some(help) => Ok(Command::Help(help)),
+        None => config(options, available).map(|c| Command::Run(Box::new(c))),
+    }
+}
+
+/// Does one of the options ask for help?
+fn help(o: &Options) -> Option<Help> {
+    if o.help {
+        return Some(Help::Options);
+    }
+    if o.version {
+        return Some(Help::Version);
+    }
+    let asks = |text: &str| text == "help" || text == "?";
+    let about = |text: &str| text.strip_suffix(",help").or(text.strip_suffix(",?")).map(str::to_owned);
+    let lists: [(&[String], Help, Option<fn(String) -> Help>); 6] = [
+        (&o.accel, Help::Accelerators, Some(Help::Accelerator)),
+        (&o.machine, Help::Machines, Some(Help::Machine)),
+        (o.cpu.as_slice(), Help::Cpus, None),
+        (&o.device, Help::Devices, Some(Help::Device)),
+        (&o.chardev, Help::Chardevs, None),
+        (&o.d, Help::LogItems, None),
+    ];
+    lists.into_iter().find_map(|(given, all, one)| {
+        given.iter().find_map(|text| match (asks(text), one) {
+            (true, _) => Some(all.clone()),
+            (false, Some(one)) => about(text).map(one),
+            (false, None) => None,
+        })
+    })
+}
+
+fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let selected = problems.value(selection::machine(&o, available.machines).map(Some));
+    let accel = problems.value(selection::accelerators(&o, selected.as_ref(), available.accelerators));
+    let topology = problems.value(machine::topology(&o.smp));
+    if let Some(machine) = selected.as_ref().map(|s| s.machine)
+        && topology.total() > machine.max_cpus()
+    {
+        let reason = format!("machine '{}' has at most {} CPUs", machine.name(), machine.max_cpus());
+        problems.add(Problem::new("smp", o.smp.join(","), reason));
+    }
+    for (option, value, only) in [
+        ("display", &o.display, "there is no display; only 'none' is implemented yet"),
+        ("vga", &o.vga, "there is no display adapter; only 'none' is implemented yet"),
+        ("nic", &o.nic, "there is no network; only 'none' is implemented yet"),
+        ("parallel", &o.parallel, "there is no parallel port; only 'none' is implemented yet"),
+    ] {
+        if let Some(value) = value.as_deref().filter(|v| *v != "none") {
+            problems.add(Problem::new(option, value, only));
+        }
+    }
+    let cpu = o.cpu.as_deref().map_or_else(|| Ok(CpuModel::default()), CpuModel::parse);
+    let cpu = problems.value(cpu.map_err(|e| Problem::new("cpu", o.cpu.as_deref().unwrap_or_default(), e)));
+    let ram_size = problems.value(machine::memory(&o.m));
+    let rtc = problems.value(machine::rtc(&o.rtc));
+    let uuid = problems.value(o.uuid.as_deref().map_or(Ok([0; 16]), machine::uuid));
+    let name = problems.value(o.name.as_deref().map(machine::name).transpose());
+    let kernel = problems.value(kernel(&o));
+    let consoles = problems.value(consoles(&o));
+    let types = selected.as_ref().map_or(&[][..], |s| s.machine.devices());
+    let devices: Vec<_> = o.device.iter().map(|text| problems.value(device(text, types).map(Some))).collect();
+    let policy = problems.value(policy(&o));
+    let log = problems.value(logging::directives(&o.d));
+    match selected {
+        Some(selection::SelectedMachine { machine, properties, .. }) => problems.or(Config {
+            accel,
+            machine,
+            properties,
+            cpu,
+            topology,
+            ram_size,
+            rtc,
+            uuid,
+            name,
+            kernel,
+            consoles,
+            devices: devices.into_iter().flatten().collect(),
+            stopped: o.stopped,
+            policy,
+            log,
+            log_file: o.log_file.map(PathBuf::from),
+        }),
+        None => Err(problems),
+    }
+}
+
+fn kernel(o: &Options) -> Result<Option<KernelFiles>, Problems> {
+    let Some(kernel) = &o.kernel else {
+        let mut problems = Problems::default();
+        for (option, value) in [("initrd", &o.initrd), ("append", &o.append)] {
+            if let Some(value) = value {
+                problems.add(Problem::new(option, &**value, "belongs to a kernel; give one with -kernel"));
+            }
+        }
+        return problems.or(None);
+    };
+    let (initrd, cmdline) = (o.initrd.clone(), o.append.clone().unwrap_or_default());
+    Ok(Some(KernelFiles { kernel: kernel.into(), initrd, cmdline }))
+}
+
+fn consoles(o: &Options) -> Result<Consoles, Problems> {
+    let mut problems = Problems::default();
+    let mut targets = |option, given: &[String]| -> Vec<Target> {
+        given.iter().filter_map(|text| problems.value(consoles::target(option, text).map(Some))).collect()
+    };
+    let mut all = Consoles {
+        serials: targets("serial", &o.serial),
+        monitor: targets("monitor", o.monitor.as_slice()).pop(),
+        debugcon: targets("debugcon", o.debugcon.as_slice()).pop(),
+        chardevs: Vec::new(),
+    };
+    all.chardevs = o.chardev.iter().filter_map(|text| problems.value(consoles::chardev(text).map(Some))).collect();
+    let mut problems = problems.or(()).err().unwrap_or_default();
+    all.complete(consoles::Defaults {
+        nographic: o.nographic,
+        no_display: o.display.is_some(),
+        nodefaults: o.nodefaults,
+        stdio_taken: false,
+    });
+    problems.value(all.check());
+    problems.or(all)
+}
+
+fn device(text: &str, types: &[DeviceInfo]) -> Result<DeviceArg, Problem> {
+    let mut p = Properties::parse("device", text, Some("driver"));
+    let type_name = p.take("driver")?.unwrap_or_default();
+    match types.iter().find(|t| t.name == type_name) {
+        Some(_) => Ok(DeviceArg { type_name, properties: p.rest() }),
+        None if types.is_empty() => Err(p.problem("the machine takes no devices")),
+        None => Err(p.problem(format!(
+            "{}; -device help lists all",
+            unknown("device", &type_name, types.iter().map(|t| t.name))
+        ))),
+    }
+}
+
+fn policy(o: &Options) -> Result<Policy, Problem> {
+    let mut policy = Policy { no_reboot: o.no_reboot, no_shutdown: o.no_shutdown };
+    for text in &o.action {
+        let mut p = Properties::parse("action", text, None);
+        for (key, values, setting) in [
+            ("reboot", ["reset", "shutdown"], &mut policy.no_reboot),
+            ("shutdown", ["poweroff", "pause"], &mut policy.no_shutdown),
+        ] {
+            if let Some(value) = p.take(key)? {
+                let Some(n) = values.iter().position(|v| *v == value) else {
+                    return Err(p.problem(format!("'{key}' takes {} or {}, not '{value}'", values[0], values[1])));
+                };
+                *setting = n == 1;
+            }
+        }
+        p.end(&["reboot", "shutdown"])?;
+    }
+    Ok(policy)
+}

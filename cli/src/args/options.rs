@@ -1,0 +1,157 @@
+//! The options as the command line has them: one definition, from which parsing, help and the search for what was close are made.
+//!
+//! Names, and what they mean, are QEMU's (its manual page, "Invocation").
+
+use clap::{ArgAction, CommandFactory, Parser};
+
+/// Topics of `-help`, in the order in which they are shown.
+pub const MACHINE: &str = "Machine";
+/// See [`MACHINE`].
+pub const BOOT: &str = "Boot";
+/// See [`MACHINE`].
+pub const CONSOLES: &str = "Consoles and devices";
+/// See [`MACHINE`].
+pub const RUNNING: &str = "Running";
+/// See [`MACHINE`].
+pub const DEBUGGING: &str = "Logs and tests";
+
+/// All options, as text. An option that may be repeated is a list; of the others, the last one counts.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "gearbox", disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
+pub struct Options {
+    /// The accelerator: kvm, tcg or qtest, with options. Several, or kvm:tcg, are tried in order. Without it, the best one that works
+    #[arg(long, value_name = "NAME[,OPTION=VALUE...]|help", help_heading = MACHINE)]
+    pub accel: Vec<String>,
+    /// Short for -accel kvm
+    #[arg(long, help_heading = MACHINE)]
+    pub enable_kvm: bool,
+    /// The machine, with properties; accel=NAME is one of them
+    #[arg(long, alias = "M", value_name = "[type=]NAME[,PROPERTY=VALUE...]|help", help_heading = MACHINE)]
+    pub machine: Vec<String>,
+    /// The CPU model, with features added and removed
+    #[arg(long, value_name = "MODEL[,+FEATURE][,-FEATURE]|help", help_heading = MACHINE)]
+    pub cpu: Option<String>,
+    /// Number of CPUs, and how they are grouped
+    #[arg(long, value_name = "[cpus=]N[,sockets=N][,cores=N][,threads=N]", help_heading = MACHINE)]
+    pub smp: Vec<String>,
+    /// Memory, in MiB or with a suffix K, M, G [default: 128M]
+    #[arg(long, value_name = "[size=]SIZE", help_heading = MACHINE)]
+    pub m: Vec<String>,
+    /// The real-time clock: what it shows at the start, and what it follows
+    #[arg(long, value_name = "[base=utc|localtime|DATETIME][,clock=host|vm]", help_heading = MACHINE)]
+    pub rtc: Vec<String>,
+    /// The machine's UUID, which firmware tables give to the guest
+    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
+    pub uuid: Option<String>,
+    /// A name for the machine, shown by the monitor
+    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
+    pub name: Option<String>,
+
+    /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, a small guest of our own
+    #[arg(long, value_name = "FILE", help_heading = BOOT)]
+    pub kernel: Option<String>,
+    /// Its initial RAM disk; for multiboot, modules with arguments: FILE ARGS[,FILE ARGS...]
+    #[arg(long, value_name = "FILE", help_heading = BOOT)]
+    pub initrd: Option<String>,
+    /// Its command line
+    #[arg(long, value_name = "TEXT", help_heading = BOOT)]
+    pub append: Option<String>,
+
+    /// What a serial port is connected to: none, null, stdio, mon:stdio, file:PATH, pipe:PATH, pty, unix:PATH[,server[,nowait]],
+    /// tcp:HOST:PORT[,server[,nowait]] or chardev:ID; once for each port
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
+    pub serial: Vec<String>,
+    /// A character back end for chardev:ID: null, stdio, file, pipe, pty or socket, with mux=on for several users
+    #[arg(long, value_name = "TYPE,id=ID[,OPTION=VALUE...]|help", help_heading = CONSOLES)]
+    pub chardev: Vec<String>,
+    /// What the monitor is connected to, as for -serial
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
+    pub monitor: Option<String>,
+    /// What a debug console at port 0xe9 is connected to, as for -serial
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
+    pub debugcon: Option<String>,
+    /// A device, with properties
+    #[arg(long, value_name = "TYPE[,PROPERTY=VALUE...]|help", help_heading = CONSOLES)]
+    pub device: Vec<String>,
+    /// Serial port and monitor on the terminal (Ctrl-A c switches, Ctrl-A x ends). Also the default, as there is no display
+    #[arg(long, help_heading = CONSOLES)]
+    pub nographic: bool,
+    /// No display and nothing on the terminal
+    #[arg(long, value_name = "none", help_heading = CONSOLES)]
+    pub display: Option<String>,
+    /// No devices and consoles but those asked for
+    #[arg(long, help_heading = CONSOLES)]
+    pub nodefaults: bool,
+    /// There is no display adapter; this says so
+    #[arg(long, value_name = "none", help_heading = CONSOLES)]
+    pub vga: Option<String>,
+    /// There is no network; this says so
+    #[arg(long, alias = "net", value_name = "none", help_heading = CONSOLES)]
+    pub nic: Option<String>,
+    /// There is no parallel port; this says so
+    #[arg(long, value_name = "none", help_heading = CONSOLES)]
+    pub parallel: Option<String>,
+
+    /// Do not start the machine; the monitor's cont does
+    #[arg(long = "S", help_heading = RUNNING)]
+    pub stopped: bool,
+    /// End, with status 0, where the guest would start anew
+    #[arg(long, help_heading = RUNNING)]
+    pub no_reboot: bool,
+    /// Only stop where the guest powers off
+    #[arg(long, help_heading = RUNNING)]
+    pub no_shutdown: bool,
+    /// The same, in QEMU's newer spelling
+    #[arg(long, value_name = "reboot=reset|shutdown[,shutdown=poweroff|pause]", help_heading = RUNNING)]
+    pub action: Vec<String>,
+    /// No configuration file is read; this says so
+    #[arg(long, help_heading = RUNNING)]
+    pub no_user_config: bool,
+
+    /// What to log, besides warnings
+    #[arg(long, value_name = "ITEM,...|help", help_heading = DEBUGGING)]
+    pub d: Vec<String>,
+    /// Log into a file, not to standard error
+    #[arg(long = "D", value_name = "FILE", help_heading = DEBUGGING)]
+    pub log_file: Option<String>,
+    /// Show this
+    #[arg(long, alias = "h", action = ArgAction::SetTrue, help_heading = DEBUGGING)]
+    pub help: bool,
+    /// Show the version
+    #[arg(long, action = ArgAction::SetTrue, help_heading = DEBUGGING)]
+    pub version: bool,
+}
+
+/// One option, as help and the search for what was close need it.
+pub struct OptionInfo {
+    /// Names; the first one is the one that is shown.
+    pub names: Vec<String>,
+    /// What follows it.
+    pub value: Option<String>,
+    /// Topic.
+    pub topic: String,
+    /// What it does.
+    pub help: String,
+}
+
+impl Options {
+    /// All options that there are.
+    pub fn known() -> Vec<OptionInfo> {
+        let command = Self::command();
+        command
+            .get_arguments()
+            .map(|a| OptionInfo {
+                names: a
+                    .get_long_and_visible_aliases()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .chain(a.get_all_aliases().unwrap_or_default())
+                    .map(str::to_owned)
+                    .collect(),
+                value: a.get_action().takes_values().then(|| a.get_value_names().unwrap_or_default().join(" ")),
+                topic: a.get_help_heading().unwrap_or_default().to_owned(),
+                help: a.get_help().map(ToString::to_string).unwrap_or_default(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! QEMU's options that Gearbox does not have yet: they are refused by name, so that nobody believes that they did something.
+
+/// What such an option would need.
+struct Missing {
+    /// Why, and what to do instead.
+    hint: &'static str,
+    /// Options with a value.
+    with_value: &'static str,
+    /// Options without one.
+    flags: &'static str,
+}
+
+static MISSING: &[Missing] = &[
+    Missing {
+        hint: "there are no disks; boot from -initrd",
+        with_value: "fda fdb hda hdb hdc hdd cdrom blockdev drive mtdblock sd fsdev virtfs iscsi",
+        flags: "snapshot",
+    },
+    Missing {
+        hint: "there is no firmware; boot with -kernel",
+        with_value: "boot bios pflash L option-rom fw_cfg",
+        flags: "no-fd-bootchk",
+    },
+    Missing { hint: "there is no network", with_value: "netdev", flags: "" },
+    Missing { hint: "there is no USB", with_value: "usbdevice", flags: "usb" },
+    Missing { hint: "there is no sound", with_value: "audio audiodev soundhw", flags: "audio-help" },
+    Missing {
+        hint: "there is no display; use -nographic",
+        with_value: "spice rotate vnc k g",
+        flags: "portrait full-screen alt-grab ctrl-grab no-quit sdl curses win2k-hack",
+    },
+    Missing { hint: "use -monitor", with_value: "qmp qmp-pretty mon", flags: "preconfig" },
+    Missing { hint: "there is no debug stub", with_value: "gdb", flags: "s" },
+    Missing { hint: "the tables are those of the machine", with_value: "acpitable smbios", flags: "no-acpi no-hpet" },
+    Missing {
+        hint: "memory is anonymous and all in one node",
+        with_value: "mem-path numa overcommit",
+        flags: "mem-prealloc",
+    },
+    Missing {
+        hint: "there are no snapshots and no migration",
+        with_value: "loadvm incoming dump-vmstate",
+        flags: "only-migratable",
+    },
+    Missing {
+        hint: "the process stays in the foreground",
+        with_value: "pidfile chroot runas sandbox",
+        flags: "daemonize async-teardown",
+    },
+    Missing {
+        hint: "put all options on the command line",
+        with_value: "readconfig writeconfig set global object add-fd compat",
+        flags: "nodefconfig",
+    },
+    Missing { hint: "use -d and -D", with_value: "trace dfilter plugin msg", flags: "singlestep enable-sync-profile" },
+    Missing { hint: "time follows the host", with_value: "icount", flags: "" },
+    Missing { hint: "the escape key is Ctrl-A", with_value: "echr", flags: "" },
+    Missing { hint: "there is no such device", with_value: "tpmdev watchdog watchdog-action", flags: "" },
+    Missing { hint: "there is no Xen accelerator", with_value: "xen-domid", flags: "xen-attach xen-domid-restrict" },
+    Missing { hint: "nothing here is random by a seed", with_value: "seed", flags: "" },
+    Missing { hint: "use -accel", with_value: "", flags: "enable-hax no-kvm" },
+];
+
+/// Looks an option up: what to do instead, and whether a value follows it.
+pub fn find(name: &str) -> Option<(&'static str, bool)> {
+    let among = |list: &str| list.split_whitespace().any(|n| n == name);
+    MISSING.iter().find_map(|m| match (among(m.with_value), among(m.flags)) {
+        (true, _) => Some((m.hint, true)),
+        (_, true) => Some((m.hint, false)),
+        _ => None,
+    })
+}

@@ -1,0 +1,224 @@
+//! From a [`Config`] to the parts of a machine: images read, back ends opened and shared out.
+
+use crate::args::consoles::{Chardev, Consoles, Target};
+use crate::args::{Config, KernelFiles, Problem, Problems};
+use crate::backend::chardev::{CharBackend, ChardevSpec, Mux, MuxPort};
+use crate::machine::{DeviceArg, KernelArgs};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The monitor's end of a back end.
+pub(crate) enum MonitorEnd {
+    /// A back end of its own.
+    Own(Arc<dyn CharBackend>),
+    /// One of several front ends.
+    Shared(Arc<MuxPort>),
+}
+
+/// Back ends of a machine, open.
+#[derive(Default)]
+pub(crate) struct OpenConsoles {
+    /// For the serial ports.
+    pub(crate) serials: Vec<Option<Arc<dyn CharBackend>>>,
+    /// For devices that name one.
+    pub(crate) chardevs: BTreeMap<String, Arc<dyn CharBackend>>,
+    /// Devices that belong to consoles.
+    pub(crate) devices: Vec<DeviceArg>,
+    /// For the monitor.
+    pub(crate) monitor: Option<MonitorEnd>,
+    /// Every multiplexer.
+    pub(crate) muxes: Vec<Arc<Mux>>,
+    /// Standard input is in use; its interrupt key makes a signal if true.
+    pub(crate) terminal: Option<bool>,
+    /// Every back end, to flush.
+    all: Vec<Arc<dyn CharBackend>>,
+}
+
+/// A `-chardev` that is open.
+enum Shared {
+    One(Option<Arc<dyn CharBackend>>),
+    Many(Arc<Mux>),
+}
+
+impl OpenConsoles {
+    /// Opens all of them.
+    ///
+    /// # Errors
+    /// What the host refused, and ids with more users than they may have.
+    pub(crate) fn open(consoles: &Consoles, devices: &[DeviceArg]) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut this = Self::default();
+        let mut shared = BTreeMap::new();
+        for c in &consoles.chardevs {
+            if let Some(backend) = problems.value(this.open_chardev(c).map(Some)) {
+                shared.insert(&*c.id, backend);
+            }
+        }
+        for (n, target) in consoles.serials.iter().enumerate() {
+            let backend = this.front(target, "serial", &format!("serial{n}"), &mut shared);
+            this.serials.push(problems.value(backend));
+        }
+        if let Some(target) = &consoles.debugcon
+            && let Some(backend) = problems.value(this.front(target, "debugcon", "debugcon", &mut shared))
+        {
+            this.chardevs.insert(DEBUGCON.to_owned(), backend);
+            let properties = [("iobase", "0xe9"), ("chardev", DEBUGCON)].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            this.devices.push(DeviceArg { type_name: "isa-debugcon".to_owned(), properties: properties.to_vec() });
+        }
+        for device in devices {
+            for (_, id) in device.properties.iter().filter(|(key, _)| key == "chardev") {
+                let wrong = |reason: &str| Problem::new("device", format!("{},chardev={id}", device.type_name), reason);
+                match shared.get_mut(id.as_str()).map(Shared::take) {
+                    // The machine tells which ids it knows.
+                    None => {}
+                    Some(Ok(backend)) if !this.chardevs.contains_key(id) => {
+                        this.chardevs.insert(id.clone(), backend);
+                    }
+                    Some(Ok(_)) => problems.add(wrong("another device uses this chardev")),
+                    Some(Err(reason)) => problems.add(wrong(reason)),
+                }
+            }
+        }
+        if let Some(target) = &consoles.monitor {
+            problems.value(this.connect_monitor(target, &mut shared));
+        }
+        problems.or(this)
+    }
+
+    /// Waits, for a bounded time, until the host has all output.
+    pub(crate) fn flush(&self) {
+        self.all.iter().for_each(|b| b.flush());
+    }
+
+    fn open_one(&mut self, spec: &ChardevSpec, label: &str, signals: bool) -> std::io::Result<Arc<dyn CharBackend>> {
+        if let ChardevSpec::Socket { server: true, wait: true, address } = spec {
+            eprintln!("gearbox: waiting for a connection to {address}");
+        }
+        let open = spec.open(label)?;
+        if let Some(path) = &open.pty {
+            println!("char device redirected to {} (label {label})", path.display());
+        }
+        if *spec == ChardevSpec::Stdio {
+            self.terminal = Some(signals);
+        }
+        self.all.push(open.backend.clone());
+        Ok(open.backend)
+    }
+
+    fn open_chardev(&mut self, c: &Chardev) -> Result<Shared, Problem> {
+        let backend = self.open_one(&c.spec, &c.id, c.signals).map_err(|e| Problem::new("chardev", &*c.id, e))?;
+        Ok(if c.mux { Shared::Many(self.mux(backend)) } else { Shared::One(Some(backend)) })
+    }
+
+    fn mux(&mut self, backend: Arc<dyn CharBackend>) -> Arc<Mux> {
+        let mux = Mux::new(backend);
+        self.muxes.push(mux.clone());
+        mux
+    }
+
+    /// The back end of a console; a monitor that shares it is connected on the way.
+    fn front(
+        &mut self,
+        target: &Target,
+        option: &str,
+        label: &str,
+        shared: &mut BTreeMap<&str, Shared>,
+    ) -> Result<Option<Arc<dyn CharBackend>>, Problem> {
+        match target {
+            Target::None => Ok(None),
+            Target::Id(id) => {
+                let taken = shared.get_mut(id.as_str()).map(Shared::take).transpose();
+                taken.map_err(|reason| Problem::new(option, format!("chardev:{id}"), reason))
+            }
+            Target::New { spec, monitor } => {
+                let backend =
+                    self.open_one(spec, label, !monitor).map_err(|e| Problem::new(option, describe(spec), e))?;
+                if !monitor {
+                    return Ok(Some(backend));
+                }
+                let mux = self.mux(backend);
+                let console = mux.port().map(|p| Arc::new(p) as Arc<dyn CharBackend>);
+                self.monitor = mux.port().map(|p| MonitorEnd::Shared(Arc::new(p)));
+                Ok(console)
+            }
+        }
+    }
+
+    fn connect_monitor(&mut self, target: &Target, shared: &mut BTreeMap<&str, Shared>) -> Result<(), Problem> {
+        if let Target::Id(id) = target
+            && let Some(Shared::Many(mux)) = shared.get(id.as_str())
+        {
+            let port = mux.port().ok_or_else(|| Problem::new("monitor", format!("chardev:{id}"), FULL))?;
+            self.monitor = Some(MonitorEnd::Shared(Arc::new(port)));
+            return Ok(());
+        }
+        let own = self.front(target, "monitor", "monitor", shared)?;
+        self.monitor = own.map(MonitorEnd::Own).or(self.monitor.take());
+        Ok(())
+    }
+}
+
+/// The id of the debug console's back end.
+const DEBUGCON: &str = "debugcon";
+const FULL: &str = "has as many users as it can have";
+
+impl Shared {
+    /// One more user.
+    fn take(&mut self) -> Result<Arc<dyn CharBackend>, &'static str> {
+        match self {
+            Self::One(backend) => backend.take().ok_or("is in use already; mux=on lets several share it"),
+            Self::Many(mux) => mux.port().map(|p| Arc::new(p) as Arc<dyn CharBackend>).ok_or(FULL),
+        }
+    }
+}
+
+fn describe(spec: &ChardevSpec) -> String {
+    match spec {
+        ChardevSpec::Null => "null".to_owned(),
+        ChardevSpec::Stdio => "stdio".to_owned(),
+        ChardevSpec::File { path, .. } => format!("file:{}", path.display()),
+        ChardevSpec::Pipe { path } => format!("pipe:{}", path.display()),
+        ChardevSpec::Pty => "pty".to_owned(),
+        ChardevSpec::Socket { address, .. } => address.to_string(),
+    }
+}
+
+/// Reads the images to boot.
+///
+/// # Errors
+/// Every file that cannot be read, or that is larger than the guest's memory.
+pub(crate) fn read_kernel(files: &KernelFiles, config: &Config) -> Result<KernelArgs, Problems> {
+    let mut problems = Problems::default();
+    let image = problems.value(read("kernel", &files.kernel, config.ram_size));
+    let initrd = files.initrd.as_deref().map(|text| problems.value(read_initrd(text, config.ram_size)));
+    let initrd = initrd.unwrap_or_default();
+    problems.or(KernelArgs { image, path: files.kernel.clone(), initrd, cmdline: files.cmdline.clone() })
+}
+
+/// One file, or a list of multiboot modules `FILE ARGS,FILE ARGS`.
+fn read_initrd(text: &str, most: u64) -> Result<Vec<(Vec<u8>, String)>, Problem> {
+    if Path::new(text).exists() || !text.contains([',', ' ']) {
+        return Ok(vec![(read("initrd", Path::new(text), most)?, text.to_owned())]);
+    }
+    let modules = text.split(',').map(|module| {
+        let path = module.split_once(' ').map_or(module, |(path, _)| path);
+        Ok((read("initrd", Path::new(path), most)?, module.to_owned()))
+    });
+    modules.collect()
+}
+
+fn read(option: &str, path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
+    let wrong = |reason: String| Problem::new(option, path.display().to_string(), reason);
+    let mut data = Vec::new();
+    // A device file may have no end.
+    let file = File::open(path).map_err(|e| wrong(e.to_string()))?;
+    file.take(most.saturating_add(1)).read_to_end(&mut data).map_err(|e| wrong(e.to_string()))?;
+    match data.len() as u64 {
+        0 => Err(wrong("is empty".to_owned())),
+        n if n > most => Err(wrong("is larger than the machine's memory; give it more with -m".to_owned())),
+        _ => Ok(data),
+    }
+}

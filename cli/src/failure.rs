@@ -1,0 +1,68 @@
+//! What ends the program before, or instead of, a machine.
+
+use crate::accel::SelectError;
+use crate::args::Problems;
+use crate::machine::{BuildError, MachineError};
+
+/// Lines for standard error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure(Vec<String>);
+
+impl Failure {
+    /// One line.
+    pub(crate) fn line(text: impl ToString) -> Self {
+        Self(vec![text.to_string()])
+    }
+    /// Prints the lines as this program's.
+    pub(crate) fn report(&self) {
+        for line in &self.0 {
+            eprintln!("gearbox: {line}");
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self(problems.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl From<SelectError> for Failure {
+    fn from(e: SelectError) -> Self {
+        Self::line(match &e {
+            SelectError::Choice(_) | SelectError::Option { .. } => format!("-accel {e}"),
+            SelectError::Nobody(list) if list.len() == 1 => format!("-accel {e}; -accel help shows what works here"),
+            SelectError::Nobody(_) => format!("{e}; -accel help shows what works here"),
+        })
+    }
+}
+
+impl From<MachineError> for Failure {
+    fn from(e: MachineError) -> Self {
+        match e {
+            MachineError::Build(e) => Self(lines(e)),
+            MachineError::Cpu(e) => Self::line(format!("-cpu: {e}")),
+            other => Self::line(other),
+        }
+    }
+}
+
+fn lines(e: BuildError) -> Vec<String> {
+    match e {
+        BuildError::Several(all) => all.into_iter().flat_map(lines).collect(),
+        one => vec![one.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_problems_are_several_lines() {
+        let one = |value: &str| BuildError::Option { option: "device", value: value.into(), reason: "no".into() };
+        let e = BuildError::Several(vec![one("a"), BuildError::Several(vec![one("b"), one("c")])]);
+        let expected = ["-device a: no", "-device b: no", "-device c: no"].map(str::to_owned);
+        assert_eq!(Failure::from(MachineError::Build(e)), Failure(expected.to_vec()));
+    }
+}

@@ -1,0 +1,207 @@
+//! What `-help`, `-version` and the `help` of single options show.
+
+use crate::accel::{Accelerator, Probe, Request, Speed, table};
+use crate::args::consoles::CHARDEV_TYPES;
+use crate::args::logging::ITEMS;
+use crate::args::{Available, Help, Options, Problem, unknown};
+use crate::failure::Failure;
+use crate::machine::{DeviceInfo, MachineType};
+use crate::x86::cpu_features::Feature;
+use crate::x86::cpu_model::CpuModel;
+use std::io::Write;
+
+/// Width of a line.
+const WIDTH: usize = 100;
+
+/// Prints it on standard output.
+///
+/// # Errors
+/// Nothing of that name, or standard output is closed.
+pub(crate) fn show(topic: &Help, available: Available<'_>) -> Result<(), Failure> {
+    let text = match topic {
+        Help::Options => options(),
+        Help::Version => format!("gearbox {}\n", env!("CARGO_PKG_VERSION")),
+        Help::Accelerators => accelerators(available.accelerators),
+        Help::Accelerator(name) => accelerator(name, available.accelerators)?,
+        Help::Machines => machines(available.machines),
+        Help::Machine(name) => machine(name, available.machines)?,
+        Help::Cpus => cpus(),
+        Help::Devices => devices(available.machines),
+        Help::Device(name) => device(name, available.machines)?,
+        Help::Chardevs => rows(CHARDEV_TYPES.iter().map(|(name, options)| (name.to_string(), options.to_string()))),
+        Help::LogItems => rows(ITEMS.iter().map(|(name, what, _)| (name.to_string(), what.to_string()))),
+    };
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|e| Failure::line(format!("standard output: {e}")))
+}
+
+/// `-help`: all options, by topic.
+fn options() -> String {
+    let mut text = String::from(
+        "usage: gearbox [OPTION [VALUE]]...\n\n\
+         Runs a PC on whichever accelerator the host has. Without -kernel it boots a small guest of its own.\n\
+         Options are QEMU's, with one dash or two.\n",
+    );
+    let mut topic = String::new();
+    for option in Options::known() {
+        if option.topic != topic {
+            topic.clone_from(&option.topic);
+            text += &format!("\n{topic}\n");
+        }
+        let names: Vec<_> = option.names.iter().map(|n| format!("-{n}")).collect();
+        text += &format!("  {} {}", names.join(" or "), option.value.unwrap_or_default()).trim_end().to_owned();
+        text += "\n";
+        text += &wrapped(&option.help, 8);
+    }
+    let status = "Exit status: 0 when the guest powers off, or resets under -no-reboot; (v << 1) | 1 when it writes v to isa-debug-exit; \
+        1 for an error.";
+    text + "\n" + &wrapped(status, 0)
+}
+
+/// Words in lines of [`WIDTH`], indented.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent + line.len() + 1 + word.len() > WIDTH {
+            lines += &format!("{:indent$}{line}\n", "");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + &format!("{:indent$}{line}\n", "")
+}
+
+/// Names and what they are, in two columns.
+fn rows(rows: impl Iterator<Item = (String, String)>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    rows.iter().map(|(name, what)| format!("{name:width$}  {what}").trim_end().to_owned() + "\n").collect()
+}
+
+fn accelerators(registry: &[&'static dyn Accelerator]) -> String {
+    let rows = rows(table(registry, &Request::default()).into_iter().map(|row| {
+        let state = match row.probe {
+            Probe::Ready(Speed::Full) => "works here".to_owned(),
+            Probe::Ready(Speed::Slow { mips }) => {
+                format!("works here, slowly: about {mips} million instructions a second in the guest's kernel")
+            }
+            Probe::Absent(reason) => format!("is not there: {reason}"),
+            Probe::Unfit(reason) => format!("cannot run a machine: {reason}"),
+        };
+        let choice = if row.priority.is_none() { "; only when named" } else { "" };
+        (row.name.to_owned(), format!("{}; {state}{choice}", row.description))
+    }));
+    format!("Accelerators, the best automatic choice first:\n{rows}")
+}
+
+fn accelerator(name: &str, registry: &[&'static dyn Accelerator]) -> Result<String, Failure> {
+    let name = name.strip_prefix("accel=").unwrap_or(name);
+    let found = registry
+        .iter()
+        .find(|a| a.name() == name)
+        .ok_or_else(|| not_there("accel", name, unknown("accelerator", name, registry.iter().map(|a| a.name()))))?;
+    let options = found.options();
+    let list = rows(options.iter().map(|o| (format!("{}={}", o.key, o.values), o.help.to_owned())));
+    Ok(format!("{name}: {}\n{}", found.description(), if options.is_empty() { "It has no options.\n" } else { &list }))
+}
+
+fn machines(all: &[&'static dyn MachineType]) -> String {
+    rows(all.iter().map(|m| {
+        let alias = m.alias().map_or_else(String::new, |a| format!(" (alias {a})"));
+        let default = if m.is_default() { " (default)" } else { "" };
+        (m.name().to_owned(), format!("{}{alias}{default}", m.description()))
+    }))
+}
+
+fn machine(name: &str, all: &[&'static dyn MachineType]) -> Result<String, Failure> {
+    let name = name.strip_prefix("type=").unwrap_or(name);
+    let found = all
+        .iter()
+        .find(|m| m.name() == name || m.alias() == Some(name))
+        .ok_or_else(|| not_there("machine", name, unknown("machine", name, all.iter().map(|m| m.name()))))?;
+    let own = found.properties().iter().map(|(key, values, help)| (format!("{key}={values}"), (*help).to_owned()));
+    let common = [("accel=NAME[:NAME...]", "the accelerator"), ("kernel-irqchip=split", "as in -accel kvm,help")];
+    Ok(rows(own.chain(common.map(|(key, help)| (key.to_owned(), help.to_owned())))))
+}
+
+fn cpus() -> String {
+    let models = rows(CpuModel::known().map(|(name, about)| (name.to_owned(), about.to_owned())));
+    let features: Vec<_> = Feature::all().map(|f| f.name).collect();
+    format!("CPU models:\n{models}\nFeatures:\n{}", wrapped(&features.join(" "), 2))
+}
+
+fn not_there(option: &str, value: &str, reason: String) -> Failure {
+    Failure::line(Problem::new(option, value, reason))
+}
+
+/// The devices of all machines.
+fn device_types(machines: &[&'static dyn MachineType]) -> Vec<&'static DeviceInfo> {
+    let mut all: Vec<_> = machines.iter().flat_map(|m| m.devices()).collect();
+    all.sort_by_key(|d| d.name);
+    all.dedup_by_key(|d| d.name);
+    all
+}
+
+fn devices(machines: &[&'static dyn MachineType]) -> String {
+    rows(device_types(machines).into_iter().map(|d| (d.name.to_owned(), d.description.to_owned())))
+}
+
+fn device(name: &str, machines: &[&'static dyn MachineType]) -> Result<String, Failure> {
+    let name = name.strip_prefix("driver=").unwrap_or(name);
+    let all = device_types(machines);
+    let found = all
+        .iter()
+        .find(|d| d.name == name)
+        .ok_or_else(|| not_there("device", name, unknown("device", name, all.iter().map(|d| d.name))))?;
+    let properties = found.properties.iter().map(|(key, values, help)| (format!("{key}={values}"), (*help).to_owned()));
+    Ok(format!("{name}: {}\n{}", found.description, rows(properties)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{accelerators as registry, machine_types};
+
+    #[test]
+    fn options_are_shown_by_topic_and_fit_the_width() {
+        let text = options();
+        for part in
+            ["\nMachine\n", "\nBoot\n", "  -machine or -M ", "  -accel NAME", "  -no-reboot\n", "  -help or -h\n"]
+        {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        for topic in ["Machine", "Boot", "Running"] {
+            assert_eq!(text.matches(&format!("\n{topic}\n")).count(), 1, "{topic}");
+        }
+        assert!(text.lines().all(|l| l.len() <= WIDTH), "{text}");
+    }
+
+    #[test]
+    fn accelerators_are_shown_with_their_state() {
+        let text = accelerators(&registry());
+        for name in ["kvm", "tcg", "qtest"] {
+            assert!(text.lines().any(|l| l.starts_with(name)), "{text}");
+        }
+        assert!(text.lines().any(|l| l.starts_with("tcg") && l.contains("works here")), "{text}");
+        assert!(accelerator("kvm", &registry()).unwrap().contains("device=PATH"));
+        assert!(accelerator("kmv", &registry()).is_err());
+    }
+
+    #[test]
+    fn every_machine_model_and_device_is_shown() {
+        assert!(machines(machine_types()).contains("(default)"));
+        assert!(cpus().contains("qemu64") && cpus().contains("sse4.2"));
+        assert!(devices(machine_types()).contains("isa-debug-exit"));
+        assert!(device("isa-debug-exit", machine_types()).unwrap().contains("iobase="));
+        assert!(device("isa-debugexit", machine_types()).is_err());
+    }
+
+    #[test]
+    fn words_are_wrapped() {
+        assert_eq!(wrapped("a b", 2), "  a b\n");
+        assert!(wrapped(&"word ".repeat(60), 4).lines().all(|l| l.len() <= WIDTH && l.starts_with("    word")));
+    }
+}
