@@ -8,6 +8,7 @@ use crate::cpu::{Cpu, Mode};
 use crate::fault::Exec;
 use gearbox_core::mem::RamBlock;
 use iced_x86::Instruction;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub(crate) struct Block {
     /// Host address and bytes of the second page, for the single instruction that crosses into it.
     pub second: Option<(usize, u16)>,
     pub insns: Box<[Instruction]>,
+    /// Their executors, once needed.
+    pub executors: Box<[Cell<Option<Executor>>]>,
     ops: Box<[Op]>,
     incoming: Vec<*mut Block>,
 }
@@ -78,6 +81,7 @@ impl Block {
             mode,
             len,
             second: None,
+            executors: insns.iter().map(|_| Cell::new(None)).collect(),
             insns: insns.into_boxed_slice(),
             ops,
             incoming: Vec::new(),

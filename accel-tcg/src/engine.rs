@@ -27,7 +27,7 @@ impl Cpu {
             if left == 0 {
                 break VcpuExit::Budget;
             }
-            let r = self.slice(left);
+            let r = self.slice(left, end.is_some());
             if let Err(f) = r
                 && let Some(exit) = self.take_fault(f)
             {
@@ -140,20 +140,20 @@ impl Cpu {
         format!("{why} at {:04x}:{rip:x}: {bytes}: {text}", self.segment(Seg::Cs).selector)
     }
 
-    /// Runs up to `left` instructions; fewer when something has to be looked at.
-    fn slice(&mut self, left: i64) -> Exec {
+    /// Runs up to `left` instructions, to the last one if `exact`; fewer when something has to be looked at.
+    fn slice(&mut self, left: i64, exact: bool) -> Exec {
         self.budget = left;
-        let r = self.blocks();
+        let r = self.blocks(exact);
         self.icount += (left - self.budget) as u64;
         r
     }
-    fn blocks(&mut self) -> Exec {
+    fn blocks(&mut self, exact: bool) -> Exec {
         let shadow = self.events.sti_shadow || self.events.mov_ss_shadow;
         if shadow || self.flags & (rflags::TF | rflags::RF) != 0 || self.dr[5] & 0xff != 0 {
             return self.step_out_of_the_ordinary();
         }
         while self.budget > 0 {
-            let Some(b) = self.find_block(self.rip)? else {
+            let Some(b) = self.block_at_rip()? else {
                 self.step()?;
                 if self.leave_block {
                     return Ok(());
@@ -162,13 +162,12 @@ impl Cpu {
             };
             // SAFETY: found just now; blocks die only in stores, and dead ones are freed only between slices.
             unsafe {
-                if (*b).count > self.budget {
+                if (*b).count <= self.budget {
+                    self.enter(b);
+                } else if exact {
                     self.step()?;
                 } else {
-                    if (*b).second.is_none() {
-                        self.remember(b);
-                    }
-                    self.enter(b);
+                    return Ok(());
                 }
             }
             if let Some(f) = self.stop.take() {
@@ -180,11 +179,23 @@ impl Cpu {
         }
         Ok(())
     }
-    /// Puts a block into the jump cache.
-    fn remember(&mut self, b: *const Block) {
+    /// The block at RIP, which the jump cache knows from now on; `None` where there can be none.
+    fn block_at_rip(&mut self) -> Exec<Option<*const Block>> {
         let lin =
             if self.code64() { self.rip } else { self.segment(Seg::Cs).base.wrapping_add(self.rip) & 0xffff_ffff };
-        self.cache.jumps[jump_slot(lin)] = JumpEntry { linear: lin, block: b };
+        if self.mode.flat() {
+            // SAFETY: this is the vCPU thread.
+            let b = unsafe { self.jump(lin) };
+            if !b.is_null() {
+                return Ok(Some(b));
+            }
+        }
+        let found = self.find_block(self.rip)?;
+        // SAFETY: found just now.
+        if let Some(b) = found.filter(|&b| unsafe { (*b).second.is_none() }) {
+            self.cache.jumps[jump_slot(lin)] = JumpEntry { linear: lin, block: b };
+        }
+        Ok(found)
     }
     /// Executes blocks from `b` on, until a handler returns.
     ///

@@ -11,7 +11,7 @@ mod vector;
 
 pub(crate) use lower::lower;
 
-use crate::block::Op;
+use crate::block::{Executor, Op};
 use crate::cpu::{Cpu, slot};
 use crate::fault::Fault;
 use crate::flags::LazyFlags;
@@ -60,7 +60,13 @@ unsafe fn execute(c: *mut Cpu, o: *const Op) -> bool {
         let i = &block.insns[o.ord as usize];
         let start = c.regs[slot::RIP].wrapping_add(o.off.into()) & c.addr_mask;
         c.rip = start.wrapping_add(o.len.into()) & c.addr_mask;
-        let done = match c.execute(i) {
+        let known = &block.executors[o.ord as usize];
+        let executor = known.get().unwrap_or_else(|| {
+            let f: Executor = crate::ops::executor(i).unwrap_or(|c, i| Err(c.unknown(i)));
+            known.set(Some(f));
+            f
+        });
+        let done = match executor(c, i) {
             Ok(()) if !c.leave_block => return true,
             Ok(()) => 1,
             Err(f) => {
