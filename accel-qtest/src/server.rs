@@ -131,6 +131,32 @@ mod tests {
     }
 
     #[test]
+    fn it_speaks_over_a_socket_and_outlives_its_client() {
+        use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress};
+        use std::io::{BufRead, BufReader};
+        use std::os::unix::net::UnixListener;
+
+        let path = std::env::temp_dir().join(format!("gearbox-qtest-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let spec = ChardevSpec::Socket { address: SocketAddress::Unix(path.clone()), server: false, wait: false };
+        let backend = spec.open("qtest").unwrap().backend;
+        let client = listener.accept().unwrap().0;
+        std::fs::remove_file(path).unwrap();
+
+        let bench = Bench::with_ram(0x1000);
+        let server = Server::start(bench.board().clone(), backend, None).unwrap();
+        for piece in ["wri", "tew 0x10 07", "77\nreadw", " 16\n"] {
+            (&client).write_all(piece.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let lines: Vec<_> = BufReader::new(&client).lines().take(2).map(Result::unwrap).collect();
+        assert_eq!(lines, ["OK", "OK 0x00000000000001ff"]);
+        drop(client);
+        assert_eq!(bench.readw(0x10), 0o777);
+        drop(server);
+    }
+
+    #[test]
     fn it_waits_for_a_client_that_does_not_read() {
         let (bench, client) = (Bench::with_ram(0x10000), BenchChardev::new());
         client.set_room(10);

@@ -9,6 +9,8 @@ use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pins, Realize, RealizeEr
 const CASCADE: u8 = 2;
 /// What an 8259A answers to INTA when it has no request: level 7.
 const SPURIOUS: u8 = 7;
+/// The bit of the command port that marks ICW1.
+const ICW1: u8 = 0x10;
 
 /// Which of ICW2 to ICW4 the next write to the data port is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +43,9 @@ pub struct Chip {
     single: bool,
     auto_eoi: bool,
     rotate_on_auto_eoi: bool,
-    /// Special mask mode; special fully nested mode, in which the slave may interrupt itself.
+    /// Inputs to which another chip is connected.
+    slaves: u8,
+    /// Special mask mode; special fully nested mode, in which a slave may interrupt itself.
     special_mask: bool,
     fully_nested: bool,
     /// OCW3: reads of the command port give ISR; the next read is a poll.
@@ -93,7 +97,7 @@ impl Chip {
             busy &= !self.imr;
         }
         if self.fully_nested {
-            busy &= !(1 << CASCADE);
+            busy &= !self.slaves;
         }
         let rank = self.rank(self.irr() & !self.imr);
         (rank < self.rank(busy)).then(|| self.at_rank(rank))
@@ -122,11 +126,12 @@ impl Chip {
 
     /// A store to the command port: ICW1, OCW2 or OCW3.
     fn command(&mut self, v: u8) {
-        if v & 0x10 != 0 {
-            // ICW1 clears edges, mask, service and modes; levels remain, as do pins and ELCR.
+        if v & ICW1 != 0 {
+            // It clears edges, mask, service and modes; levels remain, as do pins and ELCR.
             *self = Self {
                 pins: self.pins,
                 elcr: self.elcr,
+                slaves: self.slaves,
                 expect: Expect::Icw2,
                 icw4: v & 1 != 0,
                 single: v & 2 != 0,
@@ -200,7 +205,7 @@ impl Chip {
     }
     /// Power-on and system reset: like ICW1 without one, and ELCR is cleared. The pins are what they are.
     fn reset(&mut self) {
-        *self = Self { pins: self.pins, ..Self::default() };
+        *self = Self { pins: self.pins, slaves: self.slaves, ..Self::default() };
     }
 }
 
@@ -243,7 +248,8 @@ impl DeviceSpec for Pic {
         r.ports(ELCR, "elcr", 0x4d0, 2);
         r.answer_intack();
         let pins = PicPins { irq: r.inputs("irq", 16), intr: r.output("intr") };
-        Ok((PicPair { master: Chip::default(), slave: Chip::default(), intr: pins.intr }, pins))
+        let master = Chip { slaves: 1 << CASCADE, ..Chip::default() };
+        Ok((PicPair { master, slave: Chip::default(), intr: pins.intr }, pins))
     }
 }
 
@@ -277,6 +283,10 @@ impl Device for PicPair {
             self.chip(offset != 0).elcr = v & ELCR_MASK[usize::from(offset != 0)];
         } else {
             self.chip(region == SLAVE).write(offset != 0, v);
+            if region == MASTER && offset == 0 && v & ICW1 != 0 {
+                // Edges count from now on; a slave that keeps asking must not be overlooked for that.
+                self.master.set_pin(CASCADE, false);
+            }
         }
         self.settle(cx);
     }
@@ -443,6 +453,19 @@ mod tests {
         assert!(b.level(pic.intr), "initialization forgets edges, not levels");
         b.reset();
         assert_eq!(b.inw(0x4d0), 0);
+    }
+
+    #[test]
+    fn a_slave_that_asks_survives_the_masters_initialization() {
+        let (mut b, pic) = pair();
+        b.pulse(pic.irq.get(9));
+        for v in [0x08, 0x04, 0x01, 0x00] {
+            if v == 0x08 {
+                b.outb(0x20, 0x11);
+            }
+            b.outb(0x21, v);
+        }
+        assert_eq!(b.ack_interrupt(), Some(0x71));
     }
 
     #[test]

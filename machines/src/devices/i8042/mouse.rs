@@ -152,8 +152,8 @@ impl Mouse {
     fn set_rate(&mut self, v: u8) {
         self.rates = [self.rates[1], self.rates[2], v];
         match self.rates {
-            [200, 100, 80] if self.protocol == Protocol::Standard => self.protocol = Protocol::Wheel,
-            [200, 200, 80] if self.protocol == Protocol::Wheel => self.protocol = Protocol::FiveButtons,
+            [200, 100, 80] => self.protocol = Protocol::Wheel,
+            [200, 200, 80] => self.protocol = Protocol::FiveButtons,
             _ => {}
         }
     }

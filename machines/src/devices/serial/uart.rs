@@ -85,9 +85,10 @@ pub struct Uart {
     /// Modem inputs CTS, DSR, RI, DCD as the peer drives them, and the deltas as in MSR.
     modem: u8,
     deltas: u8,
-    /// Receiver FIFO; one character when FIFOs are off. The last character read, which an empty receiver gives again.
+    /// Receiver FIFO; one character when FIFOs are off.
     rx: VecDeque<Received>,
-    last: u8,
+    /// The receiver buffer register of a UART without FIFOs, which can be read again.
+    rbr: u8,
     /// Errors of characters that came to the top of the FIFO, until LSR is read.
     errors: u8,
     /// The characters in the FIFO have waited too long.
@@ -113,7 +114,7 @@ impl Default for Uart {
             modem: msr::CTS | msr::DSR | msr::DCD,
             deltas: 0,
             rx: VecDeque::with_capacity(FIFO),
-            last: 0,
+            rbr: 0,
             errors: 0,
             timed_out: false,
             restart: false,
@@ -284,13 +285,11 @@ impl Uart {
     }
 
     fn take_received(&mut self) -> u8 {
-        if let Some(r) = self.rx.pop_front() {
-            self.last = r.byte;
-            self.reveal();
-            self.timed_out = false;
-            self.restart = true;
-        }
-        self.last
+        let Some(r) = self.rx.pop_front() else { return if self.fifos() { 0 } else { self.rbr } };
+        self.reveal();
+        self.timed_out = false;
+        self.restart = true;
+        r.byte
     }
     /// Shows the errors of the character that is now at the top.
     fn reveal(&mut self) {
@@ -305,6 +304,9 @@ impl Uart {
                 return;
             }
             self.rx.clear();
+        }
+        if !self.fifos() {
+            self.rbr = r.byte;
         }
         self.rx.push_back(r);
         if self.rx.len() == 1 {
