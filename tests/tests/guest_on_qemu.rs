@@ -17,6 +17,8 @@ struct Guest {
     qemu: Child,
     output: Receiver<Vec<u8>>,
     text: String,
+    /// How far `text` has been expected.
+    expected: usize,
     deadline: Instant,
     // Holds the kernel file until QEMU has ended.
     _directory: tempfile::TempDir,
@@ -63,7 +65,7 @@ impl Guest {
             }
         });
         let deadline = Instant::now() + PATIENCE;
-        Some(Guest { qemu, output, text: String::new(), deadline, _directory: directory })
+        Some(Guest { qemu, output, text: String::new(), expected: 0, deadline, _directory: directory })
     }
 
     /// Reads on; false at the end of the output.
@@ -78,10 +80,13 @@ impl Guest {
         }
     }
 
-    /// Waits for `wanted` after what was read before.
+    /// Waits for `wanted` after what was expected before.
     fn expect(&mut self, wanted: &str) {
-        let start = self.text.len();
-        while !self.text[start..].contains(wanted) {
+        loop {
+            if let Some(at) = self.text[self.expected..].find(wanted) {
+                self.expected += at + wanted.len();
+                return;
+            }
             assert!(self.read(), "the guest ended without {wanted:?}:\n{}", self.text);
         }
     }
