@@ -29,6 +29,8 @@ pub(super) struct KvmVcpu {
     pub(super) ready: bool,
     /// A vector acknowledged at the 8259A pair that the kernel holds and has not delivered yet.
     queued: Option<u8>,
+    /// INTR was high and the 8259A pair gave no vector: the guest has to get on before it is asked again.
+    withdrawn: bool,
     /// A port or memory access is served; the next KVM_RUN completes its instruction.
     unfinished: bool,
     vm: Arc<Shared>,
@@ -66,6 +68,7 @@ impl KvmVcpu {
             shut_down: false,
             ready: false,
             queued: None,
+            withdrawn: false,
             unfinished: false,
             vm: vm.clone(),
             handle,
@@ -75,6 +78,13 @@ impl KvmVcpu {
     }
 
     fn run_until_exit(&mut self, bus: &dyn CpuBus) -> Result<VcpuExit, VmError> {
+        if self.handle.intr() && !self.ready {
+            // Whether the guest can take it is known after an entry only, and a halted CPU does not come back from that by itself.
+            self.unfinished = true;
+            if let Some(exit) = self.finish_access(bus)? {
+                return Ok(exit);
+            }
+        }
         loop {
             self.inject_interrupt(bus)?;
             self.handle.begin_looking();
@@ -107,7 +117,10 @@ impl KvmVcpu {
             return Ok(());
         }
         self.ready = false;
-        let Some(vector) = bus.ack_interrupt() else { return Ok(()) };
+        let Some(vector) = bus.ack_interrupt() else {
+            self.withdrawn = true;
+            return Ok(());
+        };
         ioctls::interrupt(&self.fd, vector).context("KVM_INTERRUPT")?;
         self.queued = Some(vector);
         Ok(())
@@ -120,7 +133,8 @@ impl KvmVcpu {
             return Ok(Step::Again);
         };
         let page = self.handle.page();
-        page.request_interrupt_window(self.handle.intr() && self.queued.is_none());
+        let withdrawn = std::mem::take(&mut self.withdrawn);
+        page.request_interrupt_window(self.handle.intr() && self.queued.is_none() && !withdrawn);
         page.clear_exit_reason();
         self.unfinished = false;
         let result = self.fd.run().map(drop);

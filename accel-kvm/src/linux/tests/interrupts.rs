@@ -65,6 +65,60 @@ fn a_halted_cpu_wakes_by_intr_from_the_8259() {
 }
 
 #[test]
+fn a_state_that_is_halted_wakes_by_an_intr_that_was_there_before() {
+    // out STOP, al. Vector 21h: out 62h, al; iret
+    let Some(g) = Guest::new(&[0xe6, 0xf4]) else { return };
+    g.memory.load(0x84, &[0, 0x11, 0, 0]).unwrap();
+    g.memory.load(0x1100, &[0xe6, 0x62, 0xcf]).unwrap();
+    let mut vcpu = g.vcpu();
+    let handle = vcpu.handle();
+    handle.set_intr(true);
+    let mut s = real_mode(0x1000);
+    s.rflags |= rflags::IF;
+    s.activity = Activity::Halted;
+    vcpu.set_state(&s).unwrap();
+    let bus = Bus { vector: AtomicU8::new(0x21), ..Bus::default() };
+    bus.on(move |access| {
+        if access == Access::Acknowledge {
+            handle.set_intr(false);
+        }
+    });
+    run_to_stop(&mut vcpu, &bus);
+    assert_eq!(bus.log(), ["out1 62 0"]);
+}
+
+#[test]
+fn an_intr_without_a_vector_lets_the_guest_get_on() {
+    struct NoVector(Bus);
+    impl CpuBus for NoVector {
+        fn pio_in(&self, port: u16, size: u8) -> u32 {
+            self.0.pio_in(port, size)
+        }
+        fn pio_out(&self, port: u16, size: u8, value: u32) {
+            self.0.pio_out(port, size, value);
+        }
+        fn mmio_read(&self, _: u64, _: &mut [u8]) {}
+        fn mmio_write(&self, _: u64, _: &[u8]) {}
+        fn ack_interrupt(&self) -> Option<u8> {
+            None
+        }
+        fn eoi(&self, _: u8) {}
+        fn deadline(&self) -> Option<u64> {
+            None
+        }
+        fn settle_timers(&self) {}
+    }
+    // sti; mov cx, 100; l: dec cx; jnz l; out STOP, al
+    let Some(g) = Guest::new(&[0xfb, 0xb9, 100, 0, 0x49, 0x75, 0xfd, 0xe6, 0xf4]) else { return };
+    let mut vcpu = g.vcpu();
+    vcpu.handle().set_intr(true);
+    let bus = NoVector(Bus::default());
+    *bus.0.stop.lock() = Some(vcpu.handle());
+    let exit = with_patience(&*vcpu.handle(), Duration::from_secs(10), || vcpu.run(&bus, Limit::default()));
+    assert!(exit == VcpuExit::Kicked && bus.0.stopped.load(SeqCst), "{exit:?}");
+}
+
+#[test]
 fn intr_waits_for_the_interrupt_window() {
     // cli; out 63h, al; out 64h, al; sti; l: jmp l
     let Some(g) = Guest::new(&[0xfa, 0xe6, 0x63, 0xe6, 0x64, 0xfb, 0xeb, 0xfe]) else { return };

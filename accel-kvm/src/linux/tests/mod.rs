@@ -66,6 +66,13 @@ impl Guest {
         vcpu
     }
 
+    /// Page-table entries of 8 bytes.
+    fn load_entries(&self, entries: &[(u64, u64)]) {
+        for (at, entry) in entries {
+            self.memory.load(*at, &entry.to_le_bytes()).unwrap();
+        }
+    }
+
     fn read<const N: usize>(&self, addr: u64) -> [u8; N] {
         self.memory.read_array(addr).unwrap()
     }

@@ -101,9 +101,7 @@ fn linear_addresses_are_translated() {
     let mut vcpu = g.vcpu();
     assert_eq!(vcpu.translate(0x1234), Some(0x1234));
     // 4-level paging: tables at 4000h, 5000h, 6000h, 7000h; page 7 -> 9000h.
-    for (at, entry) in [(0x4000, 0x5003u64), (0x5000, 0x6003), (0x6000, 0x7003), (0x7038, 0x9003)] {
-        g.memory.load(at, &entry.to_le_bytes()).unwrap();
-    }
+    g.load_entries(&[(0x4000, 0x5003), (0x5000, 0x6003), (0x6000, 0x7003), (0x7038, 0x9003)]);
     let mut s = long_mode(0x4000, 0x7000);
     s.cr3 = 0x4000;
     vcpu.set_state(&s).unwrap();
@@ -129,9 +127,7 @@ fn code_runs_in_long_mode() {
     ];
     let Some(g) = Guest::new(&code) else { return };
     // One page of 2 MiB.
-    for (at, entry) in [(0x4000, 0x5003u64), (0x5000, 0x6003), (0x6000, 0x83)] {
-        g.memory.load(at, &entry.to_le_bytes()).unwrap();
-    }
+    g.load_entries(&[(0x4000, 0x5003), (0x5000, 0x6003), (0x6000, 0x83)]);
     let mut vcpu = g.vcpu();
     vcpu.set_state(&long_mode(0x4000, 0x1000)).unwrap();
     let bus = Bus::default();
@@ -139,4 +135,25 @@ fn code_runs_in_long_mode() {
     assert_eq!(bus.log(), ["out1 61 8"]);
     assert_eq!(g.read(0x9000), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(vcpu.get_state().unwrap().rip, 0x1000 + code.len() as u64);
+}
+
+#[test]
+fn what_kvm_cannot_emulate_is_named() {
+    // lock cmpxchg16b [9000h]; out STOP, al
+    let code = [0xf0, 0x48, 0x0f, 0xc7, 0x0c, 0x25, 0, 0x90, 0, 0, 0xe6, 0xf4];
+    let Some(g) = Guest::new(&code) else { return };
+    g.load_entries(&[(0x4000, 0x5003), (0x5000, 0x6003), (0x6000, 0x83)]);
+    let mut vcpu = g.vcpu();
+    vcpu.set_state(&long_mode(0x4000, 0x1000)).unwrap();
+    let bus = Bus::default();
+    *bus.stop.lock() = Some(vcpu.handle());
+    match vcpu.run(&bus, Limit::default()) {
+        // A processor executes it.
+        VcpuExit::Kicked => assert!(bus.stopped.load(SeqCst)),
+        VcpuExit::InternalError(text) => {
+            assert!(text.contains("cannot emulate") && text.contains("lock cmpxchg16b"), "{text}");
+            assert!(text.contains("RIP=0000000000001000") && text.contains("f0 48 0f c7"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
