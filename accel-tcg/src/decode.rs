@@ -1,6 +1,6 @@
 //! From bytes to blocks.
 
-use crate::block::{Block, Op};
+use crate::block::Block;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::ops::hot;
@@ -77,11 +77,11 @@ impl Cpu {
 
     /// The RAM block behind a physical page, for the mark that tells others of code.
     fn ram_of(&self, phys: u64) -> Option<(Arc<RamBlock>, u64)> {
-        match self.memory.view().find(phys)? {
-            r => match &r.kind {
-                FlatKind::Ram { block, offset, .. } => Some((block.clone(), offset + (phys - r.start))),
-                FlatKind::Io { .. } => None,
-            },
+        let view = self.memory.view();
+        let r = view.find(phys)?;
+        match &r.kind {
+            FlatKind::Ram { block, offset, .. } => Some((block.clone(), offset + (phys - r.start))),
+            FlatKind::Io { .. } => None,
         }
     }
     fn announce_page(&mut self, page: usize, phys: u64) {

@@ -65,10 +65,6 @@ impl Fault {
     pub(crate) const GP0: Self = Self::coded(vector::GP, 0);
     /// #SS(0).
     pub(crate) const SS0: Self = Self::coded(vector::SS, 0);
-    /// #GP(`code`).
-    pub(crate) const fn gp(code: u32) -> Self {
-        Self::coded(vector::GP, code)
-    }
 }
 
 /// What an executor returns.

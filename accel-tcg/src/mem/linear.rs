@@ -38,15 +38,15 @@ impl Cpu {
             return Ok(Place::Phys(phys));
         }
         let m = self.walk(linear, a, p)?;
-        let direct = self.direct_page(m.info.phys);
+        let direct = self.direct_page(m.phys);
         let host = match a {
             Access::Read | Access::Execute => direct.read,
             Access::Write => direct.write.filter(|&h| !self.cache.has_code(h)),
         };
-        self.tlb.insert(p, a, linear, host, m.info);
+        self.tlb.insert(p, a, linear, host, m);
         Ok(match host {
             Some(h) => Place::Host((h | (linear & OFFSET) as usize) as *mut u8),
-            None => Place::Phys(m.info.phys | linear & OFFSET),
+            None => Place::Phys(m.phys | linear & OFFSET),
         })
     }
     /// Cuts a linear address to 32 bits outside 64-bit mode.
@@ -59,8 +59,11 @@ impl Cpu {
     pub(crate) fn load_bytes(&mut self, linear: u64, data: &mut [u8], p: Privilege) -> Exec {
         self.check(linear, data.len(), Access::Read, p)?;
         self.pieces(linear, data.len(), Access::Read, p, |cpu, place, from, n| match place {
-            // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
-            Place::Host(h) => Ok(unsafe { std::ptr::copy_nonoverlapping(h, data[from..from + n].as_mut_ptr(), n) }),
+            Place::Host(h) => {
+                // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+                unsafe { std::ptr::copy_nonoverlapping(h, data[from..from + n].as_mut_ptr(), n) };
+                Ok(())
+            }
             Place::Phys(a) => cpu.phys_read(a, &mut data[from..from + n]),
         })
     }
@@ -68,8 +71,11 @@ impl Cpu {
     pub(crate) fn store_bytes(&mut self, linear: u64, data: &[u8], p: Privilege) -> Exec {
         self.check(linear, data.len(), Access::Write, p)?;
         self.pieces(linear, data.len(), Access::Write, p, |cpu, place, from, n| match place {
-            // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
-            Place::Host(h) => Ok(unsafe { std::ptr::copy_nonoverlapping(data[from..from + n].as_ptr(), h, n) }),
+            Place::Host(h) => {
+                // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+                unsafe { std::ptr::copy_nonoverlapping(data[from..from + n].as_ptr(), h, n) };
+                Ok(())
+            }
             Place::Phys(a) => cpu.phys_write(a, &data[from..from + n]),
         })
     }
@@ -121,8 +127,11 @@ impl Cpu {
         if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
             let linear = self.wrap(linear);
             return match self.place(linear, Access::Write, p)? {
-                // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
-                Place::Host(h) => Ok(unsafe { h.cast::<T>().write_unaligned(v) }),
+                Place::Host(h) => {
+                    // SAFETY: a TLB entry points to a whole page of a RAM block that stays mapped.
+                    unsafe { h.cast::<T>().write_unaligned(v) };
+                    Ok(())
+                }
                 Place::Phys(a) => self.phys_store(a, v),
             };
         }

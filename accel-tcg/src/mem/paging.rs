@@ -33,15 +33,6 @@ mod code {
 #[derive(Debug)]
 struct Denied(u32);
 
-/// A translation and the rights that go with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mapping {
-    /// Physical address of the page of 4 KiB that holds the address, and what the TLB keeps with it.
-    pub info: Info,
-    /// Stores may be cached: allowed, and the dirty flag is set.
-    pub store: bool,
-}
-
 /// The shape of a paging mode.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -72,10 +63,9 @@ impl Cpu {
     }
 
     /// Translates `linear` for an access and sets accessed and dirty flags. On failure CR2 is set and #PF returned.
-    pub(crate) fn walk(&mut self, linear: u64, access: Access, p: Privilege) -> Exec<Mapping> {
+    pub(crate) fn walk(&mut self, linear: u64, access: Access, p: Privilege) -> Exec<Info> {
         if self.cr0 & cr0::PG == 0 {
-            let info = Info { phys: linear & !0xfff, global: false, shift: 12 };
-            return Ok(Mapping { info, store: true });
+            return Ok(Info { phys: linear & !0xfff, global: false, shift: 12 });
         }
         match self.walk_tables(linear, access, p, true)? {
             Ok(m) => Ok(m),
@@ -96,20 +86,14 @@ impl Cpu {
             return Some(linear);
         }
         let m = self.walk_tables(linear, Access::Read, Privilege::Supervisor, false).ok()?.ok()?;
-        Some(m.info.phys | linear & 0xfff)
+        Some(m.phys | linear & 0xfff)
     }
     /// Execute-disable is in use: IA32_EFER.NXE, in a mode with 8-byte entries.
     fn nx(&self) -> bool {
         self.efer & efer::NXE != 0 && self.cr4 & cr4::PAE != 0
     }
 
-    fn walk_tables(
-        &mut self,
-        linear: u64,
-        access: Access,
-        p: Privilege,
-        update: bool,
-    ) -> Exec<Result<Mapping, Denied>> {
+    fn walk_tables(&mut self, linear: u64, access: Access, p: Privilege, update: bool) -> Exec<Result<Info, Denied>> {
         let shape = self.shape();
         let reserved = if shape.entry == 8 {
             let above = pte::ADDR & !((1u64 << self.phys_bits.clamp(32, 52)) - 1);
@@ -178,8 +162,7 @@ impl Cpu {
             }
             let page = base | linear & ((1 << shift) - 1) & !0xfff;
             let global = e & pte::G != 0 && self.cr4 & cr4::PGE != 0;
-            let info = Info { phys: page, global, shift: shift as u8 };
-            return Ok(Ok(Mapping { info, store: access == Access::Write }));
+            return Ok(Ok(Info { phys: page, global, shift: shift as u8 }));
         }
         Err(Fault::Internal("a page walk ran out of levels"))
     }
@@ -195,7 +178,7 @@ impl Cpu {
                 && !(access == Access::Execute && nx);
         }
         match access {
-            Access::Execute => !nx && !(user_page && self.cr4 & cr4::SMEP != 0),
+            Access::Execute => !(nx || user_page && self.cr4 & cr4::SMEP != 0),
             _ if user_page && p == Privilege::SupervisorNoUser && self.cr4 & cr4::SMAP != 0 => false,
             Access::Read => true,
             Access::Write => rights & pte::W != 0 || self.cr0 & cr0::WP == 0,

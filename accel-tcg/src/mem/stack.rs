@@ -39,12 +39,6 @@ impl Cpu {
         let at = self.sp().wrapping_add(depth) & self.sp_mask();
         self.read_virt(Seg::Ss, at)
     }
-    /// Pops a value.
-    pub(crate) fn pop<T: Int>(&mut self) -> Exec<T> {
-        let v = self.peek(0)?;
-        self.drop_stack(T::SIZE as u64);
-        Ok(v)
-    }
     /// Moves the stack pointer up.
     pub(crate) fn drop_stack(&mut self, bytes: u64) {
         self.set_sp(self.sp().wrapping_add(bytes));
@@ -64,12 +58,6 @@ impl Cpu {
             4 => self.peek::<u32>(depth)?.into(),
             _ => self.peek(depth)?,
         })
-    }
-    /// Pops with an operand size of 2, 4 or 8 bytes.
-    pub(crate) fn pop_sized(&mut self, size: usize) -> Exec<u64> {
-        let v = self.peek_sized(size, 0)?;
-        self.drop_stack(size as u64);
-        Ok(v)
     }
     /// Faults as pushes of `bytes` bytes in all would.
     pub(crate) fn check_push(&mut self, bytes: u64) -> Exec {

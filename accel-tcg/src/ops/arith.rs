@@ -9,8 +9,6 @@ pub(crate) trait Binary {
     const STORES: bool = true;
     /// The flags are those of a - b.
     const IS_SUB: bool = false;
-    /// CF is an input.
-    const READS_CF: bool = false;
     /// Result and flags.
     fn apply<T: Int>(a: T, b: T, f: LazyFlags) -> (T, LazyFlags);
 }
@@ -29,7 +27,6 @@ macro_rules! binary {
     )* };
     (@ no_store) => { const STORES: bool = false; };
     (@ is_sub) => { const IS_SUB: bool = true; };
-    (@ reads_cf) => { const READS_CF: bool = true; };
 }
 
 #[inline(always)]
@@ -54,9 +51,9 @@ binary! {
     /// OR.
     Or {} |a, b, _f| logic(a.zx() | b.zx());
     /// ADC.
-    Adc { reads_cf } |a, b, f| add(a, b, f.cf());
+    Adc {} |a, b, f| add(a, b, f.cf());
     /// SBB.
-    Sbb { reads_cf } |a, b, f| sub(a, b, f.cf());
+    Sbb {} |a, b, f| sub(a, b, f.cf());
     /// AND.
     And {} |a, b, _f| logic(a.zx() & b.zx());
     /// SUB.

@@ -5,7 +5,7 @@ use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::flags::LazyFlags;
-use crate::int::{Int, Plain};
+use crate::int::Int;
 use crate::mem::Access;
 use gearbox_core::x86::state::{gpr, rflags};
 use iced_x86::{Instruction, Mnemonic, OpKind};

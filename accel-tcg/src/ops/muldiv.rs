@@ -81,7 +81,7 @@ fn div(c: &mut Cpu, i: &Instruction) -> Exec {
     sized!(size(i, 0), T => {
         let d = u128::from(c.read_op::<T>(i, 0)?.zx());
         let n = wide(c, T::SIZE);
-        if d == 0 || n / d >> T::BITS != 0 {
+        if d == 0 || (n / d) >> T::BITS != 0 {
             return Err(Fault::DE);
         }
         set_halves(c, T::cut((n / d) as u64), T::cut((n % d) as u64));

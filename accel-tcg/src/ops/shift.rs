@@ -6,7 +6,7 @@ use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::flags::LazyFlags;
-use crate::int::{Int, Plain};
+use crate::int::Int;
 use iced_x86::{Instruction, Mnemonic};
 
 /// The executor of one of these.

@@ -5,8 +5,8 @@ use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::mem::Access;
-use gearbox_core::x86::state::gpr::{RBP, RSP};
 use gearbox_core::x86::state::Seg;
+use gearbox_core::x86::state::gpr::{RBP, RSP};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 /// The executor of one of these.

@@ -6,7 +6,7 @@ use super::operand::sized;
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
-use crate::int::{Int, Plain};
+use crate::int::Int;
 use crate::mem::Access;
 use crate::mem::virt::seg_of;
 use gearbox_core::x86::state::gpr::{RAX, RCX, RDI, RDX, RSI};

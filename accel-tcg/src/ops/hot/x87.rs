@@ -1,0 +1,350 @@
+//! Shortcuts for x87 instructions: while every exception is masked, so that none can be pending.
+
+use super::lower::memory;
+use super::{Hot, address, handler, load, store};
+use crate::block::{Handler, Op};
+use crate::cpu::{Cpu, Mode, slot};
+use crate::flags::LazyFlags;
+use crate::fpu::Fpu;
+use crate::fpu::f80::F80;
+use crate::fpu::soft::{Format, Op as Arithmetic};
+use crate::fpu::x87::{Nans, Operand, Order};
+use crate::int::{Int, Plain};
+use gearbox_core::x86::state::cr0;
+use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
+use std::marker::PhantomData;
+
+/// The x87 may be used, and nothing that the instruction does can become pending.
+#[inline(always)]
+fn ready(c: &Cpu) -> Option<()> {
+    (c.cr0 & (cr0::EM | cr0::TS) == 0 && c.fpu.all_masked()).then_some(())
+}
+/// Keeps the instruction's address.
+#[inline(always)]
+fn note(c: &mut Cpu, o: &Op) {
+    c.fpu.fip = c.regs[slot::RIP].wrapping_add(o.off.into()) & c.addr_mask;
+}
+/// Keeps the operand's offset. It is its linear address less the segment base, which only FS and GS have here.
+#[inline(always)]
+fn note_operand(c: &mut Cpu, o: &Op, lin: u64) {
+    c.fpu.fdp = lin.wrapping_sub(c.regs[usize::from(o.seg / 8)]) & c.addr_mask;
+    note(c, o);
+}
+
+/// Where a source operand comes from.
+trait Source {
+    /// Fetches it; `None` inside is an empty register.
+    fn get(c: &mut Cpu, o: &Op) -> Option<Option<Operand>>;
+}
+/// A register.
+struct St;
+impl Source for St {
+    #[inline(always)]
+    fn get(c: &mut Cpu, o: &Op) -> Option<Option<Operand>> {
+        note(c, o);
+        Some(c.fpu.operand(o.src))
+    }
+}
+macro_rules! memory_sources {
+    ($($(#[$doc:meta])* $name:ident: $t:ty, |$v:ident| $e:expr;)*) => { $(
+        $(#[$doc])*
+        struct $name;
+        impl Source for $name {
+            #[inline(always)]
+            fn get(c: &mut Cpu, o: &Op) -> Option<Option<Operand>> {
+                let lin = address(c, o);
+                let $v: $t = load(c, lin)?;
+                note_operand(c, o, lin);
+                Some(Some($e))
+            }
+        }
+    )* };
+}
+memory_sources! {
+    /// m32fp.
+    Single: u32, |v| Operand::ieee(v.into(), Format::SINGLE);
+    /// m64fp.
+    Double: u64, |v| Operand::ieee(v, Format::DOUBLE);
+    /// m16int.
+    Word: u16, |v| Operand::int((v as i16).into());
+    /// m32int.
+    Dword: u32, |v| Operand::int((v as i32).into());
+}
+
+/// An instruction on the stack and perhaps a source operand.
+trait Operation {
+    /// Does it. `dst` is the destination register.
+    fn apply(f: &mut Fpu, dst: u8, source: Option<Operand>);
+}
+/// `O` with its operand from `S`.
+struct Do<O, S>(PhantomData<(O, S)>);
+impl<O: Operation, S: Source> Hot for Do<O, S> {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        let s = S::get(c, o)?;
+        O::apply(&mut c.fpu, o.dst, s);
+        Some(())
+    }
+}
+macro_rules! operations {
+    ($($name:ident = |$f:ident, $dst:pat_param, $s:pat_param| $e:expr;)*) => { $(
+        struct $name;
+        impl Operation for $name {
+            #[inline(always)]
+            fn apply($f: &mut Fpu, $dst: u8, $s: Option<Operand>) {
+                $e
+            }
+        }
+    )* };
+}
+/// Pops where the instruction was not suppressed.
+#[inline(always)]
+fn pop_if(f: &mut Fpu, done: bool) {
+    if done {
+        f.pop();
+    }
+}
+operations! {
+    Add = |f, d, s| _ = f.arithmetic(Arithmetic::Add, Order::Forward, d, s);
+    Mul = |f, d, s| _ = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s);
+    Sub = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s);
+    Subr = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s);
+    Div = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Forward, d, s);
+    Divr = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s);
+    Addp = |f, d, s| { let done = f.arithmetic(Arithmetic::Add, Order::Forward, d, s); pop_if(f, done) };
+    Mulp = |f, d, s| { let done = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s); pop_if(f, done) };
+    Subp = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s); pop_if(f, done) };
+    Subrp = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s); pop_if(f, done) };
+    Divp = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Forward, d, s); pop_if(f, done) };
+    Divrp = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s); pop_if(f, done) };
+    Compare = |f, _, s| _ = f.compare(s, Nans::Ordered);
+    Comparep = |f, _, s| { let done = f.compare(s, Nans::Ordered); pop_if(f, done) };
+    LoadSt = |f, d, _| f.load_register(d);
+    Exchange = |f, d, _| f.exchange(d);
+    StoreSt = |f, d, _| _ = f.store_register(d);
+    StorepSt = |f, d, _| { let done = f.store_register(d); pop_if(f, done) };
+    One = |f, _, _| f.push(F80::ONE);
+    Zero = |f, _, _| f.push(F80::ZERO);
+    ChangeSign = |f, _, _| f.change_sign(|s| !s);
+    Absolute = |f, _, _| f.change_sign(|_| false);
+    Root = |f, _, _| f.square_root();
+}
+
+/// FLD and FILD from memory.
+trait Load {
+    /// The type in memory.
+    type T: Plain;
+    /// Pushes the value.
+    fn push(f: &mut Fpu, v: Self::T);
+}
+struct LoadFrom<L>(PhantomData<L>);
+impl<L: Load> Hot for LoadFrom<L> {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        let lin = address(c, o);
+        let v = load(c, lin)?;
+        note_operand(c, o, lin);
+        L::push(&mut c.fpu, v);
+        Some(())
+    }
+}
+macro_rules! loads {
+    ($($name:ident: $t:ty, |$f:ident, $v:ident| $e:expr;)*) => { $(
+        impl Load for $name {
+            type T = $t;
+            #[inline(always)]
+            fn push($f: &mut Fpu, $v: $t) {
+                $e
+            }
+        }
+    )* };
+}
+/// m64int.
+struct Qword;
+loads! {
+    Single: u32, |f, v| f.load_ieee(v.into(), Format::SINGLE);
+    Double: u64, |f, v| f.load_ieee(v, Format::DOUBLE);
+    Word: u16, |f, v| f.push(F80::from_int((v as i16).into()));
+    Dword: u32, |f, v| f.push(F80::from_int((v as i32).into()));
+    Qword: u64, |f, v| f.push(F80::from_int(v as i64));
+}
+
+/// FST, FIST and their kin to memory.
+trait Store {
+    /// The type in memory.
+    type T: Plain;
+    /// What is stored, and what to note once it has been.
+    fn value(f: &Fpu) -> (Self::T, crate::fpu::x87::Store<()>);
+}
+struct StoreTo<S, const POP: bool>(PhantomData<S>);
+impl<S: Store, const POP: bool> Hot for StoreTo<S, POP> {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        let lin = address(c, o);
+        let (v, s) = S::value(&c.fpu);
+        store(c, lin, v)?;
+        note_operand(c, o, lin);
+        let done = c.fpu.commit_store(&s);
+        pop_if(&mut c.fpu, done && POP);
+        Some(())
+    }
+}
+macro_rules! stores {
+    ($($name:ident: $t:ty, |$f:ident| $e:expr;)*) => { $(
+        impl Store for $name {
+            type T = $t;
+            #[inline(always)]
+            fn value($f: &Fpu) -> ($t, crate::fpu::x87::Store<()>) {
+                let s = $e;
+                (s.value as $t, s.status())
+            }
+        }
+    )* };
+}
+stores! {
+    Single: u32, |f| f.stored_ieee(Format::SINGLE);
+    Double: u64, |f| f.stored_ieee(Format::DOUBLE);
+    Word: u16, |f| f.stored_int(16, false);
+    Dword: u32, |f| f.stored_int(32, false);
+    Qword: u64, |f| f.stored_int(64, false);
+}
+
+/// FCOMI, FUCOMI and their popping forms.
+struct ToFlags<const UNORDERED: bool, const POP: bool>;
+impl<const UNORDERED: bool, const POP: bool> Hot for ToFlags<UNORDERED, POP> {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        note(c, o);
+        let source = c.fpu.operand(o.src);
+        let result = c.fpu.compare_to_flags(source, if UNORDERED { Nans::Unordered } else { Nans::Ordered });
+        if let Some(flags) = result {
+            c.lazy = LazyFlags::from_bits(flags);
+            pop_if(&mut c.fpu, POP);
+        }
+        Some(())
+    }
+}
+/// FLDCW.
+struct LoadControl;
+impl Hot for LoadControl {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        let v = load(c, address(c, o))?;
+        c.fpu.set_control(v);
+        Some(())
+    }
+}
+/// FNSTCW.
+struct StoreControl;
+impl Hot for StoreControl {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        ready(c)?;
+        store(c, address(c, o), c.fpu.fcw)
+    }
+}
+/// FNSTSW AX.
+struct StatusToAx;
+impl Hot for StatusToAx {
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, _: &Op) -> Option<()> {
+        ready(c)?;
+        c.set_gpr_low(0, c.fpu.status());
+        Some(())
+    }
+}
+
+/// With a source in memory or a register.
+fn sourced<O: Operation>(i: &Instruction) -> Option<Handler> {
+    Some(match i.memory_size() {
+        MemorySize::Float32 => handler::<Do<O, Single>>,
+        MemorySize::Float64 => handler::<Do<O, Double>>,
+        MemorySize::Int16 => handler::<Do<O, Word>>,
+        MemorySize::Int32 => handler::<Do<O, Dword>>,
+        _ => handler::<Do<O, St>>,
+    })
+}
+/// To memory in the size that `i` has.
+fn stored<const POP: bool>(i: &Instruction) -> Option<Handler> {
+    Some(match i.memory_size() {
+        MemorySize::Float32 => handler::<StoreTo<Single, POP>>,
+        MemorySize::Float64 => handler::<StoreTo<Double, POP>>,
+        MemorySize::Int16 => handler::<StoreTo<Word, POP>>,
+        MemorySize::Int32 => handler::<StoreTo<Dword, POP>>,
+        MemorySize::Int64 => handler::<StoreTo<Qword, POP>>,
+        _ => return None,
+    })
+}
+fn loaded(i: &Instruction) -> Option<Handler> {
+    Some(match i.memory_size() {
+        MemorySize::Float32 => handler::<LoadFrom<Single>>,
+        MemorySize::Float64 => handler::<LoadFrom<Double>>,
+        MemorySize::Int16 => handler::<LoadFrom<Word>>,
+        MemorySize::Int32 => handler::<LoadFrom<Dword>>,
+        MemorySize::Int64 => handler::<LoadFrom<Qword>>,
+        _ => return None,
+    })
+}
+
+/// The handler of an x87 instruction.
+pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handler> {
+    use Mnemonic::*;
+    let to_memory = i.op_count() == 1 && i.op0_kind() == OpKind::Memory;
+    let h = match i.mnemonic() {
+        Fadd | Fiadd => sourced::<Add>(i)?,
+        Fmul | Fimul => sourced::<Mul>(i)?,
+        Fsub | Fisub => sourced::<Sub>(i)?,
+        Fsubr | Fisubr => sourced::<Subr>(i)?,
+        Fdiv | Fidiv => sourced::<Div>(i)?,
+        Fdivr | Fidivr => sourced::<Divr>(i)?,
+        Faddp => handler::<Do<Addp, St>>,
+        Fmulp => handler::<Do<Mulp, St>>,
+        Fsubp => handler::<Do<Subp, St>>,
+        Fsubrp => handler::<Do<Subrp, St>>,
+        Fdivp => handler::<Do<Divp, St>>,
+        Fdivrp => handler::<Do<Divrp, St>>,
+        Fcom => sourced::<Compare>(i)?,
+        Fcomp => sourced::<Comparep>(i)?,
+        Fcomi => handler::<ToFlags<false, false>>,
+        Fcomip => handler::<ToFlags<false, true>>,
+        Fucomi => handler::<ToFlags<true, false>>,
+        Fucomip => handler::<ToFlags<true, true>>,
+        Fld if i.memory_size() == MemorySize::Unknown => handler::<Do<LoadSt, St>>,
+        Fld | Fild => loaded(i)?,
+        Fst if !to_memory => handler::<Do<StoreSt, St>>,
+        Fstp if !to_memory => handler::<Do<StorepSt, St>>,
+        Fst | Fist => stored::<false>(i)?,
+        Fstp | Fistp => stored::<true>(i)?,
+        Fxch => handler::<Do<Exchange, St>>,
+        Fld1 => handler::<Do<One, St>>,
+        Fldz => handler::<Do<Zero, St>>,
+        Fchs => handler::<Do<ChangeSign, St>>,
+        Fabs => handler::<Do<Absolute, St>>,
+        Fsqrt => handler::<Do<Root, St>>,
+        Fldcw => handler::<LoadControl>,
+        Fnstcw => handler::<StoreControl>,
+        Fnstsw if i.op0_register() == Register::AX => handler::<StatusToAx>,
+        _ => return None,
+    };
+    // ST(i) by number: the destination, and the source, which is the last operand.
+    let st = |n: u32| (i.op_register(n) as u8).wrapping_sub(Register::ST0 as u8) & 7;
+    (op.dst, op.src) = (0, 0);
+    for n in 0..i.op_count() {
+        match i.op_kind(n) {
+            OpKind::Memory => memory(i, op, mode)?,
+            OpKind::Register if n == 0 => (op.dst, op.src) = (st(0), st(0)),
+            OpKind::Register => op.src = st(n),
+            _ => return None,
+        }
+    }
+    // What works on one register besides ST(0) has it as last operand.
+    if matches!(i.mnemonic(), Fld | Fxch) {
+        op.dst = op.src;
+    }
+    Some(h)
+}
