@@ -88,21 +88,30 @@ impl PitDevice {
             None => cx.disarm(self.timer),
         }
     }
-    fn control(&mut self, v: u8, now: u64) {
+    /// A store to the control word register. Returns which counter begins anew; latching changes none.
+    fn control(&mut self, v: u8, now: u64) -> Option<usize> {
         match usize::from(v >> 6) {
             // Read-back: a clear bit 5 latches the count, a clear bit 4 the status.
             3 => {
-                for (_, c) in self.counters.iter_mut().enumerate().filter(|(n, _)| v & (2 << n) != 0) {
-                    if v & 0x20 == 0 {
+                for (n, c) in self.counters.iter_mut().enumerate() {
+                    let named = v & (2 << n) != 0;
+                    if named && v & 0x20 == 0 {
                         c.latch_count(now);
                     }
-                    if v & 0x10 == 0 {
+                    if named && v & 0x10 == 0 {
                         c.latch_status(now);
                     }
                 }
+                None
             }
-            n if v & 0x30 == 0 => self.counters[n].latch_count(now),
-            n => self.counters[n].set_control(v),
+            n if v & 0x30 == 0 => {
+                self.counters[n].latch_count(now);
+                None
+            }
+            n => {
+                self.counters[n].set_control(v);
+                Some(n)
+            }
         }
     }
 }
@@ -127,11 +136,16 @@ impl Device for PitDevice {
             self.counters[2].set_gate(v & port61::GATE2 != 0, now);
             return;
         }
-        match offset as usize {
+        let changed = match offset as usize {
             CONTROL => self.control(v, now),
-            n => self.counters[n].write(v, now),
+            n => {
+                self.counters[n].write(v, now);
+                Some(n)
+            }
+        };
+        if changed == Some(0) {
+            self.settle(cx, now);
         }
-        self.settle(cx, now);
     }
     fn timer(&mut self, cx: &mut Cx<'_>, _tag: u32) {
         let now = cx.now();
