@@ -76,11 +76,12 @@ pub fn a20() -> Verdict {
         let apart = high.read_volatile() == 0x2020_2020;
         let mut folded = None;
         let gate = port::in8(PORT_92);
-        if gate != 0xff && gate & 2 != 0 {
-            port::out8(PORT_92, gate & !3);
-            let closed = high.read_volatile() == 0x1010_1010;
-            port::out8(PORT_92, gate & !1);
-            folded = Some(closed);
+        if gate != 0xff {
+            let gate = gate & !3;
+            port::out8(PORT_92, gate | 2);
+            port::out8(PORT_92, gate);
+            folded = Some(high.read_volatile() == 0x1010_1010);
+            port::out8(PORT_92, gate | 2);
         }
         let open_again = high.read_volatile() == 0x2020_2020;
         high.write_volatile(saved.1);
