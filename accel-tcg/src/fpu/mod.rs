@@ -30,7 +30,7 @@ mod state_ops;
 pub(crate) mod strings;
 mod transcendental;
 pub(crate) mod vec;
-mod x87;
+pub(crate) mod x87;
 mod x87_ops;
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]

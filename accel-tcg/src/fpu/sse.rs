@@ -7,6 +7,7 @@
 
 use super::soft::flag::*;
 use super::soft::{self, Class, Control, Format, Number, Op, Rounding};
+use gearbox_core::x86::state::rflags;
 use std::cmp::Ordering;
 
 /// MXCSR: denormals are zeros.
@@ -210,7 +211,11 @@ pub(crate) fn arithmetic<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
 pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(env: &mut Env, op: Op, a: [T; N], b: [T; N]) -> [T; N] {
     if env.fast {
         let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
-        if (0..N).fold(true, |all, i| all & trusted(op, a[i], b[i], r[i])) {
+        let mut all = true;
+        for i in 0..N {
+            all &= trusted(op, a[i], b[i], r[i]);
+        }
+        if all {
             return r;
         }
     }
@@ -276,6 +281,17 @@ fn compare_exact<T: Lane>(env: &mut Env, a: T, b: T, signals: bool) -> Option<Or
         env.flags |= DE;
     }
     Some(x.compare(y))
+}
+
+/// ZF, PF and CF after COMIx; `None` is unordered.
+#[inline(always)]
+pub(crate) fn comparison_flags(order: Option<Ordering>) -> u64 {
+    match order {
+        None => rflags::ZF | rflags::PF | rflags::CF,
+        Some(Ordering::Less) => rflags::CF,
+        Some(Ordering::Equal) => rflags::ZF,
+        Some(Ordering::Greater) => 0,
+    }
 }
 
 /// The predicates of CMPcc (`imm` 0 to 7) and VCMPcc (0 to 31): for which of less (1), equal (2), greater (4) and unordered (8) it is

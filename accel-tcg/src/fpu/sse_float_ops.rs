@@ -11,9 +11,8 @@ use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
 use crate::flags::LazyFlags;
 use crate::int::{Int, Plain};
-use gearbox_core::x86::state::{cr4, rflags};
+use gearbox_core::x86::state::cr4;
 use iced_x86::{Instruction, Mnemonic, OpKind};
-use std::cmp::Ordering;
 
 /// The executor of an SSE floating-point instruction.
 pub(super) fn executor(i: &Instruction) -> Option<Executor> {
@@ -194,18 +193,8 @@ fn compare<T: Lane + Plain + Into<u64>>(c: &mut Cpu, i: &Instruction, signals: b
     let mut e = Env::new(c.fpu.mxcsr);
     let order = sse::compare(&mut e, T::narrow(a.low64()), T::narrow(b.low64()), signals);
     c.settle(&e)?;
-    c.lazy = LazyFlags::from_bits(comparison_flags(order));
+    c.lazy = LazyFlags::from_bits(sse::comparison_flags(order));
     Ok(())
-}
-/// ZF, PF and CF of a comparison; `None` is unordered.
-#[inline]
-pub(super) fn comparison_flags(order: Option<Ordering>) -> u64 {
-    match order {
-        None => rflags::ZF | rflags::PF | rflags::CF,
-        Some(Ordering::Less) => rflags::CF,
-        Some(Ordering::Equal) => rflags::ZF,
-        Some(Ordering::Greater) => 0,
-    }
 }
 
 #[inline(always)]

@@ -62,6 +62,11 @@ impl Fpu {
     pub(super) fn unmasked(&self) -> u32 {
         !u32::from(self.fcw) & ALL
     }
+    /// Does the control word mask every exception? Then none is pending.
+    #[inline(always)]
+    pub(crate) fn all_masked(&self) -> bool {
+        self.unmasked() == 0
+    }
     /// Rounding control.
     #[inline(always)]
     pub(super) fn rounding(&self) -> Rounding {
@@ -192,13 +197,13 @@ impl Fpu {
     }
     /// Marks ST(0) empty and makes ST(1) the top.
     #[inline(always)]
-    pub(super) fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.free(0);
         self.rotate(1);
     }
     /// Pushes a value, with stack overflow when there is no room.
     #[inline(always)]
-    pub(super) fn push(&mut self, v: F80) {
+    pub(crate) fn push(&mut self, v: F80) {
         if !self.is_empty(7) {
             if self.overflow() {
                 self.rotate(-1);

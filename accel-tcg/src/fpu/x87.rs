@@ -8,6 +8,7 @@ use super::quick;
 use super::soft::flag::*;
 use super::soft::{self, Class, Exact, Format, Number, Op, Outcome, Rounded};
 use super::stack::{C0, C1, C2, C3};
+use gearbox_core::x86::state::rflags;
 use std::cmp::Ordering;
 
 /// How far the exponent of a result is brought back when overflow or underflow is unmasked (SDM vol. 1, 8.5.4 and 8.5.5).
@@ -15,7 +16,7 @@ const BIAS_ADJUST: i32 = 24576;
 
 /// An operand as the unit has fetched it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operand {
+pub(crate) struct Operand {
     value: F80,
     /// It was denormal in its own format in memory.
     denormal: bool,
@@ -24,12 +25,12 @@ pub(super) struct Operand {
 impl Operand {
     /// A register.
     #[inline(always)]
-    pub(super) fn new(value: F80) -> Self {
+    pub(crate) fn new(value: F80) -> Self {
         Self { value, denormal: false }
     }
     /// A binary32 or binary64 in memory.
     #[inline(always)]
-    pub(super) fn ieee(bits: u64, f: Format) -> Self {
+    pub(crate) fn ieee(bits: u64, f: Format) -> Self {
         if f == Format::DOUBLE
             && let Some(value) = quick::from_double(bits)
         {
@@ -40,7 +41,7 @@ impl Operand {
     }
     /// An integer in memory.
     #[inline(always)]
-    pub(super) fn int(v: i64) -> Self {
+    pub(crate) fn int(v: i64) -> Self {
         Self::new(F80::from_int(v))
     }
     /// Taken apart.
@@ -53,7 +54,7 @@ impl Operand {
 
 /// Which way round an operation with two operands goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Destination op source.
     Forward,
     /// Source op destination (FSUBR, FDIVR).
@@ -62,7 +63,7 @@ pub(super) enum Order {
 
 /// How a comparison treats quiet NaNs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nans {
+pub(crate) enum Nans {
     /// As invalid (FCOM, FCOMI, FTST, FICOM).
     Ordered,
     /// Without an exception (FUCOM, FUCOMI).
@@ -144,18 +145,22 @@ impl Fpu {
     // ---- arithmetic
 
     /// ST(`dst`) = ST(`dst`) op source (or the reverse). `None` is an empty register. Gives true when a pop may follow.
-    #[inline]
-    pub(super) fn arithmetic(&mut self, op: Op, order: Order, dst: u8, source: Option<Operand>) -> bool {
+    #[inline(always)]
+    pub(crate) fn arithmetic(&mut self, op: Op, order: Order, dst: u8, source: Option<Operand>) -> bool {
         let (Some(d), Some(s)) = (self.st(dst), source) else {
             return self.finish_underflow(dst);
         };
-        if let (Some(precision), false) = (self.quick_precision(), s.denormal) {
-            let (a, b) = if order == Order::Forward { (d, s.value) } else { (s.value, d) };
-            if let Some(q) = quick::arithmetic(op, a, b, precision) {
-                self.set_st(dst, q.value);
-                self.note_rounding(q.inexact, q.up);
-                return true;
-            }
+        let (a, b) = if order == Order::Forward { (d, s.value) } else { (s.value, d) };
+        let quick = match self.quick_precision() {
+            _ if s.denormal => None,
+            Some(64) => quick::arithmetic(op, a, b, 64),
+            Some(53) => quick::arithmetic(op, a, b, 53),
+            _ => None,
+        };
+        if let Some(q) = quick {
+            self.set_st(dst, q.value);
+            self.note_rounding(q.inexact, q.up);
+            return true;
         }
         self.arithmetic_exact(op, order, dst, Operand::new(d), s)
     }
@@ -170,7 +175,7 @@ impl Fpu {
     }
     /// The operand ST(`i`).
     #[inline(always)]
-    pub(super) fn operand(&self, i: u8) -> Option<Operand> {
+    pub(crate) fn operand(&self, i: u8) -> Option<Operand> {
         self.st(i).map(Operand::new)
     }
     /// ST(0), unless it is empty (stack underflow), a NaN or unsupported, all of which are dealt with here.
@@ -189,7 +194,7 @@ impl Fpu {
         }
     }
     /// FSQRT.
-    pub(super) fn square_root(&mut self) {
+    pub(crate) fn square_root(&mut self) {
         if let Some((_, n)) = self.unary() {
             let outcome = soft::square_root(n, self.precision(), self.control());
             self.finish_outcome(0, outcome);
@@ -207,7 +212,7 @@ impl Fpu {
         self.finish(0, F80::pack(r), r.flags | denormal, r.up);
     }
     /// FABS and FCHS: a new sign bit, and no exception but stack underflow.
-    pub(super) fn change_sign(&mut self, f: impl FnOnce(bool) -> bool) {
+    pub(crate) fn change_sign(&mut self, f: impl FnOnce(bool) -> bool) {
         match self.st(0) {
             None => {
                 self.finish_underflow(0);
@@ -351,16 +356,18 @@ impl Fpu {
         (flags & self.unmasked() == 0).then_some(result)
     }
     /// FCOM, FUCOM, FICOM, FTST. Gives true when a pop may follow.
-    pub(super) fn compare(&mut self, source: Option<Operand>, nans: Nans) -> bool {
+    pub(crate) fn compare(&mut self, source: Option<Operand>, nans: Nans) -> bool {
         let result = self.comparison(source, nans);
         if let Some(c) = result {
             self.set_conditions(c);
         }
         result.is_some()
     }
-    /// FCOMI, FUCOMI: ZF, PF and CF, or `None` when they stay.
-    pub(super) fn compare_to_flags(&mut self, source: Option<Operand>, nans: Nans) -> Option<(bool, bool, bool)> {
-        self.comparison(source, nans).map(|c| (c & C3 != 0, c & C2 != 0, c & C0 != 0))
+    /// FCOMI, FUCOMI: ZF, PF and CF as in RFLAGS, or `None` when they stay.
+    #[inline]
+    pub(crate) fn compare_to_flags(&mut self, source: Option<Operand>, nans: Nans) -> Option<u64> {
+        let bit = |c: u16, condition: u16, flag: u64| if c & condition != 0 { flag } else { 0 };
+        self.comparison(source, nans).map(|c| bit(c, C3, rflags::ZF) | bit(c, C2, rflags::PF) | bit(c, C0, rflags::CF))
     }
     /// FXAM.
     pub(super) fn examine(&mut self) {
@@ -381,7 +388,7 @@ impl Fpu {
 
     /// FLD m32fp and m64fp.
     #[inline]
-    pub(super) fn load_ieee(&mut self, bits: u64, f: Format) {
+    pub(crate) fn load_ieee(&mut self, bits: u64, f: Format) {
         if f == Format::DOUBLE
             && let Some(v) = quick::from_double(bits)
         {
@@ -404,7 +411,7 @@ impl Fpu {
         self.push(value);
     }
     /// FLD ST(i).
-    pub(super) fn load_register(&mut self, i: u8) {
+    pub(crate) fn load_register(&mut self, i: u8) {
         match self.st(i) {
             Some(v) => self.push(v),
             None => {
@@ -416,7 +423,7 @@ impl Fpu {
         }
     }
     /// FXCH.
-    pub(super) fn exchange(&mut self, i: u8) {
+    pub(crate) fn exchange(&mut self, i: u8) {
         if self.is_empty(0) || self.is_empty(i) {
             if !self.underflow() {
                 return;
@@ -434,7 +441,7 @@ impl Fpu {
         self.set_st(i, a);
     }
     /// FST and FSTP to a register. Gives true when a pop may follow.
-    pub(super) fn store_register(&mut self, i: u8) -> bool {
+    pub(crate) fn store_register(&mut self, i: u8) -> bool {
         match self.st(0) {
             Some(v) => self.finish(i, v, 0, false),
             None => self.finish_underflow(i),
@@ -452,7 +459,7 @@ impl Fpu {
     }
     /// What a store of ST(0) in the format `f` writes, for [`Fpu::commit_store`].
     #[inline]
-    pub(super) fn stored_ieee(&self, f: Format) -> Store<u64> {
+    pub(crate) fn stored_ieee(&self, f: Format) -> Store<u64> {
         match self.st(0) {
             None => Store::empty(f.default_nan()),
             Some(v) => {
@@ -469,7 +476,7 @@ impl Fpu {
     }
     /// What FIST, FISTP or (chopped) FISTTP writes as an integer of `bits` bits.
     #[inline]
-    pub(super) fn stored_int(&self, bits: u32, chopped: bool) -> Store<i64> {
+    pub(crate) fn stored_int(&self, bits: u32, chopped: bool) -> Store<i64> {
         match self.st(0) {
             None => Store::empty(i64::MIN >> (64 - bits)),
             Some(v) => {
@@ -499,7 +506,7 @@ impl Fpu {
     }
     /// Notes what a store has raised, after it reached memory (or was suppressed). Gives true when a pop may follow.
     #[inline]
-    pub(super) fn commit_store<T>(&mut self, s: &Store<T>) -> bool {
+    pub(crate) fn commit_store<T>(&mut self, s: &Store<T>) -> bool {
         if s.empty {
             return self.underflow();
         }
@@ -515,7 +522,7 @@ impl Fpu {
 
 /// A value on its way from ST(0) to memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Store<T> {
+pub(crate) struct Store<T> {
     /// What is written.
     pub value: T,
     flags: u32,
@@ -527,6 +534,11 @@ pub(super) struct Store<T> {
 impl<T> Store<T> {
     fn empty(value: T) -> Self {
         Self { value, flags: 0, up: false, empty: true }
+    }
+    /// The same without the value.
+    #[inline(always)]
+    pub(crate) fn status(&self) -> Store<()> {
+        Store { value: (), flags: self.flags, up: self.up, empty: self.empty }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::fault::{Exec, Fault};
 use crate::flags::LazyFlags;
 use crate::int::Plain;
 use crate::mem::Access;
-use gearbox_core::x86::state::{Seg, cr0, rflags};
+use gearbox_core::x86::state::{Seg, cr0};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 /// The executor of an x87 instruction.
@@ -401,9 +401,8 @@ fn compare_to_flags(c: &mut Cpu, i: &Instruction, nans: Nans, pop: bool) -> Exec
         }
         result
     })?;
-    if let Some((zf, pf, cf)) = result {
-        let bit = |v: bool, b: u64| if v { b } else { 0 };
-        c.lazy = LazyFlags::from_bits(bit(zf, rflags::ZF) | bit(pf, rflags::PF) | bit(cf, rflags::CF));
+    if let Some(flags) = result {
+        c.lazy = LazyFlags::from_bits(flags);
     }
     Ok(())
 }

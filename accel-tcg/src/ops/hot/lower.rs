@@ -118,7 +118,7 @@ fn shape(i: &Instruction) -> Option<Shape> {
 }
 
 /// Fills in the operands. `None` if one is nothing that handlers know.
-fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
+pub(super) fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
     for n in 0..i.op_count() {
         match i.op_kind(n) {
             OpKind::Register => {
@@ -147,7 +147,8 @@ fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
     }
     Some(())
 }
-fn memory(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
+/// Fills in the memory operand. `None` if it needs more than hot handlers do.
+pub(super) fn memory(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
     if !mode.flat() {
         return None;
     }
@@ -189,7 +190,7 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
     if i.has_lock_prefix() {
         return None;
     }
-    if let Some(h) = super::vector::straight(i, op, mode) {
+    if let Some(h) = super::vector::straight(i, op, mode).or_else(|| super::x87::straight(i, op, mode)) {
         return Some(h);
     }
     operands(i, op, mode)?;

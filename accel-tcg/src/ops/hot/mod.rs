@@ -8,6 +8,7 @@ mod data;
 mod flow;
 mod lower;
 mod vector;
+mod x87;
 
 pub(crate) use lower::lower;
 

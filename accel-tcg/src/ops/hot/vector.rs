@@ -296,7 +296,7 @@ macro_rules! table {
         }
     };
     (@ops |$e:ident, $a:ident, $b:ident, $imm:ident| $($name:ident $value:expr,)*) => { $(
-        pub(super) struct $name;
+        pub(in crate::ops::hot::vector) struct $name;
         impl Operation for $name {
             #[inline(always)]
             fn apply($e: &mut Env, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {

@@ -9,7 +9,7 @@ use crate::fpu::Fpu;
 use crate::fpu::f80::F80;
 use crate::fpu::soft::{Format, Op as Arithmetic};
 use crate::fpu::x87::{Nans, Operand, Order};
-use crate::int::{Int, Plain};
+use crate::int::Plain;
 use gearbox_core::x86::state::cr0;
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use std::marker::PhantomData;
@@ -106,24 +106,28 @@ fn pop_if(f: &mut Fpu, done: bool) {
     }
 }
 operations! {
-    Add = |f, d, s| _ = f.arithmetic(Arithmetic::Add, Order::Forward, d, s);
-    Mul = |f, d, s| _ = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s);
-    Sub = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s);
-    Subr = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s);
-    Div = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Forward, d, s);
-    Divr = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s);
-    Addp = |f, d, s| { let done = f.arithmetic(Arithmetic::Add, Order::Forward, d, s); pop_if(f, done) };
-    Mulp = |f, d, s| { let done = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s); pop_if(f, done) };
-    Subp = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s); pop_if(f, done) };
-    Subrp = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s); pop_if(f, done) };
-    Divp = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Forward, d, s); pop_if(f, done) };
-    Divrp = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s); pop_if(f, done) };
+    Plus = |f, d, s| _ = f.arithmetic(Arithmetic::Add, Order::Forward, d, s);
+    Times = |f, d, s| _ = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s);
+    Minus = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s);
+    MinusReversed = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s);
+    Over = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Forward, d, s);
+    OverReversed = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s);
+    PlusPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Add, Order::Forward, d, s); pop_if(f, done) };
+    TimesPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s); pop_if(f, done) };
+    MinusPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s); pop_if(f, done) };
+    MinusReversedPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s); pop_if(f, done) };
+    OverPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Forward, d, s); pop_if(f, done) };
+    OverReversedPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s); pop_if(f, done) };
     Compare = |f, _, s| _ = f.compare(s, Nans::Ordered);
-    Comparep = |f, _, s| { let done = f.compare(s, Nans::Ordered); pop_if(f, done) };
+    ComparePop = |f, _, s| { let done = f.compare(s, Nans::Ordered); pop_if(f, done) };
+    Unordered = |f, _, s| _ = f.compare(s, Nans::Unordered);
+    UnorderedPop = |f, _, s| { let done = f.compare(s, Nans::Unordered); pop_if(f, done) };
+    ComparePopTwo = |f, _, _| { let done = f.compare(f.operand(1), Nans::Ordered); pop_if(f, done); pop_if(f, done) };
+    UnorderedPopTwo = |f, _, _| { let done = f.compare(f.operand(1), Nans::Unordered); pop_if(f, done); pop_if(f, done) };
     LoadSt = |f, d, _| f.load_register(d);
     Exchange = |f, d, _| f.exchange(d);
     StoreSt = |f, d, _| _ = f.store_register(d);
-    StorepSt = |f, d, _| { let done = f.store_register(d); pop_if(f, done) };
+    StoreStPop = |f, d, _| { let done = f.store_register(d); pop_if(f, done) };
     One = |f, _, _| f.push(F80::ONE);
     Zero = |f, _, _| f.push(F80::ZERO);
     ChangeSign = |f, _, _| f.change_sign(|s| !s);
@@ -296,20 +300,24 @@ pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
     use Mnemonic::*;
     let to_memory = i.op_count() == 1 && i.op0_kind() == OpKind::Memory;
     let h = match i.mnemonic() {
-        Fadd | Fiadd => sourced::<Add>(i)?,
-        Fmul | Fimul => sourced::<Mul>(i)?,
-        Fsub | Fisub => sourced::<Sub>(i)?,
-        Fsubr | Fisubr => sourced::<Subr>(i)?,
-        Fdiv | Fidiv => sourced::<Div>(i)?,
-        Fdivr | Fidivr => sourced::<Divr>(i)?,
-        Faddp => handler::<Do<Addp, St>>,
-        Fmulp => handler::<Do<Mulp, St>>,
-        Fsubp => handler::<Do<Subp, St>>,
-        Fsubrp => handler::<Do<Subrp, St>>,
-        Fdivp => handler::<Do<Divp, St>>,
-        Fdivrp => handler::<Do<Divrp, St>>,
+        Fadd | Fiadd => sourced::<Plus>(i)?,
+        Fmul | Fimul => sourced::<Times>(i)?,
+        Fsub | Fisub => sourced::<Minus>(i)?,
+        Fsubr | Fisubr => sourced::<MinusReversed>(i)?,
+        Fdiv | Fidiv => sourced::<Over>(i)?,
+        Fdivr | Fidivr => sourced::<OverReversed>(i)?,
+        Faddp => handler::<Do<PlusPop, St>>,
+        Fmulp => handler::<Do<TimesPop, St>>,
+        Fsubp => handler::<Do<MinusPop, St>>,
+        Fsubrp => handler::<Do<MinusReversedPop, St>>,
+        Fdivp => handler::<Do<OverPop, St>>,
+        Fdivrp => handler::<Do<OverReversedPop, St>>,
         Fcom => sourced::<Compare>(i)?,
-        Fcomp => sourced::<Comparep>(i)?,
+        Fcomp => sourced::<ComparePop>(i)?,
+        Fucom => handler::<Do<Unordered, St>>,
+        Fucomp => handler::<Do<UnorderedPop, St>>,
+        Fcompp => handler::<Do<ComparePopTwo, St>>,
+        Fucompp => handler::<Do<UnorderedPopTwo, St>>,
         Fcomi => handler::<ToFlags<false, false>>,
         Fcomip => handler::<ToFlags<false, true>>,
         Fucomi => handler::<ToFlags<true, false>>,
@@ -317,7 +325,7 @@ pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         Fld if i.memory_size() == MemorySize::Unknown => handler::<Do<LoadSt, St>>,
         Fld | Fild => loaded(i)?,
         Fst if !to_memory => handler::<Do<StoreSt, St>>,
-        Fstp if !to_memory => handler::<Do<StorepSt, St>>,
+        Fstp if !to_memory => handler::<Do<StoreStPop, St>>,
         Fst | Fist => stored::<false>(i)?,
         Fstp | Fistp => stored::<true>(i)?,
         Fxch => handler::<Do<Exchange, St>>,
