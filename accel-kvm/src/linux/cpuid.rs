@@ -121,11 +121,11 @@ pub(super) fn get(vcpu: &VcpuFd) -> Result<CpuidSet, VmError> {
 }
 
 /// Says so where KVM shows features that the model leaves out, as KVMs that emulate ring 0 do: such a guest could not move elsewhere.
-pub(super) fn warn_of_more(vcpu: &VcpuFd, asked: &CpuidSet) -> Result<(), VmError> {
+pub(super) fn report_more(vcpu: &VcpuFd, asked: &CpuidSet) -> Result<(), VmError> {
     let (asked, shown) = (asked.features(), get(vcpu)?.features());
     let more: Vec<_> = shown.iter().filter(|f| !asked.has(*f)).map(|f| f.name).collect();
     if !more.is_empty() {
-        tracing::warn!("the host's KVM shows the guest features beyond its CPU model: {}", more.join(" "));
+        tracing::info!("the host's KVM shows the guest features beyond its CPU model: {}", more.join(" "));
     }
     Ok(())
 }

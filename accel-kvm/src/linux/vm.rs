@@ -78,7 +78,7 @@ impl Vm for KvmVm {
     fn create_vcpu(&self, _id: u32, config: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
         let vcpu = self.kvm_vcpu(config)?;
         if config.bsp {
-            cpuid::warn_of_more(&vcpu.fd, &config.cpuid)?;
+            cpuid::report_more(&vcpu.fd, &config.cpuid)?;
         }
         Ok(Box::new(vcpu))
     }
