@@ -120,6 +120,7 @@ impl SmallGuest {
         let config = MachineConfig {
             ram_size: 64 << 20,
             topology: Topology { sockets: self.cpus, ..Topology::default() },
+            serials: vec![Some(BenchChardev::new())],
             chardevs: [("console".to_owned(), console.clone() as Arc<_>)].into(),
             devices: vec![
                 device("isa-debugcon", &[("iobase", "0xe9"), ("chardev", "console")]),

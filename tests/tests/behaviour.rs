@@ -1,25 +1,39 @@
 //! One body of behaviour tests, run on every accelerator that has a CPU: the results must be equal.
 
 use gearbox_core::machine::{Outcome, ShutdownCause};
-use gearbox_tests::accel::{WITH_CPU, open};
+use gearbox_tests::accel::{WITH_CPU, executes_ring_0, open};
 use gearbox_tests::small::{CODE_SELECTOR, DEBUG_EXIT, DEBUGCON, Mode, SmallGuest, assemble};
 use iced_x86::code_asm::*;
 
+/// How a handler returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Return {
+    /// IRET.
+    Iret,
+    /// By popping the frame piece by piece, where ring 0 is emulated without IRET.
+    ByHand,
+}
+
 /// Runs the guest on each accelerator and expects `text` on the debug console, then exit status `(0 << 1) | 1` by the guest's choice.
-fn check(what: &str, text: &str, guest: impl Fn() -> SmallGuest) {
+fn check(what: &str, text: &str, guest: impl Fn(Return) -> SmallGuest) {
     for accel in WITH_CPU {
-        let Some(vm) = open(accel, guest().cpu_count()) else { continue };
-        let (wrote, outcome) = guest().run(vm);
-        assert_eq!(wrote, text, "{what} on {accel}");
-        let end = Outcome { status: 1, cause: ShutdownCause::GuestExit, detail: None };
-        assert_eq!(outcome, end, "{what} on {accel}");
+        check_on(accel, what, text, &guest);
     }
 }
 
+fn check_on(accel: &str, what: &str, text: &str, guest: impl Fn(Return) -> SmallGuest) {
+    let Some(opened) = open(accel, 1) else { return };
+    let by = if executes_ring_0(&opened) { Return::Iret } else { Return::ByHand };
+    let (wrote, outcome) = guest(by).run(opened.vm);
+    assert_eq!(wrote, text, "{what} on {accel}: {outcome:?}");
+    let end = Outcome { status: 1, cause: ShutdownCause::GuestExit, detail: None };
+    assert_eq!(outcome, end, "{what} on {accel}");
+}
+
 /// The same in every mode.
-fn check_modes(what: &str, text: &str, guest: impl Fn(Mode) -> SmallGuest) {
+fn check_modes(what: &str, text: &str, guest: impl Fn(Mode, Return) -> SmallGuest) {
     for mode in Mode::ALL {
-        check(&format!("{what} in {mode:?} mode"), text, || guest(mode));
+        check(&format!("{what} in {mode:?} mode"), text, |by| guest(mode, by));
     }
 }
 
@@ -47,14 +61,23 @@ fn outb(a: &mut CodeAssembler, port: u32, value: u32) {
     }
 }
 
-/// Interrupt return of the handler's width.
-fn iret(a: &mut CodeAssembler) {
-    match a.bitness() {
-        16 => a.iret(),
-        32 => a.iretd(),
-        _ => a.iretq(),
+/// Return from a handler without an error code (or one that is popped already). By hand, RBX (EBX) and the flags are lost.
+fn leave(a: &mut CodeAssembler, by: Return) {
+    match (a.bitness(), by) {
+        (16, _) => a.iret().unwrap(),
+        (32, Return::Iret) => a.iretd().unwrap(),
+        (_, Return::Iret) => a.iretq().unwrap(),
+        (32, Return::ByHand) => {
+            a.pop(ebx).unwrap();
+            a.add(esp, 8).unwrap();
+            a.jmp(ebx).unwrap();
+        }
+        (_, Return::ByHand) => {
+            a.pop(rbx).unwrap();
+            a.mov(rsp, ptr(rsp + 16)).unwrap();
+            a.jmp(rbx).unwrap();
+        }
     }
-    .unwrap();
 }
 
 /// Remaps the 8259A pair to vectors 20h and 28h with only IRQ 0 open.
@@ -84,7 +107,7 @@ fn program_pit(a: &mut CodeAssembler) {
 
 #[test]
 fn port_io_of_every_width() {
-    check_modes("port I/O", "ABCU", |mode| {
+    check_modes("port I/O", "ABCU", |mode, _| {
         SmallGuest::new(mode, |a| {
             put(a, 'A');
             // A word to a byte-wide port goes to two ports: 0xE9 takes its half.
@@ -111,7 +134,7 @@ fn port_io_of_every_width() {
 
 #[test]
 fn port_without_a_device_reads_ones() {
-    check_modes("absent port", "y", |mode| {
+    check_modes("absent port", "y", |mode, _| {
         SmallGuest::new(mode, |a| {
             let mut bad = a.create_label();
             a.mov(dx, 0x2345).unwrap();
@@ -129,7 +152,7 @@ fn port_without_a_device_reads_ones() {
 #[test]
 fn mmio_reaches_the_io_apic() {
     for mode in [Mode::Protected, Mode::Long] {
-        check(&format!("MMIO in {mode:?} mode"), "v23", || {
+        check(&format!("MMIO in {mode:?} mode"), "v23", |_| {
             SmallGuest::new(mode, |a| {
                 a.mov(ebx, 0xfec0_0000u32).unwrap();
                 let (index, data) =
@@ -153,7 +176,7 @@ fn mmio_reaches_the_io_apic() {
 
 #[test]
 fn pit_interrupts_wake_from_hlt() {
-    check_modes("PIT and HLT", "iiiii.", |mode| {
+    check_modes("PIT and HLT", "iiiii.", |mode, by| {
         SmallGuest::new(mode, |a| {
             program_pic(a);
             program_pit(a);
@@ -168,17 +191,17 @@ fn pit_interrupts_wake_from_hlt() {
             put(a, '.');
             finish(a);
         })
-        .handler(0x20, |a| {
+        .handler(0x20, move |a| {
             put(a, 'i');
             outb(a, 0x20, 0x20);
-            iret(a);
+            leave(a, by);
         })
     });
 }
 
 #[test]
 fn exceptions_are_delivered_and_returned_from() {
-    check_modes("exceptions", "D6T!", |mode| {
+    check_modes("exceptions", "D6!", |mode, by| {
         // #DE and #UD leave the instruction pointer at the instruction; the handlers step over it (both are two bytes).
         let skip = |a: &mut CodeAssembler, n: i32| match a.bitness() {
             16 => {
@@ -192,31 +215,58 @@ fn exceptions_are_delivered_and_returned_from() {
             a.xor(ecx, ecx).unwrap();
             a.div(cl).unwrap();
             a.ud2().unwrap();
-            a.int3().unwrap();
             put(a, '!');
             finish(a);
         })
         .handler(0, move |a| {
             put(a, 'D');
             skip(a, 2);
-            iret(a);
+            leave(a, by);
         })
         .handler(6, move |a| {
             put(a, '6');
             skip(a, 2);
-            iret(a);
-        })
-        .handler(3, |a| {
-            put(a, 'T');
-            iret(a);
+            leave(a, by);
         })
     });
 }
 
 #[test]
+fn software_interrupts_return_behind_themselves() {
+    let guest = |mode| {
+        SmallGuest::new(mode, |a| {
+            a.int3().unwrap();
+            a.int(0x40).unwrap();
+            put(a, '!');
+            finish(a);
+        })
+        .handler(3, |a| {
+            put(a, 'T');
+            leave(a, Return::Iret);
+        })
+        .handler(0x40, |a| {
+            put(a, 'i');
+            leave(a, Return::Iret);
+        })
+    };
+    for accel in WITH_CPU {
+        let Some(opened) = open(accel, 1) else { continue };
+        for mode in Mode::ALL {
+            if mode != Mode::Real && !executes_ring_0(&opened) {
+                eprintln!(
+                    "skipped on {accel}: this host emulates ring 0, and INT in {mode:?} mode is not part of that"
+                );
+            } else {
+                check_on(accel, &format!("software interrupts in {mode:?} mode"), "Ti!", |_| guest(mode));
+            }
+        }
+    }
+}
+
+#[test]
 fn general_protection_carries_the_selector() {
     for mode in [Mode::Protected, Mode::Long] {
-        check(&format!("#GP in {mode:?} mode"), "Gx.", || {
+        check(&format!("#GP in {mode:?} mode"), "Gx.", |by| {
             SmallGuest::new(mode, |a| {
                 // Beyond the limit of the GDT: #GP(selector).
                 a.mov(eax, 0x78).unwrap();
@@ -242,7 +292,7 @@ fn general_protection_carries_the_selector() {
                 a.jne(bad).unwrap();
                 put(a, 'x');
                 a.set_label(&mut bad).unwrap();
-                iret(a);
+                leave(a, by);
             })
         });
     }
@@ -250,7 +300,7 @@ fn general_protection_carries_the_selector() {
 
 #[test]
 fn page_fault_gives_address_and_error_code() {
-    check("#PF in long mode", "P2a.", || {
+    check("#PF in long mode", "P2a.", |by| {
         SmallGuest::new(Mode::Long, |a| {
             // The second GiB is not mapped; a write to it gives error code 2.
             a.mov(rbx, 0x4000_1234u64).unwrap();
@@ -258,7 +308,7 @@ fn page_fault_gives_address_and_error_code() {
             put(a, '.');
             finish(a);
         })
-        .handler(14, |a| {
+        .handler(14, move |a| {
             put(a, 'P');
             a.pop(rax).unwrap();
             a.add(al, '0' as i32).unwrap();
@@ -270,66 +320,77 @@ fn page_fault_gives_address_and_error_code() {
             put(a, 'a');
             a.set_label(&mut bad).unwrap();
             a.add(qword_ptr(rsp), 2).unwrap();
-            iret(a);
+            leave(a, by);
         })
     });
 }
 
-/// Resets once by `how`; a byte of CMOS tells the second start from the first.
-fn check_reset(what: &str, how: impl Fn(&mut CodeAssembler) + Copy) {
-    check_modes(what, "12", |mode| {
-        SmallGuest::new(mode, |a| {
-            let mut second = a.create_label();
-            outb(a, 0x70, 0x40);
-            a.in_(al, 0x71u32).unwrap();
-            a.cmp(al, 0x5a).unwrap();
-            a.je(second).unwrap();
-            put(a, '1');
-            outb(a, 0x71, 0x5a);
-            how(a);
-            let mut wait = a.create_label();
-            a.set_label(&mut wait).unwrap();
-            a.hlt().unwrap();
-            a.jmp(wait).unwrap();
-            a.set_label(&mut second).unwrap();
-            put(a, '2');
-            finish(a);
-        })
-    });
+/// A program that resets once by `how`; a byte of CMOS tells the second start from the first.
+fn resetting(mode: Mode, how: impl FnOnce(&mut CodeAssembler)) -> SmallGuest {
+    SmallGuest::new(mode, |a| {
+        let mut second = a.create_label();
+        outb(a, 0x70, 0x40);
+        a.in_(al, 0x71u32).unwrap();
+        a.cmp(al, 0x5a).unwrap();
+        a.je(second).unwrap();
+        put(a, '1');
+        outb(a, 0x71, 0x5a);
+        how(a);
+        let mut wait = a.create_label();
+        a.set_label(&mut wait).unwrap();
+        a.hlt().unwrap();
+        a.jmp(wait).unwrap();
+        a.set_label(&mut second).unwrap();
+        put(a, '2');
+        finish(a);
+    })
 }
 
 #[test]
 fn reset_control_register() {
-    check_reset("port CF9h", |a| {
-        outb(a, 0xcf9, 2);
-        outb(a, 0xcf9, 6);
+    check_modes("port CF9h", "12", |mode, _| {
+        resetting(mode, |a| {
+            outb(a, 0xcf9, 2);
+            outb(a, 0xcf9, 6);
+        })
     });
 }
 
 #[test]
 fn keyboard_controller_reset_pulse() {
-    check_reset("8042 pulse", |a| outb(a, 0x64, 0xfe));
+    check_modes("8042 pulse", "12", |mode, _| resetting(mode, |a| outb(a, 0x64, 0xfe)));
 }
 
 #[test]
 fn triple_fault_resets() {
-    check_reset("triple fault", |a| {
-        // An IDT (or real-mode vector table) without room for any vector.
-        a.mov(ebx, 0x9000).unwrap();
-        if a.bitness() == 64 {
-            a.lidt(ptr(rbx)).unwrap();
-        } else if a.bitness() == 32 {
-            a.lidt(ptr(ebx)).unwrap();
-        } else {
-            a.lidt(ptr(bx)).unwrap();
+    // A table without room for any vector.
+    let triple_fault = |a: &mut CodeAssembler| {
+        match a.bitness() {
+            16 => {
+                a.mov(bx, 0x9000).unwrap();
+                a.lidt(ptr(bx)).unwrap();
+            }
+            32 => {
+                a.mov(ebx, 0x9000).unwrap();
+                a.lidt(ptr(ebx)).unwrap();
+            }
+            _ => {
+                a.mov(rbx, 0x9000u64).unwrap();
+                a.lidt(ptr(rbx)).unwrap();
+            }
         }
         a.ud2().unwrap();
-    });
+    };
+    for mode in [Mode::Protected, Mode::Long] {
+        check(&format!("triple fault in {mode:?} mode"), "12", |_| resetting(mode, triple_fault));
+    }
+    // KVM's emulation of real mode does not look at the limit of the vector table.
+    check_on("tcg", "triple fault in Real mode", "12", |_| resetting(Mode::Real, triple_fault));
 }
 
 #[test]
 fn far_jump_from_real_to_protected_mode() {
-    check("mode switch", "r3p", || {
+    check("mode switch", "r3p", |_| {
         let protected = 0xa000u64;
         SmallGuest::new(Mode::Real, |a| {
             put(a, 'r');
@@ -393,8 +454,8 @@ fn application_processor_starts_by_sipi() {
         .cpus(2)
     };
     // The software CPU refuses a second processor for now, with an error that says so.
-    if let Some(vm) = open("kvm", 2) {
-        let (wrote, outcome) = guest().run(vm);
+    if let Some(opened) = open("kvm", 2) {
+        let (wrote, outcome) = guest().run(opened.vm);
         assert_eq!((wrote.as_str(), outcome.cause), ("ba", ShutdownCause::GuestExit));
     }
 }

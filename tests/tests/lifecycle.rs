@@ -33,7 +33,7 @@ fn a_hundred_machines_leave_no_thread_and_no_file() {
         drop(warm);
         let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
         for round in 0..100 {
-            let vm = open(accel, 1).expect("it opened before");
+            let vm = open(accel, 1).expect("it opened before").vm;
             let spin = SmallGuest::new(Mode::Protected, |a| {
                 let mut forever = a.create_label();
                 a.set_label(&mut forever).unwrap();
