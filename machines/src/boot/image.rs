@@ -94,10 +94,16 @@ impl<'a> Bytes<'a> {
 /// A table that is filled in by offset.
 pub struct Table<const N: usize>(pub [u8; N]);
 
+impl<const N: usize> Default for Table<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
 impl<const N: usize> Table<N> {
     /// All zeros.
     pub fn new() -> Self {
-        Self([0; N])
+        Self::default()
     }
     /// Puts bytes at `offset`.
     ///

@@ -185,7 +185,7 @@ mod tests {
         assert!(at(info.dword(16).unwrap()).0.starts_with(b"k v\0"));
         let second = at(info.dword(24).unwrap() + 16);
         assert_eq!(at(second.dword(0).unwrap()).0, b"two!");
-        assert_eq!(second.dword(1 * 4).unwrap() - second.dword(0).unwrap(), 4);
+        assert_eq!(second.dword(4).unwrap() - second.dword(0).unwrap(), 4);
         assert!(at(second.dword(8).unwrap()).0.starts_with(b"b\0"));
         let m = at(info.dword(48).unwrap());
         assert_eq!((info.dword(44), m.dword(0), m.qword(28)), (Some(48), Some(20), Some(0x10_0000)));

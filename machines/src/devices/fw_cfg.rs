@@ -77,6 +77,14 @@ impl FwCfg {
         items.set(key::ID, FEATURES.to_le_bytes());
         items
     }
+    /// With these files, whose names must be valid.
+    ///
+    /// # Panics
+    /// One is empty or longer than 55 bytes: an error in a board file.
+    pub fn with_files(files: BTreeMap<String, Arc<[u8]>>) -> Self {
+        assert!(files.keys().all(|n| !n.is_empty() && n.len() < Self::NAME_SIZE), "names of files fit the directory");
+        Self { files, ..Self::new() }
+    }
     /// Sets an item that is no file.
     pub fn set(&mut self, key: u16, bytes: impl Into<Arc<[u8]>>) {
         self.plain.insert(key, bytes.into());

@@ -92,7 +92,7 @@ impl DirectBoot {
 }
 
 fn load(board: &Board, blob: &Blob) -> Result<(), NotRam> {
-    const ZEROS: [u8; 65536] = [0; 65536];
+    static ZEROS: [u8; 65536] = [0; 65536];
     let memory = board.memory();
     memory.load(blob.addr, &blob.bytes)?;
     let mut at = blob.addr + blob.bytes.len() as u64;
@@ -119,7 +119,7 @@ fn memory_types(layout: Layout, state: &mut X86State) {
     const VALID: u64 = 1 << 11;
     /// 40 physical address bits: every CPU model has as many.
     const ADDRESS_BITS: u64 = (1 << 40) - 1;
-    let hole = if layout.hole().0 >= 0xc000_0000 { 0xc000_0000 } else { 0x8000_0000 };
+    let hole = u64::from(layout.hole().0);
     let mut set = |msr, value| state.msrs.insert(msr, value);
     set(FIX_64K, WRITE_BACK);
     set(FIX_16K[0], WRITE_BACK);

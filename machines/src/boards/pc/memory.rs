@@ -15,7 +15,7 @@ pub(super) const EBDA: u64 = 0x9_fc00;
 /// The shadow RAM in which firmware keeps its tables.
 pub(super) const TABLES: (u64, u64) = (0xf_0000, 0x10_0000);
 /// Last address of the PCI hole: the I/O APIC follows.
-const HOLE_LAST: u64 = 0xfebf_ffff;
+const HOLE_LAST: u32 = 0xfebf_ffff;
 /// Least and most RAM: the shadow RAM below 1 MiB must be there.
 pub(super) const LEAST: u64 = MIB;
 pub(super) const MOST: u64 = 64 * GIB;
@@ -42,10 +42,10 @@ impl Layout {
         let low = if ram >= SPLIT_AT { SPLIT } else { ram };
         Self { low, high: ram - low }
     }
-    /// First and last address of PCI memory.
+    /// First and last address of the memory that firmware gives to PCI: as much below 4 GiB as one memory type range can name.
     pub(super) fn hole(self) -> (u32, u32) {
-        // Firmware leaves PCI at most the top two GiB when there is little RAM.
-        (self.low.max(2 * GIB) as u32, HOLE_LAST as u32)
+        let first = [0x8000_0000, 0xc000_0000].into_iter().find(|&first| self.low <= u64::from(first));
+        (first.unwrap_or(SPLIT_AT as u32), HOLE_LAST)
     }
     /// What an operating system is told.
     pub(super) fn map(self) -> MemoryMap {
@@ -56,6 +56,13 @@ impl Layout {
         m.add(MIB, self.low.max(MIB), Kind::Ram);
         m.add(4 * GIB, 4 * GIB + self.high, Kind::Ram);
         m
+    }
+    /// The RAM alone, in the form of the map's entries, for firmware to make its own map of.
+    pub(super) fn ram(self) -> Vec<u8> {
+        let mut m = MemoryMap::new();
+        m.add(0, self.low, Kind::Ram);
+        m.add(4 * GIB, 4 * GIB + self.high, Kind::Ram);
+        m.entries().iter().flat_map(|e| e.to_bytes()).collect()
     }
     /// Memory sizes in CMOS RAM, as (index, value): base and extended memory in KiB, memory above 16 MiB and above 4 GiB in 64 KiB.
     pub(super) fn cmos(self) -> Vec<(u8, u8)> {
@@ -109,6 +116,21 @@ mod tests {
             (64 * GIB, SPLIT, 61 * GIB),
         ] {
             assert_eq!(Layout::new(ram), Layout { low, high });
+        }
+    }
+
+    #[test]
+    fn the_pci_hole_is_never_ram() {
+        for (ram, first) in [
+            (128 * MIB, 0x8000_0000),
+            (2 * GIB + MIB, 0xc000_0000),
+            (3 * GIB + MIB, 0xe000_0000),
+            (SPLIT_AT, 0xc000_0000),
+            (64 * GIB, 0xc000_0000),
+        ] {
+            let layout = Layout::new(ram);
+            assert_eq!(layout.hole(), (first, 0xfebf_ffff));
+            assert!(layout.low <= first.into());
         }
     }
 

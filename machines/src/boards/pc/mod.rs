@@ -16,7 +16,7 @@ use crate::devices::mc146818::Rtc;
 use crate::devices::or_gate::OrGate;
 use crate::devices::pci::i440fx::I440fx;
 use crate::devices::pci::piix3::Piix3;
-use crate::devices::pci::piix4_pm::Piix4Pm;
+use crate::devices::pci::piix4_pm::{self, Piix4Pm};
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
@@ -189,7 +189,7 @@ impl PcVersion {
             irqs.add(COM[n].1, serial.irq);
             serials.push(COM[n]);
         }
-        s.realize("/machine/fw_cfg", fw_cfg(config))?;
+        s.realize("/machine/fw_cfg", fw_cfg(config, layout))?;
         for (n, arg) in config.devices.iter().enumerate() {
             devices::realize(s, n, arg, config, &mut irqs, &mut serials)?;
         }
@@ -219,8 +219,12 @@ fn cmos(config: &MachineConfig, layout: Layout) -> Vec<(u8, u8)> {
 }
 
 /// Items of the firmware configuration device.
-fn fw_cfg(config: &MachineConfig) -> FwCfg {
-    let mut items = FwCfg::new();
+fn fw_cfg(config: &MachineConfig, layout: Layout) -> FwCfg {
+    /// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
+    const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | piix4_pm::SLEEP_S5];
+    let files = [("etc/e820", layout.ram()), ("etc/system-states", SLEEP_STATES.to_vec())];
+    let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into()));
+    let mut items = FwCfg::with_files(files.collect());
     let cpus = config.topology.total() as u16;
     items.set(key::UUID, config.uuid);
     items.set(key::RAM_SIZE, config.ram_size.to_le_bytes());

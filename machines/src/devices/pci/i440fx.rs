@@ -40,7 +40,7 @@ fn segment(n: usize) -> (u64, u64) {
 
 /// Where the attributes of a segment are: register and shift. PAM0 has only a high half.
 fn attribute(n: usize) -> (u8, u8) {
-    (config::PAM0 + n.div_ceil(2) as u8, if n % 2 == 0 { 4 } else { 0 })
+    (config::PAM0 + n.div_ceil(2) as u8, if n.is_multiple_of(2) { 4 } else { 0 })
 }
 
 /// A [`I440fxDevice`] to be.

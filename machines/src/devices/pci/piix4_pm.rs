@@ -99,9 +99,9 @@ impl DeviceSpec for Piix4Pm {
         c.init(config::PMBASE, &[1]);
         c.init(config::SMBBASE, &[1]);
         // Which legacy devices are decoded on the ISA side: parallel port, then keyboard and ROM, then serial ports.
-        c.init(0x5f, &[0x10 | u8::from(self.parallel) << 7]);
+        c.init(0x5f, &[0x10 | (u8::from(self.parallel) << 7)]);
         c.init(0x63, &[0x60]);
-        c.init(0x67, &[u8::from(first) * 0x08 | u8::from(second) * 0x90]);
+        c.init(0x67, &[(u8::from(first) * 0x08) | (u8::from(second) * 0x90)]);
 
         let event = r.port_region(PM1_EVENT, "acpi-evt", 4, 2);
         let control = r.port_region(PM1_CONTROL, "acpi-cnt", 2, 2);
