@@ -111,6 +111,8 @@ pub(crate) struct Cpu {
     pub(crate) seg: [Segment; 8],
     /// Current privilege level. Change it by [`Cpu::set_cpl`].
     pub(crate) cpl: u8,
+    /// Misaligned accesses fault: CPL 3, CR0.AM and RFLAGS.AC.
+    pub(crate) align_check: bool,
     /// Decoding mode, kept by [`Cpu::update_mode`].
     pub(crate) mode: Mode,
     pub(crate) gdtr: DescriptorTable,
@@ -321,6 +323,7 @@ impl Cpu {
         self.addr_mask = if self.mode.is_64() { u64::MAX } else { 0xffff_ffff };
         self.leave_block = true;
         let p = self.privilege();
+        self.align_check = p == Privilege::User && self.cr0 & cr0::AM != 0 && self.flags & rflags::AC != 0;
         self.select_tlb(p);
     }
     /// With which rights explicit data accesses are made now.
@@ -338,6 +341,11 @@ impl Cpu {
         self.tlb_read = t.read.as_mut_ptr();
         self.tlb_write = t.write.as_mut_ptr();
         self.tlb_exec = t.exec.as_mut_ptr();
+        if self.align_check {
+            // Every data access of a hot handler misses then, and goes the checked way.
+            self.tlb_read = self.tlb.nothing();
+            self.tlb_write = self.tlb.nothing();
+        }
     }
     /// Is `addr` canonical (SDM vol. 1, 3.3.7.1)? Only to be asked in 64-bit mode.
     #[inline(always)]

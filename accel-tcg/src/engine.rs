@@ -10,7 +10,8 @@ use gearbox_core::vm::{CpuBus, Limit, VcpuExit};
 use gearbox_core::x86::state::{Activity, Seg, rflags};
 use iced_x86::{Code, Instruction, Mnemonic};
 
-/// Instructions between two looks at events: about ten microseconds.
+/// Instructions between two looks at events: about ten microseconds. It also bounds the depth of the host's stack in builds whose
+/// handlers call one another instead of jumping (debug builds).
 pub(crate) const SLICE: i64 = 4096;
 
 impl Cpu {

@@ -58,6 +58,7 @@ impl TcgVm {
             flags: 2,
             seg: [Segment::default(); 8],
             cpl: 0,
+            align_check: false,
             mode: Mode::default(),
             gdtr: DescriptorTable::default(),
             idtr: DescriptorTable::default(),

@@ -4,7 +4,7 @@
 use super::Access;
 use super::tlb::{OFFSET, Privilege, TlbEntry};
 use crate::cpu::Cpu;
-use crate::fault::Exec;
+use crate::fault::{Exec, Fault, vector};
 use crate::int::Plain;
 
 /// Where the bytes of one page are.
@@ -105,8 +105,17 @@ impl Cpu {
         Ok(())
     }
 
+    /// #AC(0) for a misaligned access of user code that asked for it (SDM vol. 3, 7.15, "Alignment Check Exception").
+    #[inline(always)]
+    fn check_alignment(&self, linear: u64, size: usize, p: Privilege) -> Exec {
+        if self.align_check && p == Privilege::User && size <= 8 && linear & (size as u64 - 1) != 0 {
+            return Err(Fault::coded(vector::AC, 0));
+        }
+        Ok(())
+    }
     /// Reads a value.
     pub(crate) fn load<T: Plain>(&mut self, linear: u64, p: Privilege) -> Exec<T> {
+        self.check_alignment(linear, T::SIZE, p)?;
         if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
             let linear = self.wrap(linear);
             return match self.place(linear, Access::Read, p)? {
@@ -123,6 +132,7 @@ impl Cpu {
     }
     /// Writes a value.
     pub(crate) fn store<T: Plain>(&mut self, linear: u64, v: T, p: Privilege) -> Exec {
+        self.check_alignment(linear, T::SIZE, p)?;
         let v = v.le();
         if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
             let linear = self.wrap(linear);

@@ -59,14 +59,21 @@ pub(crate) struct TlbSet {
     pub(crate) write: Box<[TlbEntry; ENTRIES]>,
     pub(crate) exec: Box<[TlbEntry; ENTRIES]>,
     info: Box<[[Info; ENTRIES]; 3]>,
-    /// Which entries were filled since the last flush, so that a flush need not visit the others. May hold duplicates.
-    filled: Vec<(u8, u16)>,
+    /// Which entries were filled since the last flush, so that a flush need not visit the others: those that were global when they were
+    /// filled apart. May hold duplicates, and entries that were filled again since.
+    filled: [Vec<(u8, u16)>; 2],
 }
 
 impl TlbSet {
     fn new() -> Self {
         let a = || Box::new([TlbEntry::NONE; ENTRIES]);
-        Self { read: a(), write: a(), exec: a(), info: Box::new([[Info::default(); ENTRIES]; 3]), filled: Vec::new() }
+        Self {
+            read: a(),
+            write: a(),
+            exec: a(),
+            info: Box::new([[Info::default(); ENTRIES]; 3]),
+            filled: [Vec::new(), Vec::new()],
+        }
     }
     fn array(&mut self, kind: usize) -> &mut [TlbEntry; ENTRIES] {
         match kind {
@@ -75,8 +82,9 @@ impl TlbSet {
             _ => &mut self.exec,
         }
     }
-    fn retain(&mut self, keep: impl Fn(u64, &Info) -> bool) {
-        let mut filled = std::mem::take(&mut self.filled);
+    /// Keeps the entries of a list that `keep` wants.
+    fn retain(&mut self, list: usize, keep: impl Fn(u64, &Info) -> bool) {
+        let mut filled = std::mem::take(&mut self.filled[list]);
         filled.retain(|&(kind, i)| {
             let info = self.info[kind as usize][i as usize];
             let e = &mut self.array(kind as usize)[i as usize];
@@ -86,26 +94,35 @@ impl TlbSet {
             }
             stays
         });
-        self.filled = filled;
+        self.filled[list] = filled;
     }
 }
+
+/// A range that holds no address.
+const NOWHERE: (u64, u64) = (u64::MAX, 0);
 
 /// All translations of one CPU.
 pub(crate) struct Tlb {
     sets: [TlbSet; 3],
-    /// Some entry stems from a large page: INVLPG has to look at all.
-    large: bool,
+    empty: Box<[TlbEntry; ENTRIES]>,
+    /// Lowest and highest address of entries that stem from large pages: there INVLPG has to look at all.
+    large: (u64, u64),
 }
 
 impl Tlb {
     /// An empty one.
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { sets: [TlbSet::new(), TlbSet::new(), TlbSet::new()], large: false })
+        let empty = Box::new([TlbEntry::NONE; ENTRIES]);
+        Box::new(Self { empty, sets: [TlbSet::new(), TlbSet::new(), TlbSet::new()], large: NOWHERE })
     }
     /// The arrays for `p`. Their addresses never change.
     #[inline(always)]
     pub(crate) fn set_mut(&mut self, p: Privilege) -> &mut TlbSet {
         &mut self.sets[p as usize]
+    }
+    /// An array in which everything misses.
+    pub(crate) fn nothing(&mut self) -> *mut TlbEntry {
+        self.empty.as_mut_ptr()
     }
     /// The entry for `linear`, if it is in; it may be slow.
     #[inline(always)]
@@ -121,13 +138,17 @@ impl Tlb {
     /// Adds a translation; `host` is the address of the page, `None` for a slow one.
     pub(crate) fn insert(&mut self, p: Privilege, a: super::Access, linear: u64, host: Option<usize>, info: Info) {
         let (page, i, kind) = (linear & !OFFSET, index(linear), a as usize);
-        self.large |= info.shift > 12;
-        let s = &mut self.sets[p as usize];
-        if s.filled.len() >= 8 * ENTRIES {
-            s.filled.sort_unstable();
-            s.filled.dedup();
+        if info.shift > 12 {
+            let size = 1u64 << info.shift;
+            self.large = (self.large.0.min(page & !(size - 1)), self.large.1.max(page | (size - 1)));
         }
-        s.filled.push((kind as u8, i as u16));
+        let s = &mut self.sets[p as usize];
+        let filled = &mut s.filled[usize::from(info.global)];
+        if filled.len() >= 8 * ENTRIES {
+            filled.sort_unstable();
+            filled.dedup();
+        }
+        filled.push((kind as u8, i as u16));
         s.info[kind][i] = info;
         s.array(kind)[i] = match host {
             Some(h) => TlbEntry { tag: page, addend: (h as u64).wrapping_sub(page) },
@@ -137,15 +158,22 @@ impl Tlb {
     /// Forgets everything, or all but global entries.
     pub(crate) fn flush(&mut self, global_too: bool) {
         for s in &mut self.sets {
-            s.retain(|_, i| !global_too && i.global);
+            s.retain(0, |_, i| !global_too && i.global);
+            if global_too {
+                s.retain(1, |_, _| false);
+            }
         }
-        self.large &= !global_too;
+        if global_too {
+            self.large = NOWHERE;
+        }
     }
     /// Forgets what one page-table entry that maps `linear` gave.
     pub(crate) fn flush_page(&mut self, linear: u64) {
         for s in &mut self.sets {
-            if self.large {
-                s.retain(|page, i| page >> i.shift != linear >> i.shift);
+            if (self.large.0..=self.large.1).contains(&linear) {
+                for list in 0..2 {
+                    s.retain(list, |page, i| page >> i.shift != linear >> i.shift);
+                }
             } else {
                 for kind in 0..3 {
                     let e = &mut s.array(kind)[index(linear)];
@@ -159,8 +187,7 @@ impl Tlb {
     /// Stores to the host page at `host` take the slow way from now on: it holds code.
     pub(crate) fn protect(&mut self, host: usize) {
         for s in &mut self.sets {
-            for k in 0..s.filled.len() {
-                let (kind, i) = s.filled[k];
+            for &(kind, i) in s.filled.iter().flatten() {
                 let e = &mut s.write[i as usize];
                 if kind == 1 && e.tag & OFFSET == 0 && e.tag.wrapping_add(e.addend) == host as u64 {
                     e.tag |= TlbEntry::SLOW;

@@ -1,8 +1,11 @@
 //! A CPU with memory and a board that records, and what is tested on it.
 
+mod coverage;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod oracle;
 mod programs;
+#[cfg(target_arch = "x86_64")]
+mod tail;
 
 use crate::vcpu::TcgVm;
 use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};

@@ -110,3 +110,26 @@ fn device_memory_is_reached_through_the_board() {
     assert_eq!((t.gpr[0], t.gpr[2]), (0x4342_4140, 0x4140_3f3e));
     assert_eq!(*b.board.out.lock(), [(0x40, 1, 0x99)]);
 }
+
+#[test]
+fn a_misaligned_access_of_user_code_is_an_alignment_check() {
+    use gearbox_core::x86::state::{cr0, rflags};
+    let mut b = Bench::new();
+    // mov eax, [rbx]; mov eax, [rbx+1]
+    let code = [0x8b, 0x03, 0x8b, 0x43, 0x01];
+    let mut s = b.long_mode();
+    s.cr0 |= cr0::AM;
+    s.rflags |= rflags::AC;
+    s.gpr[3] = 0x30_0000;
+    for seg in [Seg::Cs, Seg::Ss] {
+        s.seg_mut(seg).attr |= 3 << 5;
+    }
+    // Without an IDT the exception ends in shutdown.
+    s.idtr.limit = 0;
+    let (exit, t) = b.run(&code, &s, 1);
+    assert_eq!((exit, t.rip), (VcpuExit::Budget, CODE + 2));
+    let (exit, _) = b.run(&code, &s, 2);
+    assert_eq!(exit, VcpuExit::TripleFault);
+    s.cr0 &= !cr0::AM;
+    assert_eq!(b.run(&code, &s, 2).0, VcpuExit::Budget);
+}
