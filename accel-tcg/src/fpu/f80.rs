@@ -186,7 +186,7 @@ impl F80 {
         let mut b = [0; 10];
         for d in &mut b[..9] {
             let two = (rest % 100) as u8;
-            *d = two / 10 << 4 | two % 10;
+            *d = (two / 10) << 4 | (two % 10);
             rest /= 100;
         }
         b[9] = u8::from(n.sign) << 7;

@@ -37,6 +37,10 @@ mod x87_ops;
 mod oracle;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod oracle_native;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::block::Executor;
 use f80::F80;

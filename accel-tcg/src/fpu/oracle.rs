@@ -7,15 +7,11 @@
 
 use super::Fpu;
 use super::oracle_native::{Native, State};
-use crate::cpu::Cpu;
+use super::testing::{CODE, Machine, OPERAND};
 use crate::fault::{Fault, vector};
-use crate::vcpu::TcgVm;
-use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
-use gearbox_core::vm::{VcpuConfig, Vm};
-use gearbox_core::x86::cpu_model::CpuModel;
-use gearbox_core::x86::state::{FpuState, Seg, Segment, cr0, cr4, efer};
+use gearbox_core::vm::{Limit, VcpuExit};
+use gearbox_core::x86::state::{Activity, FpuState};
 use iced_x86::{Code, CpuidFeature, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register};
-use std::sync::Arc;
 
 /// A small generator (xorshift64*).
 struct Random(u64);
@@ -287,44 +283,16 @@ fn memory_for(i: &Instruction, r: &mut Random) -> [u8; MEM_LEN] {
     m
 }
 
-/// The interpreter, with RAM for the memory operand.
-struct Interpreter {
-    cpu: Box<Cpu>,
-    memory: Arc<AddressSpace>,
-    _vm: TcgVm,
-}
-
-/// Where the memory operand lies in the guest.
-const GUEST: u64 = 0x1_0000;
-
-impl Interpreter {
-    /// A CPU in 64-bit code without paging, SSE and XSAVE enabled.
-    fn new() -> Self {
-        let vm = TcgVm::new();
-        let ram = RamBlock::new("ram", 1 << 20).unwrap();
-        let mut tree = MemTree::new("memory", u64::MAX);
-        let r = tree.ram(&ram, 0, 1 << 20);
-        tree.map(tree.root(), 0, r, 0);
-        let memory = Arc::new(AddressSpace::new());
-        memory.install(tree.render());
-        let cfg = VcpuConfig {
-            model: CpuModel::parse("max").unwrap(),
-            cpuid: vm.cpuid().clone(),
-            apic_id: 0,
-            bsp: true,
-            memory: memory.clone(),
-        };
-        let mut cpu = vm.create_cpu(&cfg).unwrap();
-        cpu.cr0 = cr0::PE | cr0::NE | cr0::ET;
-        cpu.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
-        cpu.efer = efer::LME | efer::LMA;
-        cpu.xcr0 = 7;
-        cpu.set_seg(Seg::Cs, Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xa09b });
-        cpu.update_mode();
-        Self { cpu, memory, _vm: vm }
-    }
-    /// Executes `i` from `s` with `mem` as memory operand, which lies at `native` in `s`.
-    fn run(&mut self, i: &Instruction, s: &State, mem: &[u8; MEM_LEN], native: u64) -> (State, [u8; MEM_LEN]) {
+impl Machine {
+    /// Executes `i`, which is `bytes`, from `s` with `mem` as memory operand, which lies at `native` in `s`.
+    fn run(
+        &mut self,
+        how: How,
+        (i, bytes): (&Instruction, &[u8]),
+        s: &State,
+        mem: &[u8; MEM_LEN],
+        native: u64,
+    ) -> Outcome {
         let (cpu, mut out) = (&mut self.cpu, s.clone());
         cpu.fpu = Fpu::from_state(&FpuState::from_xsave(&s.image));
         for n in GPRS {
@@ -332,27 +300,53 @@ impl Interpreter {
         }
         // RSI and RDI point into the operand.
         for n in [6, 7] {
-            cpu.set_gpr(n, s.gpr[n] - native + GUEST);
+            cpu.set_gpr(n, s.gpr[n] - native + OPERAND);
         }
         cpu.set_rflags(s.rflags);
-        self.memory.write(GUEST, mem).unwrap();
-        let executor = super::executor(i).expect("looked up before");
-        out.raised = match executor(cpu, i) {
-            Ok(()) => false,
-            Err(f) if f == Fault::plain(vector::XM) => true,
-            Err(f) => panic!("{:?}: {f:?}", i.code()),
+        self.memory.write(OPERAND, mem).unwrap();
+        out.raised = match how {
+            How::Executor => match super::executor(i).expect("looked up before")(cpu, i) {
+                Ok(()) => false,
+                Err(f) if f == Fault::plain(vector::XM) => true,
+                Err(f) => panic!("{:?}: {f:?}", i.code()),
+            },
+            How::Engine => {
+                let mut code = bytes.to_vec();
+                code.push(0xf4);
+                self.memory.write(CODE, &code).unwrap();
+                cpu.rip = CODE;
+                cpu.activity = Activity::Active;
+                // There is no IDT: any exception is a triple fault.
+                match cpu.run(&self.board, Limit { instructions: None }) {
+                    VcpuExit::Halted => false,
+                    VcpuExit::TripleFault => true,
+                    exit => panic!("{:?}: {exit:?}", i.code()),
+                }
+            }
         };
         out.image.copy_from_slice(&cpu.fpu.to_state().to_xsave()[..512]);
         for n in GPRS {
             out.gpr[n] = cpu.gpr(n);
         }
         for n in [6, 7] {
-            out.gpr[n] = cpu.gpr(n).wrapping_sub(GUEST).wrapping_add(native);
+            out.gpr[n] = cpu.gpr(n).wrapping_sub(OPERAND).wrapping_add(native);
         }
         out.rflags = cpu.rflags();
-        (out, self.memory.read_array(GUEST).unwrap())
+        (out, self.memory.read_array(OPERAND).unwrap())
     }
 }
+
+/// How the interpreter executes an instruction.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// By its executor.
+    Executor,
+    /// As a block of code, with the shortcut that belongs to it.
+    Engine,
+}
+
+/// What an instruction leaves, and the memory operand.
+type Outcome = (State, [u8; MEM_LEN]);
 
 /// Status-word bits that differ between processors once an unmasked exception has suppressed the operation.
 fn conditions_if_suppressed(image: &[u8; 512]) -> u16 {
@@ -421,7 +415,7 @@ fn equals_the_host() {
     let (cases, seed) = (env("GEARBOX_ORACLE_CASES", 200), env("GEARBOX_ORACLE_SEED", 1));
     let only = std::env::var("GEARBOX_ORACLE_ONLY").unwrap_or_default();
     let mut native = Native::new();
-    let mut interpreter = Interpreter::new();
+    let mut interpreter = Machine::new();
     let (mut forms, mut total, mut failures) = (0u64, 0u64, Vec::new());
     for code in Code::values().filter(|&c| testable(c) && format!("{c:?}").contains(&only)) {
         for memory in [false, true] {
@@ -450,23 +444,26 @@ fn equals_the_host() {
                 *native.memory() = mem;
                 let mut want = native.run(&bytes, &start);
                 let want_mem = *native.memory();
-                let (got, got_mem) = interpreter.run(&i, &start, &mem, native.memory_address());
-
+                let at = native.memory_address();
                 let m = code.mnemonic();
-                // AMD has entered the MMX state before it raises #XM, which leaves everything else as it was.
-                if want.raised && (0..i.op_count()).any(|n| i.op_register(n).is_mm()) {
-                    want.image[..24].copy_from_slice(&got.image[..24]);
-                    want.image[32..160].copy_from_slice(&got.image[32..160]);
-                }
-                let same = comparable(&want.image, m) == comparable(&got.image, m)
-                    && want.gpr == got.gpr
-                    && ((want.rflags ^ got.rflags) & FLAGS == 0 || conditions_if_suppressed(&want.image) != 0)
-                    && want.raised == got.raised
-                    && comparable_memory(&want_mem, m) == comparable_memory(&got_mem, m);
-                if !same {
-                    failed += 1;
-                    if failed <= env("GEARBOX_ORACLE_SHOW", 1) {
-                        failures.push(report(&i, [&start, &want, &got], [&mem, &want_mem, &got_mem]));
+                for how in [How::Executor, How::Engine] {
+                    let (got, got_mem) = interpreter.run(how, (&i, &bytes), &start, &mem, at);
+                    // AMD has entered the MMX state before it raises #XM, which leaves everything else as it was.
+                    if want.raised && (0..i.op_count()).any(|n| i.op_register(n).is_mm()) {
+                        want.image[..24].copy_from_slice(&got.image[..24]);
+                        want.image[32..160].copy_from_slice(&got.image[32..160]);
+                    }
+                    let same = comparable(&want.image, m) == comparable(&got.image, m)
+                        && want.gpr == got.gpr
+                        && ((want.rflags ^ got.rflags) & FLAGS == 0 || conditions_if_suppressed(&want.image) != 0)
+                        && want.raised == got.raised
+                        && comparable_memory(&want_mem, m) == comparable_memory(&got_mem, m);
+                    if !same {
+                        failed += 1;
+                        if failed <= env("GEARBOX_ORACLE_SHOW", 1) {
+                            let text = report(&i, [&start, &want, &got], [&mem, &want_mem, &got_mem]);
+                            failures.push(format!("{how:?}: {text}"));
+                        }
                     }
                 }
             }

@@ -90,5 +90,5 @@ pub(super) fn to_double(v: F80) -> Option<(u64, bool, bool)> {
     let (sig, carried, inexact, up) = cut(false, u128::from(v.sig) << 64, 53, Rounding::Nearest);
     let field = i32::from(v.exponent()) - (16383 - 1023) + i32::from(carried);
     let fraction = sig << 1 >> 12;
-    (v.is_normal() && 0 < field && field < 0x7ff).then(|| (sign | (field as u64) << 52 | fraction, inexact, up))
+    (v.is_normal() && 0 < field && field < 0x7ff).then_some((sign | (field as u64) << 52 | fraction, inexact, up))
 }

@@ -40,8 +40,6 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    /// Binary16.
-    pub(crate) const HALF: Self = Self::ieee(11, 15);
     /// Binary32.
     pub(crate) const SINGLE: Self = Self::ieee(24, 127);
     /// Binary64.

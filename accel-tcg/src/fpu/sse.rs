@@ -349,7 +349,9 @@ fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
         }
         let payload = a.wide() << (64 - S::FORMAT.precision) & (u64::MAX >> 1);
         let sign = if n.sign { D::FORMAT.sign_bit() } else { 0 };
-        return D::narrow(sign | D::FORMAT.default_nan() & !D::FORMAT.sign_bit() | payload >> (64 - D::FORMAT.precision));
+        return D::narrow(
+            sign | D::FORMAT.default_nan() & !D::FORMAT.sign_bit() | payload >> (64 - D::FORMAT.precision),
+        );
     }
     if n.class == Class::Denormal {
         env.flags |= DE;

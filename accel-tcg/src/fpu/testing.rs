@@ -1,0 +1,72 @@
+//! A CPU for tests of this folder.
+
+use crate::cpu::Cpu;
+use crate::fault::Exec;
+use crate::tests::Recorder;
+use crate::vcpu::TcgVm;
+use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
+use gearbox_core::vm::{VcpuConfig, Vm};
+use gearbox_core::x86::cpu_model::CpuModel;
+use gearbox_core::x86::cpuid::CpuidLeaf;
+use gearbox_core::x86::state::{Seg, Segment, cr0, cr4, efer};
+use iced_x86::{Decoder, DecoderOptions};
+use std::sync::Arc;
+
+/// A CPU with 1 MiB of RAM and a board.
+pub(super) struct Machine {
+    pub cpu: Box<Cpu>,
+    pub memory: Arc<AddressSpace>,
+    pub board: Recorder,
+    _vm: TcgVm,
+}
+
+/// Where tests put a memory operand.
+pub(super) const OPERAND: u64 = 0x1_0000;
+/// Where tests put code.
+pub(super) const CODE: u64 = 0x2_0000;
+
+impl Machine {
+    /// In 64-bit code without paging, with x87, SSE and XSAVE enabled.
+    pub(super) fn new() -> Self {
+        let vm = TcgVm::new();
+        let ram = RamBlock::new("ram", 1 << 20).unwrap();
+        let mut tree = MemTree::new("memory", u64::MAX);
+        let r = tree.ram(&ram, 0, 1 << 20);
+        tree.map(tree.root(), 0, r, 0);
+        let memory = Arc::new(AddressSpace::new());
+        memory.install(tree.render());
+        memory.listen(vm.memory_listener().unwrap());
+        let cfg = VcpuConfig {
+            model: CpuModel::parse("max").unwrap(),
+            cpuid: vm.cpuid().clone(),
+            apic_id: 0,
+            bsp: true,
+            memory: memory.clone(),
+        };
+        let mut cpu = vm.create_cpu(&cfg).unwrap();
+        cpu.cr0 = cr0::PE | cr0::NE | cr0::ET;
+        cpu.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
+        cpu.efer = efer::LME | efer::LMA;
+        cpu.xcr0 = 7;
+        // XSAVEOPT, XSAVEC, XSAVES.
+        cpu.cpuid.set(CpuidLeaf { function: 0xd, index: Some(1), eax: 0xb, ..CpuidLeaf::default() });
+        cpu.set_seg(Seg::Cs, Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xa09b });
+        cpu.update_mode();
+        Self { cpu, memory, board: Recorder::default(), _vm: vm }
+    }
+    /// Executes one instruction at [`CODE`] by its executor.
+    pub(super) fn execute(&mut self, bytes: &[u8]) -> Exec {
+        self.memory.write(CODE, bytes).unwrap();
+        let i = Decoder::with_ip(self.cpu.mode.bits(), bytes, CODE, DecoderOptions::NONE).decode();
+        self.cpu.rip = CODE + i.len() as u64;
+        super::executor(&i).expect("an instruction of x87, MMX or SSE")(&mut self.cpu, &i)
+    }
+    /// The bytes of the memory operand.
+    pub(super) fn operand<const N: usize>(&self) -> [u8; N] {
+        self.memory.read_array(OPERAND).unwrap()
+    }
+    /// Sets the bytes of the memory operand.
+    pub(super) fn set_operand(&self, bytes: &[u8]) {
+        self.memory.write(OPERAND, bytes).unwrap();
+    }
+}
