@@ -4,9 +4,10 @@ use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, KernelFiles, Problem, Problems};
 use crate::backend::chardev::{CharBackend, ChardevSpec, Mux, MuxPort};
 use crate::machine::{DeviceArg, KernelArgs};
+use crate::messages::tell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(crate) struct OpenConsoles {
     pub(crate) muxes: Vec<Arc<Mux>>,
     /// Standard input is in use; its interrupt key makes a signal if true.
     pub(crate) terminal: Option<bool>,
+    /// For the qtest server.
+    pub(crate) qtest: Option<Arc<dyn CharBackend>>,
     /// Every back end, to flush.
     all: Vec<Arc<dyn CharBackend>>,
 }
@@ -82,6 +85,9 @@ impl OpenConsoles {
                 }
             }
         }
+        if let Some(target) = &consoles.qtest {
+            this.qtest = problems.value(this.front(target, "qtest", "qtest", &mut shared));
+        }
         if let Some(target) = &consoles.monitor {
             problems.value(this.connect_monitor(target, &mut shared));
         }
@@ -95,11 +101,12 @@ impl OpenConsoles {
 
     fn open_one(&mut self, spec: &ChardevSpec, label: &str, signals: bool) -> std::io::Result<Arc<dyn CharBackend>> {
         if let ChardevSpec::Socket { server: true, wait: true, address } = spec {
-            eprintln!("gearbox: waiting for a connection to {address}");
+            tell(format_args!("waiting for a connection to {address}"));
         }
         let open = spec.open(label)?;
         if let Some(path) = &open.pty {
-            println!("char device redirected to {} (label {label})", path.display());
+            // Programs that start us read this line.
+            let _ = writeln!(std::io::stdout(), "char device redirected to {} (label {label})", path.display());
         }
         if *spec == ChardevSpec::Stdio {
             self.terminal = Some(signals);

@@ -3,6 +3,7 @@
 use crate::accel::SelectError;
 use crate::args::Problems;
 use crate::machine::{BuildError, MachineError};
+use crate::messages::tell;
 
 /// Lines for standard error.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ impl Failure {
     /// Prints the lines as this program's.
     pub(crate) fn report(&self) {
         for line in &self.0 {
-            eprintln!("gearbox: {line}");
+            tell(line);
         }
     }
 }
@@ -37,11 +38,12 @@ impl From<SelectError> for Failure {
     }
 }
 
-impl From<MachineError> for Failure {
-    fn from(e: MachineError) -> Self {
+impl Failure {
+    /// Why a machine with this CPU model was not made.
+    pub(crate) fn machine(e: MachineError, cpu: &str) -> Self {
         match e {
             MachineError::Build(e) => Self(lines(e)),
-            MachineError::Cpu(e) => Self::line(format!("-cpu: {e}")),
+            MachineError::Cpu(e) => Self::line(format!("-cpu {cpu}: {e}")),
             other => Self::line(other),
         }
     }
@@ -63,6 +65,6 @@ mod tests {
         let one = |value: &str| BuildError::Option { option: "device", value: value.into(), reason: "no".into() };
         let e = BuildError::Several(vec![one("a"), BuildError::Several(vec![one("b"), one("c")])]);
         let expected = ["-device a: no", "-device b: no", "-device c: no"].map(str::to_owned);
-        assert_eq!(Failure::from(MachineError::Build(e)), Failure(expected.to_vec()));
+        assert_eq!(Failure::machine(MachineError::Build(e), "max"), Failure(expected.to_vec()));
     }
 }

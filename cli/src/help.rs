@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::machine::{DeviceInfo, MachineType};
 use crate::x86::cpu_features::Feature;
 use crate::x86::cpu_model::CpuModel;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// Width of a line.
 const WIDTH: usize = 100;
@@ -31,7 +31,11 @@ pub(crate) fn show(topic: &Help, available: Available<'_>) -> Result<(), Failure
         Help::Chardevs => rows(CHARDEV_TYPES.iter().map(|(name, options)| (name.to_string(), options.to_string()))),
         Help::LogItems => rows(ITEMS.iter().map(|(name, what, _)| (name.to_string(), what.to_string()))),
     };
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|e| Failure::line(format!("standard output: {e}")))
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| Failure::line(format!("standard output: {e}"))),
+    }
 }
 
 /// `-help`: all options, by topic.
@@ -48,7 +52,7 @@ fn options() -> String {
             text += &format!("\n{topic}\n");
         }
         let names: Vec<_> = option.names.iter().map(|n| format!("-{n}")).collect();
-        text += &format!("  {} {}", names.join(" or "), option.value.unwrap_or_default()).trim_end().to_owned();
+        text += &format!("  {} {}", names.join(" or "), option.value.unwrap_or_default()).trim_end();
         text += "\n";
         text += &wrapped(&option.help, 8);
     }

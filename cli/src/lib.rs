@@ -35,6 +35,7 @@ mod failure;
 pub mod guest;
 mod help;
 mod logging;
+mod messages;
 mod monitor;
 mod session;
 mod signals;

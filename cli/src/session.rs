@@ -1,18 +1,21 @@
 //! The life of one machine: made, run, ended, and everything put back.
 
 use crate::accel::{Accelerator, Request, Selection, select};
-use crate::args::{Config, Target};
+use crate::args::{Config, Problem, Target};
 use crate::assemble::{MonitorEnd, OpenConsoles, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::failure::Failure;
 use crate::guest;
 use crate::machine::{DeviceArg, KernelArgs, Machine, MachineConfig};
+use crate::messages::{tell, warn};
 use crate::monitor::{Facts, Monitor};
 use crate::signals::{QuitSwitch, SignalThread};
 use crate::vm::{Threading, Vm};
+use gearbox_accel_qtest::server::Server;
 use parking_lot::Mutex;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 /// Runs a machine to its end; the exit status.
@@ -24,7 +27,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     let selected = select(accelerators, &config.accel, &Request { cpus: config.topology.total() })?;
     let selection = selected.selection;
     if let Some(warning) = selection.warning() {
-        eprintln!("gearbox: warning: {warning}");
+        warn(warning);
     }
     let ours = boots_our_guest(&config, &*selected.vm);
     let kernel = if ours { Some(our_guest(&mut config, selection.accel.name())?) } else { kernel };
@@ -45,13 +48,17 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         uuid: config.uuid,
         properties: config.properties.clone(),
     };
-    let machine = Machine::new(selected.vm, config.machine, &machine_config)?;
+    let machine = Machine::new(selected.vm, config.machine, &machine_config)
+        .map_err(|e| Failure::machine(e, &config.cpu.name))?;
     drop(machine_config);
-    warn_of_missing_features(&machine, selection.accel.name());
+    if config.cpu_given {
+        warn_of_missing_features(&machine, selection.accel.name());
+    }
     if ours || std::io::stderr().is_terminal() {
         let (accel, about) = (selection.accel.name(), selection.accel.description());
-        let keys = if consoles.muxes.is_empty() { "" } else { "; Ctrl-A x ends it, Ctrl-A h shows more keys" };
-        eprintln!("gearbox: {} runs on {accel}: {about}{keys}", config.machine.name());
+        let typist = consoles.terminal.is_some() && !consoles.muxes.is_empty() && std::io::stdin().is_terminal();
+        let keys = if typist { "; Ctrl-A x ends it, Ctrl-A h shows more keys" } else { "" };
+        tell(format_args!("{} runs on {accel}: {about}{keys}", config.machine.name()));
     }
     live(&config, &selection, machine, consoles)
 }
@@ -75,6 +82,7 @@ fn live(
     })
     .map_err(host("signals"))?;
     let monitor = start_monitor(config, selection, &machine, &mut consoles, &quit).map_err(host("monitor"))?;
+    let qtest = start_qtest(config, &machine, &mut consoles)?;
     if let Some(signals) = consoles.terminal {
         *terminal.lock() = RawTerminal::enter(signals).map_err(host("terminal"))?;
     }
@@ -85,13 +93,14 @@ fn live(
     let outcome = machine.control(config.policy);
 
     drop(monitor);
+    drop(qtest);
     consoles.flush();
     drop(machine);
     drop(consoles);
     drop(terminal.lock().take());
     drop(signals);
     if let Some(detail) = outcome.detail {
-        eprintln!("gearbox: internal error: {detail}");
+        tell(format_args!("internal error: {detail}"));
     }
     Ok(outcome.status)
 }
@@ -141,6 +150,21 @@ fn start_monitor(
     Ok(monitor)
 }
 
+/// Starts the qtest server, if `-qtest` asks for it.
+fn start_qtest(config: &Config, machine: &Machine, consoles: &mut OpenConsoles) -> Result<Option<Server>, Failure> {
+    let Some(backend) = consoles.qtest.take() else { return Ok(None) };
+    let log = match &config.qtest_log {
+        None => None,
+        Some(path) => {
+            let file =
+                File::create(path).map_err(|e| Failure::line(Problem::new("qtest-log", path.to_string_lossy(), e)))?;
+            Some(Box::new(file) as Box<dyn Write + Send>)
+        }
+    };
+    let server = Server::start(machine.board().clone(), backend, log);
+    server.map(Some).map_err(|e| Failure::line(format!("the qtest server: {e}")))
+}
+
 /// Without a kernel, machines with CPUs boot the guest of our own.
 fn boots_our_guest(config: &Config, vm: &dyn Vm) -> bool {
     config.kernel.is_none() && config.machine.name() != "none" && vm.threading() != Threading::NoCpu
@@ -169,6 +193,6 @@ fn our_guest(config: &mut Config, accel: &str) -> Result<KernelArgs, Failure> {
 fn warn_of_missing_features(machine: &Machine, accel: &str) {
     let who = if accel == "tcg" { "TCG" } else { "host" };
     for feature in machine.missing_features() {
-        eprintln!("gearbox: warning: {who} doesn't support requested feature: {feature}");
+        warn(format_args!("{who} doesn't support requested feature: {feature}"));
     }
 }

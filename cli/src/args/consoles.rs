@@ -185,6 +185,8 @@ pub struct Consoles {
     pub monitor: Option<Target>,
     /// `-debugcon`.
     pub debugcon: Option<Target>,
+    /// `-qtest`.
+    pub qtest: Option<Target>,
 }
 
 /// What the command line says besides where each console goes.
@@ -196,18 +198,21 @@ pub struct Defaults {
     pub no_display: bool,
     /// `-nodefaults`.
     pub nodefaults: bool,
-    /// Something else (the qtest server) uses standard input and output.
-    pub stdio_taken: bool,
 }
 
 impl Consoles {
+    /// All of them, with the options that name them.
+    fn targets(&self) -> impl Iterator<Item = (&'static str, &Target)> {
+        let serials = self.serials.iter().map(|t| ("serial", t));
+        let single = [("monitor", &self.monitor), ("debugcon", &self.debugcon), ("qtest", &self.qtest)];
+        serials.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?))))
+    }
+
     /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
     /// in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
     pub fn complete(&mut self, d: Defaults) {
-        let targets = || self.serials.iter().chain(&self.monitor).chain(&self.debugcon);
-        let taken = d.stdio_taken
-            || targets().any(Target::is_stdio)
-            || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
+        let taken =
+            self.targets().any(|(_, t)| t.is_stdio()) || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
         let quiet = d.nodefaults || taken || (d.no_display && !d.nographic);
         let shared = self.serials.iter().any(|s| matches!(s, Target::New { monitor: true, .. }));
         match (self.serials.is_empty(), self.monitor.is_none() && !shared) {
@@ -229,9 +234,7 @@ impl Consoles {
                 problems.add(Problem::new("chardev", &*c.id, "there is another one of this id"));
             }
         }
-        let uses = self.serials.iter().map(|t| ("serial", t));
-        let uses = uses.chain(self.monitor.iter().map(|t| ("monitor", t)));
-        let uses: Vec<_> = uses.chain(self.debugcon.iter().map(|t| ("debugcon", t))).collect();
+        let uses: Vec<_> = self.targets().collect();
         for (option, target) in &uses {
             if let Target::Id(id) = target
                 && !self.chardevs.iter().any(|c| c.id == *id)
@@ -343,7 +346,9 @@ mod tests {
         assert_eq!(complete(&[], Some("none"), plain), (stdio(false), Some(Target::None)));
         assert_eq!(complete(&[], Some("stdio"), plain).0, null());
         assert_eq!(complete(&[], None, Defaults { nodefaults: true, ..plain }), (vec![], None));
-        assert_eq!(complete(&[], None, Defaults { stdio_taken: true, ..plain }), (null(), None));
+        let mut tested = Consoles { qtest: Some(Target::new(ChardevSpec::Stdio)), ..Consoles::default() };
+        tested.complete(plain);
+        assert_eq!((tested.serials, tested.monitor), (null(), None));
         assert_eq!(complete(&["null"], None, plain).1, None);
         assert_eq!(complete(&["null"], None, nographic).1, Some(Target::new(ChardevSpec::Stdio)));
         assert_eq!(complete(&["stdio"], None, nographic).1, None);

@@ -52,6 +52,8 @@ pub struct Config {
     pub properties: Vec<(String, String)>,
     /// CPU model.
     pub cpu: CpuModel,
+    /// It was chosen by `-cpu`, so its user wants to hear of features that the accelerator lacks.
+    pub cpu_given: bool,
     /// CPUs.
     pub topology: Topology,
     /// Bytes of RAM.
@@ -76,6 +78,8 @@ pub struct Config {
     pub log: Vec<&'static str>,
     /// `-D`.
     pub log_file: Option<PathBuf>,
+    /// `-qtest-log`.
+    pub qtest_log: Option<PathBuf>,
 }
 
 /// A list or text to show.
@@ -179,6 +183,9 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
     let rtc = problems.value(machine::rtc(&o.rtc));
     let uuid = problems.value(o.uuid.as_deref().map_or(Ok([0; 16]), machine::uuid));
     let name = problems.value(o.name.as_deref().map(machine::name).transpose());
+    if let (Some(log), None) = (&o.qtest_log, &o.qtest) {
+        problems.add(Problem::new("qtest-log", &**log, "there is no qtest server; -qtest starts one"));
+    }
     let kernel = problems.value(kernel(&o));
     let consoles = problems.value(consoles(&o));
     let types = selected.as_ref().map_or(&[][..], |s| s.machine.devices());
@@ -191,6 +198,7 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
             machine,
             properties,
             cpu,
+            cpu_given: o.cpu.is_some(),
             topology,
             ram_size,
             rtc,
@@ -203,6 +211,7 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
             policy,
             log,
             log_file: o.log_file.map(PathBuf::from),
+            qtest_log: o.qtest_log.filter(|f| f != "none").map(PathBuf::from),
         }),
         None => Err(problems),
     }
@@ -231,6 +240,7 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
         serials: targets("serial", &o.serial),
         monitor: targets("monitor", o.monitor.as_slice()).pop(),
         debugcon: targets("debugcon", o.debugcon.as_slice()).pop(),
+        qtest: targets("qtest", o.qtest.as_slice()).pop(),
         chardevs: Vec::new(),
     };
     all.chardevs = o.chardev.iter().filter_map(|text| problems.value(consoles::chardev(text).map(Some))).collect();
@@ -239,7 +249,6 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
         nographic: o.nographic,
         no_display: o.display.is_some(),
         nodefaults: o.nodefaults,
-        stdio_taken: false,
     });
     problems.value(all.check());
     problems.or(all)
@@ -251,10 +260,7 @@ fn device(text: &str, types: &[DeviceInfo]) -> Result<DeviceArg, Problem> {
     match types.iter().find(|t| t.name == type_name) {
         Some(_) => Ok(DeviceArg { type_name, properties: p.rest() }),
         None if types.is_empty() => Err(p.problem("the machine takes no devices")),
-        None => Err(p.problem(format!(
-            "{}; -device help lists all",
-            unknown("device", &type_name, types.iter().map(|t| t.name))
-        ))),
+        None => Err(p.problem(unknown("device", &type_name, types.iter().map(|t| t.name)))),
     }
 }
 
@@ -277,3 +283,6 @@ fn policy(o: &Options) -> Result<Policy, Problem> {
     }
     Ok(policy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,12 @@ pub struct Options {
     /// Log into a file, not to standard error
     #[arg(long = "D", value_name = "FILE", help_heading = DEBUGGING)]
     pub log_file: Option<String>,
+    /// Serve the qtest protocol there, as for -serial; without -accel on the accelerator qtest, which has no CPU
+    #[arg(long, value_name = "WHERE", help_heading = DEBUGGING)]
+    pub qtest: Option<String>,
+    /// Log what the qtest server hears and says
+    #[arg(long, value_name = "FILE|none", help_heading = DEBUGGING)]
+    pub qtest_log: Option<String>,
     /// Show this
     #[arg(long, alias = "h", action = ArgAction::SetTrue, help_heading = DEBUGGING)]
     pub help: bool,

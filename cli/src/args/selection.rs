@@ -31,13 +31,10 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         if let Some(name) = p.take("type")? {
             let named = |m: &&&'static dyn MachineType| m.name() == name || m.alias() == Some(&*name);
             let names = || machines.iter().flat_map(|m| std::iter::once(m.name()).chain(m.alias()));
-            found.machine = *machines.iter().find(named).ok_or_else(|| {
-                Problem::new(
-                    "machine",
-                    &**text,
-                    format!("{}; -machine help lists all", unknown("machine", &name, names())),
-                )
-            })?;
+            found.machine = *machines
+                .iter()
+                .find(named)
+                .ok_or_else(|| Problem::new("machine", &**text, unknown("machine", &name, names())))?;
         }
         found.accel = p.take("accel")?.or(found.accel);
         found.kernel_irqchip = p.take("kernel-irqchip")?.or(found.kernel_irqchip);
@@ -72,6 +69,10 @@ pub fn accelerators(
     let given = o.enable_kvm.then_some("kvm").into_iter().map(|kvm| ("enable-kvm", kvm));
     let given = given.chain(o.accel.iter().map(|a| ("accel", a.as_str())));
     let given = given.chain(property.map(|p| ("machine", p)));
+    let given: Vec<_> = match given.collect::<Vec<_>>() {
+        none if none.is_empty() && o.qtest.is_some() => vec![("accel", "qtest")],
+        given => given,
+    };
     let mut candidates = Vec::new();
     for (option, text) in given {
         match Choice::parse([text], registry) {

@@ -1,0 +1,148 @@
+//! The program's words: help, errors, the choice of an accelerator as its user sees it.
+
+mod common;
+
+use common::{Scratch, code, run};
+
+/// Nothing but one line for each problem, as this program's, and status 1.
+fn refused(arguments: &[&str]) -> String {
+    let ended = run(arguments);
+    assert_eq!(ended.status, Some(1), "{arguments:?}: {ended:?}");
+    assert!(ended.out.is_empty(), "{arguments:?}: {}", ended.out);
+    assert!(ended.err.lines().all(|l| l.starts_with("gearbox: ")), "{arguments:?}: {}", ended.err);
+    ended.err
+}
+
+#[test]
+fn help_and_lists_are_on_standard_output() {
+    for (arguments, part) in [
+        (&["-help"][..], "-accel NAME"),
+        (&["--help"], "Machine\n"),
+        (&["-h"], "-no-reboot"),
+        (&["-version"], concat!("gearbox ", env!("CARGO_PKG_VERSION"))),
+        (&["-accel", "help"], "tcg"),
+        (&["-accel", "kvm,help"], "device=PATH"),
+        (&["-machine", "help"], "pc-i440fx-7.2"),
+        (&["-M", "pc,help"], "accel="),
+        (&["-cpu", "help"], "qemu64"),
+        (&["-device", "help"], "isa-debug-exit"),
+        (&["-device", "isa-serial,help"], "chardev=ID"),
+        (&["-chardev", "help"], "socket"),
+        (&["-d", "help"], "guest_errors"),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.status, Some(0), "{arguments:?}: {ended:?}");
+        assert!(ended.out.contains(part), "{arguments:?}: {}", ended.out);
+        assert!(ended.err.is_empty(), "{arguments:?}: {}", ended.err);
+    }
+}
+
+#[test]
+fn mistakes_are_one_line_each_with_a_hint() {
+    let told = refused(&["-m", "0", "-cpu", "qemu46", "-hda", "x.img", "-frobnicate"]);
+    // Words that are not understood come first, alone: values are looked at when all words are known.
+    assert_eq!(
+        told,
+        "gearbox: -hda x.img: not implemented yet; there are no disks; boot from -initrd\n\
+         gearbox: -frobnicate: unknown option; -help lists all\n"
+    );
+    let told = refused(&["-m", "0", "-cpu", "qemu46"]);
+    assert_eq!(
+        told,
+        "gearbox: -cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?\n\
+         gearbox: -m 0: a PC needs at least 1M\n"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_booted_are_named() {
+    let s = Scratch::new("files");
+    let told = refused(&["-accel", "tcg", "-kernel", "/nonexistent", "-initrd", "/neither"]);
+    assert!(told.contains("-kernel /nonexistent: No such file"), "{told}");
+    assert!(told.contains("-initrd /neither: No such file"), "{told}");
+    let told = refused(&["-accel", "tcg", "-kernel", &s.file("junk", b"no kernel at all")]);
+    assert!(told.contains("-kernel ") && told.contains("junk: "), "{told}");
+    let told = refused(&["-accel", "tcg", "-m", "1", "-kernel", "/dev/zero"]);
+    assert!(told.contains("larger than the machine's memory"), "{told}");
+    let told = refused(&["-accel", "tcg", "-kernel", &s.file("empty", b"")]);
+    assert!(told.contains("is empty"), "{told}");
+}
+
+#[test]
+fn back_ends_that_the_host_refuses_are_named() {
+    let told = refused(&["-accel", "tcg", "-serial", "file:/nonexistent/x", "-serial", "unix:/nonexistent/y"]);
+    assert!(told.contains("-serial file:/nonexistent/x: No such file"), "{told}");
+    assert!(told.contains("-serial unix:/nonexistent/y: No such file"), "{told}");
+    let told = refused(&["-accel", "tcg", "-device", "isa-debug-exit,iobas=1"]);
+    assert!(told.contains("did you mean 'iobase'?"), "{told}");
+    let told = refused(&["-accel", "tcg", "-device", "isa-serial,chardev=nobody"]);
+    assert!(told.contains("nobody"), "{told}");
+    let told = refused(&["-accel", "tcg", "-chardev", "null,id=n", "-serial", "chardev:n", "-serial", "chardev:n"]);
+    assert!(told.contains("mux=on"), "{told}");
+}
+
+/// Ways in which a KVM can be unusable, and what is said about it.
+fn unusable_kvms(s: &Scratch) -> [(String, &'static str); 3] {
+    [
+        ("/nonexistent/kvm".to_owned(), "/nonexistent/kvm"),
+        (s.file("plain", b"no device"), "plain"),
+        ("/dev/null".to_owned(), "/dev/null"),
+    ]
+}
+
+#[test]
+fn a_list_falls_back_and_says_why_in_one_line() {
+    let s = Scratch::new("fallback");
+    let end = s.guest("end", &code::outb(0xf4, 0x10));
+    for (node, part) in unusable_kvms(&s) {
+        let kvm = format!("kvm,device={node}");
+        let arguments = [
+            "-accel",
+            &kvm,
+            "-accel",
+            "tcg",
+            "-display",
+            "none",
+            "-device",
+            "isa-debug-exit,iobase=0xf4",
+            "-kernel",
+            &end,
+        ];
+        let ended = run(&arguments);
+        assert_eq!(ended.status, Some(0x21), "{ended:?}");
+        let warnings: Vec<_> = ended.err.lines().filter(|l| l.contains("warning")).collect();
+        assert_eq!(warnings.len(), 1, "{}", ended.err);
+        assert!(warnings[0].starts_with("gearbox: warning: falling back to tcg: kvm: "), "{}", warnings[0]);
+        assert!(warnings[0].contains(part), "{}", warnings[0]);
+    }
+}
+
+#[test]
+fn a_single_accelerator_never_falls_back() {
+    let s = Scratch::new("single");
+    for (node, part) in unusable_kvms(&s) {
+        let told = refused(&["-accel", &format!("kvm,device={node}")]);
+        assert!(told.starts_with("gearbox: -accel kvm: ") && told.contains(part), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let told = refused(&["-accel", "kvm,kernel-irqchip=maybe", "-accel", "tcg"]);
+    assert!(told.contains("kernel-irqchip"), "a mistake is not hidden by a fallback: {told}");
+    let told = refused(&["-accel", "tcg", "-cpu", "host"]);
+    assert!(told.starts_with("gearbox: -cpu host: "), "{told}");
+}
+
+#[test]
+fn features_that_are_asked_for_and_not_there_are_named() {
+    let s = Scratch::new("features");
+    let end = s.guest("end", &code::outb(0xf4, 0));
+    let with = |cpu: &[&str]| {
+        let rest = ["-accel", "tcg", "-display", "none", "-device", "isa-debug-exit,iobase=0xf4", "-kernel", &end];
+        run(&[cpu, &rest].concat()).err
+    };
+    let told = with(&["-cpu", "qemu64,+svm,+avx512f"]);
+    assert!(
+        told.contains("gearbox: warning: TCG doesn't support requested feature: CPUID.07H:EBX.avx512f [bit 16]"),
+        "{told}"
+    );
+    assert_eq!(with(&[]), "", "a model that nobody asked for is no reason to complain");
+}
