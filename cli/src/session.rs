@@ -1,7 +1,7 @@
 //! The life of one machine: made, run, ended, and everything put back.
 
 use crate::accel::{Accelerator, Request, Selection, select};
-use crate::args::{Config, Problem, Target};
+use crate::args::{Config, Problem, QtestLog, Target};
 use crate::assemble::{MonitorEnd, OpenConsoles, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
@@ -153,12 +153,12 @@ fn start_monitor(
 /// Starts the qtest server, if `-qtest` asks for it.
 fn start_qtest(config: &Config, machine: &Machine, consoles: &mut OpenConsoles) -> Result<Option<Server>, Failure> {
     let Some(backend) = consoles.qtest.take() else { return Ok(None) };
-    let log = match &config.qtest_log {
-        None => None,
-        Some(path) => {
-            let file =
-                File::create(path).map_err(|e| Failure::line(Problem::new("qtest-log", path.to_string_lossy(), e)))?;
-            Some(Box::new(file) as Box<dyn Write + Send>)
+    let log: Option<Box<dyn Write + Send>> = match &config.qtest_log {
+        QtestLog::None => None,
+        QtestLog::Stderr => Some(Box::new(std::io::stderr())),
+        QtestLog::File(path) => {
+            let wrong = |e| Failure::line(Problem::new("qtest-log", path.to_string_lossy(), e));
+            Some(Box::new(File::create(path).map_err(wrong)?))
         }
     };
     let server = Server::start(machine.board().clone(), backend, log);

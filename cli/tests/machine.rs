@@ -199,7 +199,7 @@ fn guest_errors_are_logged_when_asked_for() {
 
 #[test]
 fn qtest_on_standard_input_and_on_a_socket() {
-    let mut p = Running::start(&["-qtest", "stdio", "-display", "none"]);
+    let mut p = Running::start(&["-qtest", "stdio", "-qtest-log", "none", "-display", "none"]);
     for (command, answer) in [("outb 0x70 0x0e", "OK\n"), ("inb 0x71", "OK 0x"), ("clock_step 100", "OK 100")] {
         p.send(format!("{command}\n").as_bytes());
         p.expect(answer);

@@ -41,6 +41,18 @@ pub struct KernelFiles {
     pub cmdline: String,
 }
 
+/// Where the qtest server logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QtestLog {
+    /// Standard error.
+    #[default]
+    Stderr,
+    /// Nowhere.
+    None,
+    /// A file.
+    File(PathBuf),
+}
+
 /// A command line, understood.
 #[derive(Clone)]
 pub struct Config {
@@ -79,7 +91,7 @@ pub struct Config {
     /// `-D`.
     pub log_file: Option<PathBuf>,
     /// `-qtest-log`.
-    pub qtest_log: Option<PathBuf>,
+    pub qtest_log: QtestLog,
 }
 
 /// A list or text to show.
@@ -211,7 +223,11 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
             policy,
             log,
             log_file: o.log_file.map(PathBuf::from),
-            qtest_log: o.qtest_log.filter(|f| f != "none").map(PathBuf::from),
+            qtest_log: match o.qtest_log.as_deref() {
+                None => QtestLog::Stderr,
+                Some("none") => QtestLog::None,
+                Some(path) => QtestLog::File(path.into()),
+            },
         }),
         None => Err(problems),
     }

@@ -117,7 +117,7 @@ pub struct Options {
     /// Serve the qtest protocol there, as for -serial; without -accel on the accelerator qtest, which has no CPU
     #[arg(long, value_name = "WHERE", help_heading = DEBUGGING)]
     pub qtest: Option<String>,
-    /// Log what the qtest server hears and says
+    /// Where the qtest server logs what it hears and says [default: standard error]
     #[arg(long, value_name = "FILE|none", help_heading = DEBUGGING)]
     pub qtest_log: Option<String>,
     /// Show this

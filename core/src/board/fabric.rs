@@ -69,6 +69,8 @@ pub struct Fabric {
     dma: Arc<AddressSpace>,
     msi: Arc<dyn MsiSink>,
     chardevs: BTreeMap<(DeviceId, u32), Arc<dyn CharBackend>>,
+    /// Back ends keep their input to themselves.
+    input_held: bool,
     mailbox: Arc<Mailbox>,
     guest_errors: GuestErrors,
     intack: Option<DeviceId>,
@@ -97,6 +99,7 @@ impl Fabric {
             dma,
             msi,
             chardevs: BTreeMap::new(),
+            input_held: false,
             mailbox,
             guest_errors: GuestErrors::default(),
             intack: None,
@@ -171,10 +174,23 @@ impl Fabric {
         let board = self.board.clone();
         chardev.on_ready(Box::new(move || {
             if let Some(board) = board.upgrade() {
-                board.with(|s| s.call(device, |d, cx| d.backend_ready(cx, tag)));
+                board.with(|s| {
+                    if !s.fabric.input_held {
+                        s.call(device, |d, cx| d.backend_ready(cx, tag));
+                    }
+                });
             }
         }));
         self.chardevs.insert((device, tag), chardev);
+    }
+    /// Lets no device hear of input: what comes before the power-on reset would go down with it.
+    pub(crate) fn hold_input(&mut self) {
+        self.input_held = true;
+    }
+    /// Lets devices hear of input, of what has come meanwhile too.
+    pub(crate) fn release_input(&mut self) {
+        self.input_held = false;
+        self.chardevs.values().for_each(|c| c.call_again());
     }
     pub(super) fn request(&self, request: SystemRequest) {
         self.mailbox.push(request);

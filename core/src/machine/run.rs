@@ -155,6 +155,7 @@ impl Machine {
         if let Some(listener) = vm.memory_listener() {
             board.memory().listen(listener);
         }
+        board.with(|s| s.fabric.hold_input());
         let wiring = machine.build(config, &board)?;
         let mut vcpus = Vec::new();
         let mut missing = Vec::new();
@@ -184,6 +185,7 @@ impl Machine {
         let timers = TimerThread::spawn(&board)?;
         let this = Self { vcpus, timers, state: Mutex::new(RunState::Prelaunch), wiring, board, missing, vm };
         this.reset(ResetKind::Power)?;
+        this.board.with(|s| s.fabric.release_input());
         Ok(Arc::new(this))
     }
 
