@@ -2,8 +2,8 @@
 //! (SDM vol. 1, 4.8, 10.2.3, 11.5).
 //!
 //! The host's own arithmetic (which is IEEE 754 binary32 and binary64, to nearest) computes whatever it gives exactly as the guest would
-//! see it *and* raises nothing that is not yet noted: ordinary operands and results while MXCSR rounds to nearest and PE is already
-//! set and masked. All the rest goes through [`soft`], which is exact in every mode.
+//! see it *and* raises nothing that is not yet noted: ordinary operands and results while MXCSR rounds to nearest and either PE is
+//! already set and masked, or the result is seen to be exact. All the rest goes through [`soft`], which is exact in every mode.
 
 use super::soft::flag::*;
 use super::soft::{self, Class, Control, Format, Number, Op, Rounding};
@@ -27,16 +27,32 @@ pub(crate) struct Env {
     pub(crate) flags: u32,
     /// Exceptions of stages that have completed.
     pub(crate) earlier: u32,
-    /// The host's arithmetic may be used.
-    fast: bool,
+    host: Host,
+}
+
+/// What the host's arithmetic may be used for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host {
+    /// Exact results: MXCSR rounds to nearest.
+    exact: bool,
+    /// Inexact ones too: PE is set and masked.
+    inexact: bool,
+}
+
+impl Host {
+    #[inline(always)]
+    fn new(csr: u32) -> Self {
+        const NOTED: u32 = PE | PE << MASK_SHIFT;
+        let exact = csr & 3 << RC_SHIFT == 0;
+        Self { exact, inexact: exact && csr & NOTED == NOTED }
+    }
 }
 
 impl Env {
     /// For an instruction that starts with this MXCSR.
     #[inline(always)]
     pub(crate) fn new(csr: u32) -> Self {
-        const DECIDES: u32 = 3 << RC_SHIFT | PE | PE << MASK_SHIFT;
-        Self { csr, flags: 0, earlier: 0, fast: csr & DECIDES == PE | PE << MASK_SHIFT }
+        Self { csr, flags: 0, earlier: 0, host: Host::new(csr) }
     }
     /// Exceptions that are not masked.
     #[inline(always)]
@@ -83,6 +99,57 @@ impl Env {
     }
 }
 
+/// How an operation treats what the host's arithmetic may not decide.
+pub(crate) trait Environment {
+    /// What the host's arithmetic may be used for.
+    fn host(&self) -> Host;
+    /// The value that `f` computes exactly.
+    fn exact<R>(&mut self, instead: R, f: impl FnOnce(&mut Env) -> R) -> R;
+}
+
+impl Environment for Env {
+    #[inline(always)]
+    fn host(&self) -> Host {
+        self.host
+    }
+    #[inline(always)]
+    fn exact<R>(&mut self, _instead: R, f: impl FnOnce(&mut Env) -> R) -> R {
+        f(self)
+    }
+}
+
+/// Tries an operation by the host's arithmetic alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    host: Host,
+    failed: bool,
+}
+
+impl Attempt {
+    /// Under this MXCSR.
+    #[inline(always)]
+    pub(crate) fn new(csr: u32) -> Self {
+        Self { host: Host::new(csr), failed: false }
+    }
+    /// `r`, the result of the operation, if it is one.
+    #[inline(always)]
+    pub(crate) fn result<R>(self, r: R) -> Option<R> {
+        if self.failed { None } else { Some(r) }
+    }
+}
+
+impl Environment for Attempt {
+    #[inline(always)]
+    fn host(&self) -> Host {
+        self.host
+    }
+    #[inline(always)]
+    fn exact<R>(&mut self, instead: R, _: impl FnOnce(&mut Env) -> R) -> R {
+        self.failed = true;
+        instead
+    }
+}
+
 /// The encoding of a binary32 or binary64 value.
 pub(crate) trait Lane: Copy + Eq {
     /// Its format.
@@ -93,6 +160,8 @@ pub(crate) trait Lane: Copy + Eq {
     fn narrow(v: u64) -> Self;
     /// The host's arithmetic, to nearest.
     fn host(op: Op, a: Self, b: Self) -> Self;
+    /// Is `r = a op b`, all ordinary, seen to be exact? It may be so unseen.
+    fn is_exact(op: Op, a: Self, b: Self, r: Self) -> bool;
     /// The host's square root.
     fn host_root(self) -> Self;
     /// The host's conversion of an integer.
@@ -142,6 +211,23 @@ macro_rules! lane {
                     Op::Div => a / b,
                 }
                 .to_bits()
+            }
+            #[inline(always)]
+            fn is_exact(op: Op, a: Self, b: Self, r: Self) -> bool {
+                let (x, y, s) = (<$float>::from_bits(a), <$float>::from_bits(b), <$float>::from_bits(r));
+                // The rounding error of a sum is itself a number, and can be computed.
+                let exact_sum = |x: $float, y: $float| {
+                    let part = s - x;
+                    (x - (s - part)) + (y - part) == 0.0
+                };
+                // Trailing zeros of the significands: those of the product are as many as both have.
+                let spare = |v: $bits| (v | 1 << ($format.precision - 1)).trailing_zeros();
+                match op {
+                    Op::Add => exact_sum(x, y),
+                    Op::Sub => exact_sum(x, -y),
+                    Op::Mul => spare(a) + spare(b) >= $format.precision || x * y == 0.0,
+                    Op::Div => false,
+                }
             }
             #[inline(always)]
             fn is_zero(self) -> bool {
@@ -196,30 +282,37 @@ fn trusted<T: Lane>(op: Op, a: T, b: T, r: T) -> bool {
 
 /// ADD, SUB, MUL, DIV.
 #[inline(always)]
-pub(crate) fn arithmetic<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
-    if env.fast {
+pub(crate) fn arithmetic<T: Lane>(env: &mut impl Environment, op: Op, a: T, b: T) -> T {
+    let host = env.host();
+    if host.exact {
         let r = T::host(op, a, b);
-        if trusted(op, a, b, r) {
+        if trusted(op, a, b, r) && (host.inexact || T::is_exact(op, a, b, r)) {
             return r;
         }
     }
-    arithmetic_exact(env, op, a, b)
+    env.exact(a, |env| arithmetic_exact(env, op, a, b))
 }
 
 /// The same for all lanes of a register, if the host can do them all.
 #[inline(always)]
-pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(env: &mut Env, op: Op, a: [T; N], b: [T; N]) -> [T; N] {
-    if env.fast {
+pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(
+    env: &mut impl Environment,
+    op: Op,
+    a: [T; N],
+    b: [T; N],
+) -> [T; N] {
+    let host = env.host();
+    if host.exact {
         let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
         let mut all = true;
         for i in 0..N {
             all &= trusted(op, a[i], b[i], r[i]);
         }
-        if all {
+        if all && (host.inexact || (0..N).all(|i| T::is_exact(op, a[i], b[i], r[i]))) {
             return r;
         }
     }
-    std::array::from_fn(|i| arithmetic_exact(env, op, a[i], b[i]))
+    env.exact(a, |env| std::array::from_fn(|i| arithmetic_exact(env, op, a[i], b[i])))
 }
 
 #[cold]
@@ -237,11 +330,11 @@ fn arithmetic_exact<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
 
 /// SQRT.
 #[inline(always)]
-pub(crate) fn square_root<T: Lane>(env: &mut Env, a: T) -> T {
-    if env.fast && a.is_ordinary() && a.wide() & T::FORMAT.sign_bit() == 0 {
+pub(crate) fn square_root<T: Lane>(env: &mut impl Environment, a: T) -> T {
+    if env.host().inexact && a.is_ordinary() && a.wide() & T::FORMAT.sign_bit() == 0 {
         return a.host_root();
     }
-    square_root_exact(env, a)
+    env.exact(a, |env| square_root_exact(env, a))
 }
 
 #[cold]
@@ -261,11 +354,11 @@ fn square_root_exact<T: Lane>(env: &mut Env, a: T) -> T {
 
 /// Compares; `None` is unordered. A quiet NaN is invalid only if `signals`.
 #[inline(always)]
-pub(crate) fn compare<T: Lane>(env: &mut Env, a: T, b: T, signals: bool) -> Option<Ordering> {
+pub(crate) fn compare<T: Lane>(env: &mut impl Environment, a: T, b: T, signals: bool) -> Option<Ordering> {
     if a.is_ordinary() & b.is_ordinary() {
         return a.host_compare(b);
     }
-    compare_exact(env, a, b, signals)
+    env.exact(None, |env| compare_exact(env, a, b, signals))
 }
 
 #[inline(never)]
@@ -301,8 +394,8 @@ const PREDICATES: [u8; 16] = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 
 const SIGNALLING: u16 = 0b0110_0110_0110_0110;
 
 /// CMPcc: is predicate `imm` true of `a` and `b`?
-#[inline]
-pub(crate) fn predicate<T: Lane>(env: &mut Env, a: T, b: T, imm: u8) -> bool {
+#[inline(always)]
+pub(crate) fn predicate<T: Lane>(env: &mut impl Environment, a: T, b: T, imm: u8) -> bool {
     let signals = (SIGNALLING >> (imm & 15) & 1 != 0) ^ (imm & 16 != 0);
     let outcome = match compare(env, a, b, signals) {
         Some(Ordering::Less) => 1,
@@ -314,12 +407,17 @@ pub(crate) fn predicate<T: Lane>(env: &mut Env, a: T, b: T, imm: u8) -> bool {
 }
 
 /// MIN (`wanted` = less) and MAX (`wanted` = greater): the first operand just if it compares so, else the second.
-#[inline]
-pub(crate) fn select<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T {
+#[inline(always)]
+pub(crate) fn select<T: Lane>(env: &mut impl Environment, a: T, b: T, wanted: Ordering) -> T {
     if a.is_ordinary() & b.is_ordinary() {
         return if a.host_compare(b) == Some(wanted) { a } else { b };
     }
-    let first = compare(env, a, b, true) == Some(wanted);
+    env.exact(a, |env| select_exact(env, a, b, wanted))
+}
+
+#[inline(never)]
+fn select_exact<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T {
+    let first = compare_exact(env, a, b, true) == Some(wanted);
     let (chosen, n) = if first { (a, env.unpack(a)) } else { (b, env.unpack(b)) };
     // A denormal that is to be taken as zero is also written as zero.
     if n.class == Class::Zero { T::narrow(chosen.wide() & T::FORMAT.sign_bit()) } else { chosen }
@@ -329,14 +427,17 @@ pub(crate) fn select<T: Lane>(env: &mut Env, a: T, b: T, wanted: Ordering) -> T 
 
 /// Binary32 to binary64.
 #[inline(always)]
-pub(crate) fn widen(env: &mut Env, a: u32) -> u64 {
-    if a.is_ordinary() { f64::from(f32::from_bits(a)).to_bits() } else { convert(env, a) }
+pub(crate) fn widen(env: &mut impl Environment, a: u32) -> u64 {
+    if a.is_ordinary() { f64::from(f32::from_bits(a)).to_bits() } else { env.exact(0, |env| convert(env, a)) }
 }
 /// Binary64 to binary32.
 #[inline(always)]
-pub(crate) fn narrow(env: &mut Env, a: u64) -> u32 {
+pub(crate) fn narrow(env: &mut impl Environment, a: u64) -> u32 {
     let r = (f64::from_bits(a) as f32).to_bits();
-    if env.fast & a.is_ordinary() & (r.is_well_above_tiny() | a.is_zero()) { r } else { convert(env, a) }
+    if env.host().inexact & a.is_ordinary() & (r.is_well_above_tiny() | a.is_zero()) {
+        return r;
+    }
+    env.exact(0, |env| convert(env, a))
 }
 
 /// Between binary32 and binary64, either way.
@@ -365,25 +466,28 @@ fn convert<S: Lane, D: Lane>(env: &mut Env, a: S) -> D {
 
 /// From an integer.
 #[inline(always)]
-pub(crate) fn from_integer<T: Lane>(env: &mut Env, v: i64) -> T {
-    if env.fast || v.unsigned_abs() < 1 << T::FORMAT.precision {
+pub(crate) fn from_integer<T: Lane>(env: &mut impl Environment, v: i64) -> T {
+    if env.host().inexact || v.unsigned_abs() < 1 << T::FORMAT.precision {
         return T::host_integer(v);
     }
-    let r = soft::convert(Number::integer(v), T::FORMAT, env.control());
-    env.encode((Some(r), r.flags))
+    env.exact(T::narrow(0), |env| {
+        let r = soft::convert(Number::integer(v), T::FORMAT, env.control());
+        env.encode((Some(r), r.flags))
+    })
 }
 
 /// To an integer of `bits` bits, rounded. What does not fit gives the most negative one, with IE.
 #[inline(always)]
-pub(crate) fn to_integer<T: Lane>(env: &mut Env, a: T, bits: u32, rounding: Rounding) -> i64 {
-    if env.fast && rounding == Rounding::Zero && a.is_ordinary() {
+pub(crate) fn to_integer<T: Lane>(env: &mut impl Environment, a: T, bits: u32, rounding: Rounding) -> i64 {
+    let host = env.host();
+    if rounding == Rounding::Zero && a.is_ordinary() {
         let v = a.host_chop();
         // The host saturates; the extremes are left to the exact way.
-        if v > i64::MIN >> (64 - bits) && v < i64::MAX >> (64 - bits) {
+        if (host.inexact || T::host_integer(v) == a) && v > i64::MIN >> (64 - bits) && v < i64::MAX >> (64 - bits) {
             return v;
         }
     }
-    to_integer_exact(env, a, bits, rounding)
+    env.exact(0, |env| to_integer_exact(env, a, bits, rounding))
 }
 
 #[inline(never)]

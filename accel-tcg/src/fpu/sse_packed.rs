@@ -2,31 +2,31 @@
 
 use super::host;
 use super::soft::{Op, Rounding};
-use super::sse::{self, Env, Lane};
+use super::sse::{self, Env, Environment, Lane};
 use super::vec::Vec128;
 use std::array::from_fn;
 use std::cmp::Ordering;
 
 /// Lane-wise on four singles.
 #[inline(always)]
-fn ps(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u32, u32) -> u32) -> Vec128 {
+fn ps<E: Environment>(env: &mut E, a: Vec128, b: Vec128, f: impl Fn(&mut E, u32, u32) -> u32) -> Vec128 {
     let (x, y) = (a.u32s(), b.u32s());
     Vec128::from_u32s(from_fn(|i| f(env, x[i], y[i])))
 }
 /// Lane-wise on two doubles.
 #[inline(always)]
-fn pd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64) -> Vec128 {
+fn pd<E: Environment>(env: &mut E, a: Vec128, b: Vec128, f: impl Fn(&mut E, u64, u64) -> u64) -> Vec128 {
     let (x, y) = (a.u64s(), b.u64s());
     Vec128::from_u64s(from_fn(|i| f(env, x[i], y[i])))
 }
 /// On the low single; the rest stays.
 #[inline(always)]
-fn ss(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u32, u32) -> u32) -> Vec128 {
+fn ss<E: Environment>(env: &mut E, a: Vec128, b: Vec128, f: impl Fn(&mut E, u32, u32) -> u32) -> Vec128 {
     a.with_low32(f(env, a.low32(), b.low32()))
 }
 /// On the low double; the rest stays.
 #[inline(always)]
-fn sd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64) -> Vec128 {
+fn sd<E: Environment>(env: &mut E, a: Vec128, b: Vec128, f: impl Fn(&mut E, u64, u64) -> u64) -> Vec128 {
     a.with_low64(f(env, a.low64(), b.low64()))
 }
 
@@ -34,19 +34,19 @@ fn sd(env: &mut Env, a: Vec128, b: Vec128, f: impl Fn(&mut Env, u64, u64) -> u64
 macro_rules! arithmetic {
     ($($ps:ident $pd:ident $ss:ident $sd:ident: $op:ident;)*) => { $(
         #[inline(always)]
-        pub(crate) fn $ps(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+        pub(crate) fn $ps(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
             Vec128::from_u32s(sse::arithmetic_lanes(env, Op::$op, a.u32s(), b.u32s()))
         }
         #[inline(always)]
-        pub(crate) fn $pd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+        pub(crate) fn $pd(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
             Vec128::from_u64s(sse::arithmetic_lanes(env, Op::$op, a.u64s(), b.u64s()))
         }
         #[inline(always)]
-        pub(crate) fn $ss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+        pub(crate) fn $ss(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
             ss(env, a, b, |e, x, y| sse::arithmetic(e, Op::$op, x, y))
         }
         #[inline(always)]
-        pub(crate) fn $sd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+        pub(crate) fn $sd(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
             sd(env, a, b, |e, x, y| sse::arithmetic(e, Op::$op, x, y))
         }
     )* };
@@ -69,7 +69,7 @@ macro_rules! four {
     )* };
     (@one $name:ident, $shape:ident, |$e:ident, $x:ident, $y:ident| $body:expr) => {
         #[inline(always)]
-        pub(crate) fn $name(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+        pub(crate) fn $name(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
             $shape(env, a, b, |$e, $x, $y| $body)
         }
     };
@@ -201,7 +201,8 @@ pub(crate) fn dppd(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
 // ---- conversion
 
 /// CVTPS2PD: the two low singles.
-pub(crate) fn cvtps2pd(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+#[inline(always)]
+pub(crate) fn cvtps2pd(env: &mut impl Environment, _a: Vec128, b: Vec128) -> Vec128 {
     let x = b.u32s();
     Vec128::from_u64s(from_fn(|i| sse::widen(env, x[i])))
 }
@@ -212,20 +213,22 @@ pub(crate) fn cvtpd2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
 }
 /// CVTSS2SD.
 #[inline(always)]
-pub(crate) fn cvtss2sd(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+pub(crate) fn cvtss2sd(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
     a.with_low64(sse::widen(env, b.low32()))
 }
 /// CVTSD2SS.
 #[inline(always)]
-pub(crate) fn cvtsd2ss(env: &mut Env, a: Vec128, b: Vec128) -> Vec128 {
+pub(crate) fn cvtsd2ss(env: &mut impl Environment, a: Vec128, b: Vec128) -> Vec128 {
     a.with_low32(sse::narrow(env, b.low64()))
 }
 /// CVTDQ2PS.
-pub(crate) fn cvtdq2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+#[inline(always)]
+pub(crate) fn cvtdq2ps(env: &mut impl Environment, _a: Vec128, b: Vec128) -> Vec128 {
     Vec128::from_u32s(b.i32s().map(|v| sse::from_integer(env, v.into())))
 }
 /// CVTDQ2PD, CVTPI2PD: the two low integers.
-pub(crate) fn cvtdq2pd(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
+#[inline(always)]
+pub(crate) fn cvtdq2pd(env: &mut impl Environment, _a: Vec128, b: Vec128) -> Vec128 {
     let x = b.i32s();
     Vec128::from_u64s(from_fn(|i| sse::from_integer(env, x[i].into())))
 }

@@ -1,4 +1,5 @@
-//! Shortcuts for instructions on XMM registers: the operations of [`crate::fpu`] on operands from the register file and the TLB.
+//! Shortcuts for instructions on XMM registers: the operations of [`crate::fpu`] on operands from the register file and the TLB, as far as
+//! the host's arithmetic decides them.
 
 use super::lower::operands;
 use super::{Hot, address, get, handler, load, put, store};
@@ -7,7 +8,7 @@ use crate::cpu::{Cpu, Mode};
 use crate::flags::LazyFlags;
 use crate::fpu::packed;
 use crate::fpu::soft::Rounding;
-use crate::fpu::sse::{self, Env, Lane};
+use crate::fpu::sse::{self, Attempt, Lane};
 use crate::fpu::sse_packed as float;
 use crate::fpu::vec::Vec128;
 use crate::int::{Int, Plain};
@@ -19,18 +20,6 @@ use std::marker::PhantomData;
 #[inline(always)]
 fn ready(c: &Cpu) -> Option<()> {
     (c.cr0 & (cr0::EM | cr0::TS) == 0 && c.cr4 & cr4::OSFXSR != 0).then_some(())
-}
-/// Notes masked exceptions; an unmasked one goes the slow way, which raises it.
-#[inline(always)]
-fn settle(c: &mut Cpu, e: &Env) -> Option<()> {
-    let raised = e.flags | e.earlier;
-    if raised != 0 {
-        if raised & e.unmasked() != 0 {
-            return None;
-        }
-        c.fpu.mxcsr |= raised;
-    }
-    Some(())
 }
 /// An XMM register by number.
 #[inline(always)]
@@ -80,7 +69,7 @@ impl<T: Int> Source for Gpr<T> {
 /// An operation that replaces its first operand.
 trait Operation {
     /// The new value.
-    fn apply(e: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128;
+    fn apply(e: &mut Attempt, a: Vec128, b: Vec128, imm: u8) -> Vec128;
 }
 /// `O` with its second operand from `S`.
 struct Do<O, S>(PhantomData<(O, S)>);
@@ -89,10 +78,9 @@ impl<O: Operation, S: Source> Hot for Do<O, S> {
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let b = S::get(c, o)?;
-        let mut e = Env::new(c.fpu.mxcsr);
+        let mut e = Attempt::new(c.fpu.mxcsr);
         let r = O::apply(&mut e, *xmm(c, o.dst), b, o.imm as u8);
-        settle(c, &e)?;
-        *xmm(c, o.dst) = r;
+        *xmm(c, o.dst) = e.result(r)?;
         Some(())
     }
 }
@@ -190,10 +178,9 @@ impl<T: Lane, S: Source, const SIGNALS: bool> Hot for Compare<T, S, SIGNALS> {
         ready(c)?;
         let b = S::get(c, o)?;
         let a = *xmm(c, o.dst);
-        let mut e = Env::new(c.fpu.mxcsr);
+        let mut e = Attempt::new(c.fpu.mxcsr);
         let order = sse::compare(&mut e, T::narrow(a.low64()), T::narrow(b.low64()), SIGNALS);
-        settle(c, &e)?;
-        c.lazy = LazyFlags::from_bits(sse::comparison_flags(order));
+        c.lazy = LazyFlags::from_bits(sse::comparison_flags(e.result(order)?));
         Some(())
     }
 }
@@ -205,10 +192,9 @@ impl<T: Lane, R: Int, S: Source> Hot for Chop<T, R, S> {
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let b = S::get(c, o)?;
-        let mut e = Env::new(c.fpu.mxcsr);
+        let mut e = Attempt::new(c.fpu.mxcsr);
         let v = sse::to_integer(&mut e, T::narrow(b.low64()), R::BITS, Rounding::Zero);
-        settle(c, &e)?;
-        put(c, o.dst, R::cut(v as u64));
+        put(c, o.dst, R::cut(e.result(v)? as u64));
         Some(())
     }
 }
@@ -219,7 +205,7 @@ macro_rules! operations {
         struct $name;
         impl Operation for $name {
             #[inline(always)]
-            fn apply($e: &mut Env, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
+            fn apply($e: &mut Attempt, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
                 $r
             }
         }
@@ -265,14 +251,14 @@ macro_rules! table {
     ) => {
         /// The operations.
         mod by_name {
-            use super::{Env, Operation, Vec128, float, packed};
+            use super::{Attempt, Operation, Vec128, float, packed};
             table!(@ops |_e, a, b, _imm| $($p packed::$pf(a, b),)*);
             table!(@ops |_e, a, b, imm| $($m packed::$mf(a, b, imm),)*);
             table!(@ops |_e, a, b, _imm| $($s packed::$sf(a, b.low64()),)*);
             table!(@ops |e, a, b, _imm| $($f float::$ff(e, a, b),)* $($n float::$nf(e, a, b),)* $($d float::$df(e, a, b),)*);
             /// The same shifts by an immediate.
             pub(super) mod immediate {
-                use super::{Env, Operation, Vec128, packed};
+                use super::{Attempt, Operation, Vec128, packed};
                 table!(@ops |_e, a, _b, imm| $($s packed::$sf(a, imm.into()),)*);
             }
         }
@@ -299,7 +285,7 @@ macro_rules! table {
         pub(in crate::ops::hot::vector) struct $name;
         impl Operation for $name {
             #[inline(always)]
-            fn apply($e: &mut Env, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
+            fn apply($e: &mut Attempt, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
                 $value
             }
         }
