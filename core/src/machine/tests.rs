@@ -54,7 +54,9 @@ impl Vcpu for ScriptCpu {
             return VcpuExit::Kicked;
         }
         self.state.rip += 1;
-        self.script.lock().pop().unwrap_or(VcpuExit::Halted)
+        let exit = self.script.lock().pop().unwrap_or(VcpuExit::Halted);
+        assert_ne!(exit, VcpuExit::Debug, "a mistake");
+        exit
     }
     fn handle(&self) -> Arc<dyn VcpuHandle> {
         self.handle.clone()
@@ -191,4 +193,13 @@ fn an_internal_error_ends_with_a_dump() {
 fn a_processor_that_cannot_be_made_is_an_error() {
     let e = machine(4, &[]).err().unwrap();
     assert_eq!(e.to_string(), "three is too many");
+}
+
+#[test]
+fn a_panic_of_a_vcpu_ends_the_machine() {
+    let m = machine(2, &[VcpuExit::Debug]).unwrap();
+    m.cont();
+    let outcome = m.control(Policy::default());
+    assert_eq!((outcome.status, outcome.cause), (1, ShutdownCause::InternalError));
+    assert!(outcome.detail.unwrap().contains("panic: assertion"));
 }

@@ -3,7 +3,9 @@
 use crate::board::{Board, SystemRequest};
 use crate::vm::{Limit, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
 use parking_lot::{Condvar, Mutex};
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -48,7 +50,12 @@ impl VcpuThread {
             .spawn(move || match vm.create_vcpu(id, &config) {
                 Ok(mut vcpu) => {
                     let _ = tx.send(Ok(vcpu.handle()));
-                    theirs.serve(id, &mut *vcpu, &board);
+                    // A panic is a mistake of ours. It ends the machine; nobody waits for a thread that is gone.
+                    while let Err(panic) = catch_unwind(AssertUnwindSafe(|| theirs.serve(id, &mut *vcpu, &board))) {
+                        theirs.hold();
+                        let reason = format!("panic: {}", panic_text(&*panic));
+                        board.request(SystemRequest::InternalError { vcpu: id, reason });
+                    }
                 }
                 Err(e) => {
                     let _ = tx.send(Err(e));
@@ -102,6 +109,12 @@ impl VcpuThread {
     }
 }
 
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
 impl Drop for VcpuThread {
     fn drop(&mut self) {
         self.want(Want::Quit);
@@ -127,13 +140,16 @@ impl Shared {
                 VcpuExit::TripleFault => SystemRequest::TripleFault,
                 VcpuExit::InternalError(reason) => SystemRequest::InternalError { vcpu: id, reason },
             };
-            // Not another instruction until the machine has decided.
-            let mut s = self.state.lock();
-            if s.want == Want::Run {
-                s.want = Want::Park;
-            }
-            drop(s);
+            self.hold();
             board.request(request);
+        }
+    }
+
+    /// Not another instruction until the machine has decided.
+    fn hold(&self) {
+        let mut s = self.state.lock();
+        if s.want == Want::Run {
+            s.want = Want::Park;
         }
     }
 
