@@ -87,7 +87,9 @@ pub fn run(stop: &mut dyn FnMut() -> bool) {
         }
         print!("  {name:26}");
         match unit {
-            Unit::Instructions => println!("{:>9} million instructions/s", units * 1000 / ns),
+            Unit::Instructions => {
+                println!("{:>9}.{} million instructions/s", units * 1000 / ns, units * 10_000 / ns % 10);
+            }
             Unit::Bytes => {
                 println!("{:>9} MiB/s", (u128::from(units) * 1_000_000_000 / u128::from(ns)) >> 20);
             }
