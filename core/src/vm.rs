@@ -55,10 +55,6 @@ pub trait Vm: Send + Sync {
     fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError>;
     /// Where message-signalled interrupts (and the I/O APIC's messages) go.
     fn msi(&self) -> Arc<dyn MsiSink>;
-    /// The accelerator models interrupt controllers in the kernel.
-    fn kernel_irqchip(&self) -> Option<&dyn KernelIrqchip> {
-        None
-    }
     /// The accelerator tracks pages written by vCPUs.
     fn dirty_log(&self) -> Option<&dyn DirtyLog> {
         None
@@ -189,14 +185,6 @@ pub trait CpuBus: Sync {
     fn deadline(&self) -> Option<u64>;
     /// Runs board timers that are due (for accelerators whose clock only they advance).
     fn settle_timers(&self);
-}
-
-/// Interrupt controllers that the accelerator models itself.
-pub trait KernelIrqchip: Send + Sync {
-    /// The PIC pair, I/O APIC and PIT are in the kernel too (`kernel-irqchip=on`); otherwise only the local APICs (`split`).
-    fn full(&self) -> bool;
-    /// Drives a GSI when [`KernelIrqchip::full`].
-    fn set_gsi(&self, gsi: u32, level: bool);
 }
 
 /// Tracks which pages vCPUs wrote.

@@ -119,7 +119,16 @@ pub struct Realize<'a> {
 impl<'a> Realize<'a> {
     pub(super) fn new(fabric: &'a mut Fabric, id: DeviceId, path: &'a str, type_name: &'static str) -> Self {
         let claims = Claims { device: Some(id), ..Claims::default() };
-        Self { fabric, id, path, type_name, claims, conflicts: Vec::new(), pins: 0, spare_config: ConfigSpace::new(&ConfigHeader::default()) }
+        Self {
+            fabric,
+            id,
+            path,
+            type_name,
+            claims,
+            conflicts: Vec::new(),
+            pins: 0,
+            spare_config: ConfigSpace::new(&ConfigHeader::default()),
+        }
     }
     pub(super) fn finish(self) -> (Claims, Vec<String>) {
         (self.claims, self.conflicts)

@@ -7,7 +7,7 @@ mod tests;
 mod threads;
 
 pub use config::{
-    Boot, BootError, BuildError, DeviceArg, DeviceInfo, KernelArgs, MachineConfig, MachineType, RtcBase, RtcClock, RtcConfig,
-    Wiring,
+    Boot, BootError, BuildError, DeviceArg, DeviceInfo, KernelArgs, MachineConfig, MachineType, RtcBase, RtcClock,
+    RtcConfig, Wiring,
 };
 pub use run::{Machine, MachineError, Outcome, Policy, RunState, ShutdownCause};

@@ -10,7 +10,7 @@ mod tree;
 
 pub use flat::{FlatKind, FlatRange, FlatView, RamAccess};
 pub use ram::{DirtyClient, PAGE_SIZE, RamBlock};
-pub use space::{AddressSpace, GuestMemory, MemoryListener, NotRam};
+pub use space::{AddressSpace, MemoryListener, NotRam};
 pub use tree::{MemTree, RegionId};
 
 /// Which device answers an I/O region, and which of its regions it is.

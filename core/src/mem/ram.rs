@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vm_memory::bitmap::BitmapSlice;
-use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+use vm_memory::{MmapRegion, VolatileMemory};
 
 /// Guest page size: the granule of dirty tracking.
 pub const PAGE_SIZE: u64 = 4096;
@@ -98,29 +98,6 @@ impl RamBlock {
     pub fn write(&self, offset: u64, data: &[u8]) {
         self.slice(offset, data.len()).expect("range inside the block").copy_from(data);
         self.mark_dirty(offset, data.len() as u64);
-    }
-    /// Fills a range with zeros by giving its pages back to the host.
-    pub fn clear(&self) {
-        let zeros = [0u8; 4096];
-        let mut page = [0u8; 4096];
-        for offset in (0..self.size()).step_by(4096) {
-            self.read(offset, &mut page);
-            if page != zeros {
-                self.write(offset, &zeros);
-            }
-        }
-    }
-    /// Reads from a file or socket straight into the block.
-    ///
-    /// # Errors
-    /// The reader's, or an end of file before `len` bytes.
-    pub fn fill_from(&self, offset: u64, src: &mut impl vm_memory::ReadVolatile, len: usize) -> io::Result<()> {
-        self.map
-            .get_slice(offset as usize, self.map.size().saturating_sub(offset as usize))
-            .and_then(|s| s.read_exact_volatile_from(0, src, len))
-            .map_err(io::Error::other)?;
-        self.mark_dirty(offset, len as u64);
-        Ok(())
     }
     /// Marks the pages of a range as written, for every client.
     pub fn mark_dirty(&self, offset: u64, len: u64) {

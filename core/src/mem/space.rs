@@ -4,7 +4,6 @@ use super::{FlatKind, FlatRange, FlatView, RamAccess, RamBlock};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use std::sync::Arc;
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 /// Hears of changes to an address space. Calls come with the board locked, on whichever thread made the change.
 pub trait MemoryListener: Send + Sync {
@@ -26,17 +25,12 @@ pub trait MemoryListener: Send + Sync {
 pub struct NotRam(pub u64);
 
 /// A guest address space as CPU and DMA threads see it: lock-free reads of the current [`FlatView`].
+#[derive(Default)]
 pub struct AddressSpace {
     view: ArcSwap<FlatView>,
     listeners: RwLock<Vec<Arc<dyn MemoryListener>>>,
     /// Blocks stay mapped for as long as the space lives, so that host pointers cached by a vCPU never dangle.
     blocks: RwLock<Vec<Arc<RamBlock>>>,
-}
-
-impl Default for AddressSpace {
-    fn default() -> Self {
-        Self { view: ArcSwap::default(), listeners: RwLock::default(), blocks: RwLock::default() }
-    }
 }
 
 impl AddressSpace {
@@ -153,47 +147,6 @@ impl AddressSpace {
         let mut b = [0; N];
         self.read(addr, &mut b).ok().map(|()| b)
     }
-
-    /// The writable RAM of the space in the form that rust-vmm crates (linux-loader, virtio-queue) take.
-    pub fn guest_memory(&self) -> GuestMemory {
-        let view = self.view();
-        let mut regions = Vec::new();
-        let mut blocks = Vec::new();
-        for r in view.ranges() {
-            if let FlatKind::Ram { block, offset, access: RamAccess::ReadWrite } = &r.kind {
-                let size = (r.last - r.start + 1) as usize;
-                // SAFETY: `offset .. offset + size` lies inside the block's mapping (the tree asserts it), which `blocks` keeps
-                // mapped for as long as the region is used; a raw region does not unmap it on drop.
-                let map = unsafe {
-                    MmapRegion::<()>::build_raw(
-                        block.host_ptr().wrapping_add(*offset as usize),
-                        size,
-                        rustix::mm::ProtFlags::all().bits() as i32 & 3,
-                        rustix::mm::MapFlags::PRIVATE.bits() as i32,
-                    )
-                };
-                if let Some(region) = map.ok().and_then(|m| GuestRegionMmap::new(m, GuestAddress(r.start))) {
-                    regions.push(region);
-                    blocks.push(block.clone());
-                }
-            }
-        }
-        GuestMemory { map: GuestMemoryMmap::from_regions(regions).unwrap_or_default(), _blocks: blocks }
-    }
-}
-
-/// RAM of an address space as vm-memory's `GuestMemoryMmap`. Writes through it do not mark pages dirty nor code as changed: for loaders
-/// that run before the machine does.
-pub struct GuestMemory {
-    map: GuestMemoryMmap,
-    _blocks: Vec<Arc<RamBlock>>,
-}
-
-impl std::ops::Deref for GuestMemory {
-    type Target = GuestMemoryMmap;
-    fn deref(&self) -> &GuestMemoryMmap {
-        &self.map
-    }
 }
 
 #[cfg(test)]
@@ -252,18 +205,5 @@ mod tests {
         assert_eq!(s.read_array::<4>(0x1ffe), None);
         assert_eq!(s.read(u64::MAX, &mut [0; 2]), Err(NotRam(u64::MAX)));
         assert_eq!(*log.0.lock(), ["+0", "+1000", "code ffe+2"]);
-    }
-
-    #[test]
-    fn rust_vmm_crates_see_the_same_ram() {
-        use vm_memory::Bytes;
-        let a = RamBlock::new("a", 0x2000).unwrap();
-        let mut t = MemTree::new("m", u64::MAX);
-        let ra = t.ram(&a, 0x1000, 0x1000);
-        t.map(t.root(), 0x8000, ra, 0);
-        let s = AddressSpace::new();
-        s.install(t.render());
-        s.guest_memory().write_slice(b"hi", GuestAddress(0x8004)).unwrap();
-        assert_eq!(s.read_array(0x8004), Some(*b"hi"));
     }
 }

@@ -1,9 +1,9 @@
 //! x86 architecture that every accelerator shares.
 
+pub mod apic_bus;
 pub mod cpu_features;
 pub mod cpu_model;
 mod cpu_realize;
-pub mod apic_bus;
 pub mod cpuid;
 mod dump;
 pub mod lapic;
