@@ -52,7 +52,7 @@ fn options() -> String {
             text += &format!("\n{topic}\n");
         }
         let names: Vec<_> = option.names.iter().map(|n| format!("-{n}")).collect();
-        text += &format!("  {} {}", names.join(" or "), option.value.unwrap_or_default()).trim_end();
+        text += format!("  {} {}", names.join(" or "), option.value.unwrap_or_default()).trim_end();
         text += "\n";
         text += &wrapped(&option.help, 8);
     }
