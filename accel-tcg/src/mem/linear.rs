@@ -155,10 +155,15 @@ impl Cpu {
     }
     /// The page that `linear` lies in, for a fetch: its host address, or `None` when it is no plain memory, and its physical address.
     pub(crate) fn fetch_page(&mut self, linear: u64) -> Exec<(Option<usize>, u64)> {
-        let (p, page) = (self.privilege(), self.wrap(linear) & !OFFSET);
-        Ok(match self.place(page, Access::Execute, p)? {
-            Place::Host(h) => (Some(h as usize), self.tlb.lookup(p, Access::Execute, page).map_or(0, |(_, phys)| phys)),
-            Place::Phys(a) => (None, a),
+        // A fault gives CR2 the address of the byte, not of its page.
+        let (p, linear) = (self.privilege(), self.wrap(linear));
+        let page = linear & !OFFSET;
+        Ok(match self.place(linear, Access::Execute, p)? {
+            Place::Host(h) => {
+                let phys = self.tlb.lookup(p, Access::Execute, page).map_or(0, |(_, phys)| phys);
+                (Some(h as usize & !(OFFSET as usize)), phys)
+            }
+            Place::Phys(a) => (None, a & !OFFSET),
         })
     }
     /// Host memory of up to `len` bytes from `linear` on, if they lie in one page of plain memory: for bulk copies.
