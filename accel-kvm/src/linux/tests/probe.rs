@@ -59,7 +59,7 @@ fn an_unreadable_node_says_what_helps() {
     use std::os::unix::fs::PermissionsExt;
     let node = std::env::temp_dir().join(format!("gearbox-unreadable-{}", std::process::id()));
     std::fs::write(&node, "").unwrap();
-    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o000)).unwrap();
     let options = options(node.to_str().unwrap());
     // Nothing is unreadable to the superuser: this thread alone looks with the eyes of "nobody".
     let probe = std::thread::spawn(move || {
