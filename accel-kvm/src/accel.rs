@@ -20,6 +20,9 @@ impl Accelerator for Kvm {
     fn options(&self) -> &'static [OptionSpec] {
         SPECS
     }
+    fn check(&self, options: &Options) -> Result<(), OpenError> {
+        KvmOptions::parse(options).map(drop)
+    }
     fn probe(&self, request: &Request, options: &Options) -> Probe {
         match KvmOptions::parse(options) {
             Ok(options) => host::probe(request, &options),

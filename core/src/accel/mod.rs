@@ -104,6 +104,14 @@ pub trait Accelerator: Sync {
     fn auto_priority(&self) -> Option<u8>;
     /// The options that it takes after its name.
     fn options(&self) -> &'static [OptionSpec];
+    /// Are the options' values such that it could honour them? Asked of every accelerator that is named, before any is probed, so that no
+    /// fallback hides a mistake of the user.
+    ///
+    /// # Errors
+    /// [`OpenError::Option`] for one that is not.
+    fn check(&self, _options: &Options) -> Result<(), OpenError> {
+        Ok(())
+    }
     /// Could it run this? Finds out by doing, in at most a few milliseconds.
     fn probe(&self, request: &Request, options: &Options) -> Probe;
     /// Opens it.

@@ -210,8 +210,11 @@ pub fn select(
             (names.map(|a| Candidate { name: a.name().to_owned(), options: Vec::new() }).collect(), true)
         }
     };
-    for candidate in &list {
-        let (accel, options) = candidate.resolve(registry)?;
+    let candidates: Vec<_> = list.iter().map(|c| c.resolve(registry)).collect::<Result<_, _>>()?;
+    for (accel, options) in &candidates {
+        accel.check(options).map_err(|error| SelectError::Option { accel: accel.name(), error })?;
+    }
+    for (accel, options) in candidates {
         match accel.probe(request, &options) {
             Probe::Ready(speed @ Speed::Slow { mips }) if automatic => {
                 slow.push((accel, options, speed));
@@ -300,12 +303,18 @@ mod tests {
         fn options(&self) -> &'static [OptionSpec] {
             &[OptionSpec { key: "thread", values: "single|multi", help: "threads" }]
         }
+        fn check(&self, options: &Options) -> Result<(), OpenError> {
+            match options.get("thread") {
+                Some("bad") => Err(OpenError::Option { key: "thread".into(), reason: "takes single or multi".into() }),
+                _ => Ok(()),
+            }
+        }
         fn probe(&self, _: &Request, _: &Options) -> Probe {
             (self.probe)()
         }
         fn open(&self, _: &Request, options: &Options) -> Result<Box<dyn Vm>, OpenError> {
             match options.get("thread") {
-                Some("bad") => Err(OpenError::Option { key: "thread".into(), reason: "takes single or multi".into() }),
+                Some("late") => Err(OpenError::Option { key: "thread".into(), reason: "the host has none".into() }),
                 _ => Ok(Box::new(NullVm::default())),
             }
         }
@@ -381,6 +390,10 @@ mod tests {
             text(&["gone:fast,thread=multi"]),
             "options cannot follow a list of accelerators; give each its own -accel"
         );
-        assert_eq!(text(&["fast,thread=bad", "named"]), "fast: option 'thread': takes single or multi");
+        let bad = "option 'thread': takes single or multi";
+        assert_eq!(text(&["fast,thread=bad", "named"]), format!("fast: {bad}"));
+        assert_eq!(text(&["gone,thread=bad", "fast"]), format!("gone: {bad}"));
+        assert_eq!(text(&["fast", "gone,thread=bad"]), format!("gone: {bad}"));
+        assert_eq!(text(&["fast,thread=late", "named"]), "fast: option 'thread': the host has none");
     }
 }
