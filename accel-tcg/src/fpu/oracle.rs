@@ -11,7 +11,9 @@ use super::testing::{CODE, Machine, OPERAND};
 use crate::fault::{Fault, vector};
 use gearbox_core::vm::{Limit, VcpuExit};
 use gearbox_core::x86::state::{Activity, FpuState};
-use iced_x86::{Code, CpuidFeature, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register};
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register,
+};
 
 /// A small generator (xorshift64*).
 struct Random(u64);
@@ -410,6 +412,43 @@ fn env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
+/// The instruction in the bytes that it has.
+fn encoded(i: &Instruction) -> Option<(Instruction, Vec<u8>)> {
+    let mut e = Encoder::new(64);
+    e.encode(i, 0).ok()?;
+    let bytes = e.take_buffer();
+    let decoded = Decoder::with_ip(64, &bytes, 0, DecoderOptions::NONE).decode();
+    assert_eq!((decoded.code(), decoded.len()), (i.code(), bytes.len()), "{:?} does not survive encoding", i.code());
+    Some((decoded, bytes))
+}
+
+/// A shortcut that calls the next instead of jumping to it would let the host's stack grow. Debug builds do call.
+#[cfg(not(debug_assertions))]
+#[test]
+fn shortcuts_end_in_jumps() {
+    let mut r = Random(1);
+    let mut seen = std::collections::BTreeSet::new();
+    for code in Code::values().filter(|&c| testable(c)) {
+        for memory in [false, true] {
+            let Some((i, _)) = instruction(code, memory, &mut r).and_then(|i| encoded(&i)) else { continue };
+            let hlt = Instruction::with(Code::Hlt);
+            let handler = crate::ops::hot::lower(&[i, hlt], Machine::new().cpu.mode)[0].run as usize;
+            if !seen.insert(handler) {
+                continue;
+            }
+            // SAFETY: code of this program; functions are padded with INT3, and the last is followed by others.
+            let bytes = unsafe { std::slice::from_raw_parts(handler as *const u8, 4096) };
+            let body = Decoder::with_ip(64, bytes, handler as u64, DecoderOptions::NONE);
+            let calls = body.into_iter().take_while(|i| i.mnemonic() != Mnemonic::Int3).any(|i| {
+                i.code() == Code::Call_rm64 && i.op0_register() != Register::None
+                    || i.code() == Code::Call_rm64 && i.memory_base() != Register::RIP
+            });
+            assert!(!calls, "{i}: a call through a pointer");
+        }
+    }
+    assert!(seen.len() > 200, "only {} handlers were looked at", seen.len());
+}
+
 #[test]
 fn equals_the_host() {
     let (cases, seed) = (env("GEARBOX_ORACLE_CASES", 200), env("GEARBOX_ORACLE_SEED", 1));
@@ -424,12 +463,7 @@ fn equals_the_host() {
             let mut ran = 0u64;
             for case in 0..cases {
                 let Some(i) = instruction(code, memory, &mut r) else { break };
-                let mut bytes = Encoder::new(64);
-                let Ok(len) = bytes.encode(&i, 0) else { break };
-                let bytes = bytes.take_buffer();
-                let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, 0, iced_x86::DecoderOptions::NONE);
-                let i = decoder.decode();
-                assert_eq!((i.code(), i.len()), (code, len), "{code:?} does not survive encoding");
+                let Some((i, bytes)) = encoded(&i) else { break };
                 assert!(super::executor(&i).is_some(), "no executor for {code:?} ({i:?})");
                 ran += 1;
 

@@ -98,7 +98,11 @@ pub(crate) fn pmaddubsw(a: Vec128, b: Vec128) -> Vec128 {
 #[inline(always)]
 pub(crate) fn psadbw(a: Vec128, b: Vec128) -> Vec128 {
     let (x, y) = (a.u8s(), b.u8s());
-    Vec128::from_u64s(from_fn(|h| (8 * h..8 * h + 8).map(|i| u64::from(x[i].abs_diff(y[i]))).sum()))
+    let mut sums = [0; 2];
+    for i in 0..16 {
+        sums[i / 8] += u64::from(x[i].abs_diff(y[i]));
+    }
+    Vec128::from_u64s(sums)
 }
 
 // ---- shifts
@@ -346,12 +350,10 @@ pub(crate) fn shufpd(a: Vec128, b: Vec128, imm: u8) -> Vec128 {
 /// PALIGNR: sixteen bytes out of `a:b`, from byte `imm` on.
 #[inline(always)]
 pub(crate) fn palignr(a: Vec128, b: Vec128, imm: u8) -> Vec128 {
-    let (x, y, n) = (a.u8s(), b.u8s(), usize::from(imm));
-    Vec128::from_u8s(from_fn(|i| match i + n {
-        k @ 0..16 => y[k],
-        k @ 16..32 => x[k - 16],
-        _ => 0,
-    }))
+    match u64::from(imm) {
+        n @ 0..=16 => por(psrldq(b, n), pslldq(a, 16 - n)),
+        n => psrldq(a, n - 16),
+    }
 }
 
 /// PALIGNR on MMX registers: eight bytes out of `a:b`.

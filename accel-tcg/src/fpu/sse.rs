@@ -304,11 +304,16 @@ pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(
     let host = env.host();
     if host.exact {
         let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
-        let mut all = true;
+        let (mut all, mut exact) = (true, true);
         for i in 0..N {
             all &= trusted(op, a[i], b[i], r[i]);
         }
-        if all && (host.inexact || (0..N).all(|i| T::is_exact(op, a[i], b[i], r[i]))) {
+        if !host.inexact {
+            for i in 0..N {
+                exact &= T::is_exact(op, a[i], b[i], r[i]);
+            }
+        }
+        if all & exact {
             return r;
         }
     }

@@ -63,7 +63,7 @@ pub(crate) enum Order {
 
 /// How a comparison treats quiet NaNs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nans {
+pub(super) enum Nans {
     /// As invalid (FCOM, FCOMI, FTST, FICOM).
     Ordered,
     /// Without an exception (FUCOM, FUCOMI).
@@ -93,6 +93,13 @@ fn condition(o: Ordering) -> u16 {
         Ordering::Equal => C3,
         Ordering::Greater => 0,
     }
+}
+
+/// C3, C2 and C0 as ZF, PF and CF.
+#[inline(always)]
+fn condition_flags(c: u16) -> u64 {
+    let bit = |condition: u16, flag: u64| if c & condition != 0 { flag } else { 0 };
+    bit(C3, rflags::ZF) | bit(C2, rflags::PF) | bit(C0, rflags::CF)
 }
 
 impl Fpu {
@@ -144,25 +151,30 @@ impl Fpu {
 
     // ---- arithmetic
 
-    /// ST(`dst`) = ST(`dst`) op source (or the reverse). `None` is an empty register. Gives true when a pop may follow.
+    /// ST(`dst`) = ST(`dst`) op source (or the reverse), if that is easy: ordinary numbers, and every exception masked.
     #[inline(always)]
-    pub(crate) fn arithmetic(&mut self, op: Op, order: Order, dst: u8, source: Option<Operand>) -> bool {
-        let (Some(d), Some(s)) = (self.st(dst), source) else {
-            return self.finish_underflow(dst);
-        };
+    pub(crate) fn quick_arithmetic(&mut self, op: Op, order: Order, dst: u8, source: Option<Operand>) -> Option<()> {
+        let (d, s) = (self.st(dst)?, source?);
         let (a, b) = if order == Order::Forward { (d, s.value) } else { (s.value, d) };
-        let quick = match self.quick_precision() {
+        let q = match self.quick_precision() {
             _ if s.denormal => None,
             Some(64) => quick::arithmetic(op, a, b, 64),
             Some(53) => quick::arithmetic(op, a, b, 53),
             _ => None,
-        };
-        if let Some(q) = quick {
-            self.set_st(dst, q.value);
-            self.note_rounding(q.inexact, q.up);
+        }?;
+        self.set_st(dst, q.value);
+        self.note_rounding(q.inexact, q.up);
+        Some(())
+    }
+    /// ST(`dst`) = ST(`dst`) op source (or the reverse). `None` is an empty register. Gives true when a pop may follow.
+    pub(super) fn arithmetic(&mut self, op: Op, order: Order, dst: u8, source: Option<Operand>) -> bool {
+        if self.quick_arithmetic(op, order, dst, source).is_some() {
             return true;
         }
-        self.arithmetic_exact(op, order, dst, Operand::new(d), s)
+        match (self.st(dst), source) {
+            (Some(d), Some(s)) => self.arithmetic_exact(op, order, dst, Operand::new(d), s),
+            _ => self.finish_underflow(dst),
+        }
     }
     #[inline(never)]
     fn arithmetic_exact(&mut self, op: Op, order: Order, dst: u8, d: Operand, s: Operand) -> bool {
@@ -327,18 +339,35 @@ impl Fpu {
 
     // ---- comparisons
 
+    /// Compares ST(0) with `source`, if both are normal numbers.
+    #[inline(always)]
+    fn quick_comparison(&mut self, source: Option<Operand>) -> Option<u16> {
+        let (a, b) = (self.st(0)?, source?);
+        if !a.is_normal() || !b.value.is_normal() || b.denormal {
+            return None;
+        }
+        self.set_c1(false);
+        Some(condition(a.compare_normal(b.value)))
+    }
+    /// FCOM and its kin, if that is easy.
+    #[inline(always)]
+    pub(crate) fn quick_compare(&mut self, source: Option<Operand>) -> Option<()> {
+        let c = self.quick_comparison(source)?;
+        self.set_conditions(c);
+        Some(())
+    }
+    /// FCOMI and its kin, if that is easy: ZF, PF and CF.
+    #[inline(always)]
+    pub(crate) fn quick_compare_to_flags(&mut self, source: Option<Operand>) -> Option<u64> {
+        self.quick_comparison(source).map(condition_flags)
+    }
     /// Compares ST(0) with `source`. Gives C3, C2 and C0 as the comparison leaves them, or `None` when an unmasked exception leaves
     /// them alone.
-    #[inline]
     fn comparison(&mut self, source: Option<Operand>, nans: Nans) -> Option<u16> {
-        let (Some(a), Some(b)) = (self.operand(0), source) else {
-            return self.underflow().then_some(UNORDERED);
-        };
-        if a.value.is_normal() && b.value.is_normal() && !b.denormal {
-            self.set_c1(false);
-            return Some(condition(a.value.compare_normal(b.value)));
-        }
-        self.comparison_exact(a, b, nans)
+        self.quick_comparison(source).or_else(|| match (self.operand(0), source) {
+            (Some(a), Some(b)) => self.comparison_exact(a, b, nans),
+            _ => self.underflow().then_some(UNORDERED),
+        })
     }
     #[inline(never)]
     fn comparison_exact(&mut self, a: Operand, b: Operand, nans: Nans) -> Option<u16> {
@@ -356,7 +385,7 @@ impl Fpu {
         (flags & self.unmasked() == 0).then_some(result)
     }
     /// FCOM, FUCOM, FICOM, FTST. Gives true when a pop may follow.
-    pub(crate) fn compare(&mut self, source: Option<Operand>, nans: Nans) -> bool {
+    pub(super) fn compare(&mut self, source: Option<Operand>, nans: Nans) -> bool {
         let result = self.comparison(source, nans);
         if let Some(c) = result {
             self.set_conditions(c);
@@ -364,10 +393,8 @@ impl Fpu {
         result.is_some()
     }
     /// FCOMI, FUCOMI: ZF, PF and CF as in RFLAGS, or `None` when they stay.
-    #[inline]
-    pub(crate) fn compare_to_flags(&mut self, source: Option<Operand>, nans: Nans) -> Option<u64> {
-        let bit = |c: u16, condition: u16, flag: u64| if c & condition != 0 { flag } else { 0 };
-        self.comparison(source, nans).map(|c| bit(c, C3, rflags::ZF) | bit(c, C2, rflags::PF) | bit(c, C0, rflags::CF))
+    pub(super) fn compare_to_flags(&mut self, source: Option<Operand>, nans: Nans) -> Option<u64> {
+        self.comparison(source, nans).map(condition_flags)
     }
     /// FXAM.
     pub(super) fn examine(&mut self) {

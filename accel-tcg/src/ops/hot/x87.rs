@@ -8,7 +8,7 @@ use crate::flags::LazyFlags;
 use crate::fpu::Fpu;
 use crate::fpu::f80::F80;
 use crate::fpu::soft::{Format, Op as Arithmetic};
-use crate::fpu::x87::{Nans, Operand, Order};
+use crate::fpu::x87::{Operand, Order};
 use crate::int::Plain;
 use gearbox_core::x86::state::cr0;
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
@@ -73,8 +73,8 @@ memory_sources! {
 
 /// An instruction on the stack and perhaps a source operand.
 trait Operation {
-    /// Does it. `dst` is the destination register.
-    fn apply(f: &mut Fpu, dst: u8, source: Option<Operand>);
+    /// Does it, or nothing if it is out of the ordinary. `dst` is the destination register.
+    fn apply(f: &mut Fpu, dst: u8, source: Option<Operand>) -> Option<()>;
 }
 /// `O` with its operand from `S`.
 struct Do<O, S>(PhantomData<(O, S)>);
@@ -83,8 +83,7 @@ impl<O: Operation, S: Source> Hot for Do<O, S> {
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let s = S::get(c, o)?;
-        O::apply(&mut c.fpu, o.dst, s);
-        Some(())
+        O::apply(&mut c.fpu, o.dst, s)
     }
 }
 macro_rules! operations {
@@ -92,47 +91,55 @@ macro_rules! operations {
         struct $name;
         impl Operation for $name {
             #[inline(always)]
-            fn apply($f: &mut Fpu, $dst: u8, $s: Option<Operand>) {
+            fn apply($f: &mut Fpu, $dst: u8, $s: Option<Operand>) -> Option<()> {
                 $e
             }
         }
     )* };
 }
-/// Pops where the instruction was not suppressed.
-#[inline(always)]
-fn pop_if(f: &mut Fpu, done: bool) {
-    if done {
-        f.pop();
-    }
+/// Operations that do what another does, and pop.
+macro_rules! popping {
+    ($($name:ident = $inner:ident, $times:literal;)*) => { $(
+        struct $name;
+        impl Operation for $name {
+            #[inline(always)]
+            fn apply(f: &mut Fpu, dst: u8, source: Option<Operand>) -> Option<()> {
+                $inner::apply(f, dst, source)?;
+                for _ in 0..$times {
+                    f.pop();
+                }
+                Some(())
+            }
+        }
+    )* };
 }
 operations! {
-    Plus = |f, d, s| _ = f.arithmetic(Arithmetic::Add, Order::Forward, d, s);
-    Times = |f, d, s| _ = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s);
-    Minus = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s);
-    MinusReversed = |f, d, s| _ = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s);
-    Over = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Forward, d, s);
-    OverReversed = |f, d, s| _ = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s);
-    PlusPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Add, Order::Forward, d, s); pop_if(f, done) };
-    TimesPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Mul, Order::Forward, d, s); pop_if(f, done) };
-    MinusPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Forward, d, s); pop_if(f, done) };
-    MinusReversedPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Sub, Order::Reverse, d, s); pop_if(f, done) };
-    OverPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Forward, d, s); pop_if(f, done) };
-    OverReversedPop = |f, d, s| { let done = f.arithmetic(Arithmetic::Div, Order::Reverse, d, s); pop_if(f, done) };
-    Compare = |f, _, s| _ = f.compare(s, Nans::Ordered);
-    ComparePop = |f, _, s| { let done = f.compare(s, Nans::Ordered); pop_if(f, done) };
-    Unordered = |f, _, s| _ = f.compare(s, Nans::Unordered);
-    UnorderedPop = |f, _, s| { let done = f.compare(s, Nans::Unordered); pop_if(f, done) };
-    ComparePopTwo = |f, _, _| { let done = f.compare(f.operand(1), Nans::Ordered); pop_if(f, done); pop_if(f, done) };
-    UnorderedPopTwo = |f, _, _| { let done = f.compare(f.operand(1), Nans::Unordered); pop_if(f, done); pop_if(f, done) };
-    LoadSt = |f, d, _| f.load_register(d);
-    Exchange = |f, d, _| f.exchange(d);
-    StoreSt = |f, d, _| _ = f.store_register(d);
-    StoreStPop = |f, d, _| { let done = f.store_register(d); pop_if(f, done) };
-    One = |f, _, _| f.push(F80::ONE);
-    Zero = |f, _, _| f.push(F80::ZERO);
-    ChangeSign = |f, _, _| f.change_sign(|s| !s);
-    Absolute = |f, _, _| f.change_sign(|_| false);
-    Root = |f, _, _| f.square_root();
+    Plus = |f, d, s| f.quick_arithmetic(Arithmetic::Add, Order::Forward, d, s);
+    Times = |f, d, s| f.quick_arithmetic(Arithmetic::Mul, Order::Forward, d, s);
+    Minus = |f, d, s| f.quick_arithmetic(Arithmetic::Sub, Order::Forward, d, s);
+    MinusReversed = |f, d, s| f.quick_arithmetic(Arithmetic::Sub, Order::Reverse, d, s);
+    Over = |f, d, s| f.quick_arithmetic(Arithmetic::Div, Order::Forward, d, s);
+    OverReversed = |f, d, s| f.quick_arithmetic(Arithmetic::Div, Order::Reverse, d, s);
+    Compare = |f, _, s| f.quick_compare(s);
+    CompareSecond = |f, _, _| f.quick_compare(f.operand(1));
+    LoadSt = |f, d, _| { f.load_register(d); Some(()) };
+    Exchange = |f, d, _| { f.exchange(d); Some(()) };
+    StoreSt = |f, d, _| f.store_register(d).then_some(());
+    One = |f, _, _| { f.push(F80::ONE); Some(()) };
+    Zero = |f, _, _| { f.push(F80::ZERO); Some(()) };
+    ChangeSign = |f, _, _| { f.change_sign(|s| !s); Some(()) };
+    Absolute = |f, _, _| { f.change_sign(|_| false); Some(()) };
+}
+popping! {
+    PlusPop = Plus, 1;
+    TimesPop = Times, 1;
+    MinusPop = Minus, 1;
+    MinusReversedPop = MinusReversed, 1;
+    OverPop = Over, 1;
+    OverReversedPop = OverReversed, 1;
+    ComparePop = Compare, 1;
+    ComparePopTwo = CompareSecond, 2;
+    StoreStPop = StoreSt, 1;
 }
 
 /// FLD and FILD from memory.
@@ -191,8 +198,9 @@ impl<S: Store, const POP: bool> Hot for StoreTo<S, POP> {
         let (v, s) = S::value(&c.fpu);
         store(c, lin, v)?;
         note_operand(c, o, lin);
-        let done = c.fpu.commit_store(&s);
-        pop_if(&mut c.fpu, done && POP);
+        if c.fpu.commit_store(&s) && POP {
+            c.fpu.pop();
+        }
         Some(())
     }
 }
@@ -216,18 +224,17 @@ stores! {
     Qword: u64, |f| f.stored_int(64, false);
 }
 
-/// FCOMI, FUCOMI and their popping forms.
-struct ToFlags<const UNORDERED: bool, const POP: bool>;
-impl<const UNORDERED: bool, const POP: bool> Hot for ToFlags<UNORDERED, POP> {
+/// FCOMI, FUCOMI and their popping forms. On normal numbers they are alike.
+struct ToFlags<const POP: bool>;
+impl<const POP: bool> Hot for ToFlags<POP> {
     #[inline(always)]
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         note(c, o);
         let source = c.fpu.operand(o.src);
-        let result = c.fpu.compare_to_flags(source, if UNORDERED { Nans::Unordered } else { Nans::Ordered });
-        if let Some(flags) = result {
-            c.lazy = LazyFlags::from_bits(flags);
-            pop_if(&mut c.fpu, POP);
+        c.lazy = LazyFlags::from_bits(c.fpu.quick_compare_to_flags(source)?);
+        if POP {
+            c.fpu.pop();
         }
         Some(())
     }
@@ -312,16 +319,12 @@ pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         Fsubrp => handler::<Do<MinusReversedPop, St>>,
         Fdivp => handler::<Do<OverPop, St>>,
         Fdivrp => handler::<Do<OverReversedPop, St>>,
-        Fcom => sourced::<Compare>(i)?,
-        Fcomp => sourced::<ComparePop>(i)?,
-        Fucom => handler::<Do<Unordered, St>>,
-        Fucomp => handler::<Do<UnorderedPop, St>>,
-        Fcompp => handler::<Do<ComparePopTwo, St>>,
-        Fucompp => handler::<Do<UnorderedPopTwo, St>>,
-        Fcomi => handler::<ToFlags<false, false>>,
-        Fcomip => handler::<ToFlags<false, true>>,
-        Fucomi => handler::<ToFlags<true, false>>,
-        Fucomip => handler::<ToFlags<true, true>>,
+        // On normal numbers the ordered and unordered comparisons are alike.
+        Fcom | Ficom | Fucom => sourced::<Compare>(i)?,
+        Fcomp | Ficomp | Fucomp => sourced::<ComparePop>(i)?,
+        Fcompp | Fucompp => handler::<Do<ComparePopTwo, St>>,
+        Fcomi | Fucomi => handler::<ToFlags<false>>,
+        Fcomip | Fucomip => handler::<ToFlags<true>>,
         Fld if i.memory_size() == MemorySize::Unknown => handler::<Do<LoadSt, St>>,
         Fld | Fild => loaded(i)?,
         Fst if !to_memory => handler::<Do<StoreSt, St>>,
@@ -333,7 +336,6 @@ pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         Fldz => handler::<Do<Zero, St>>,
         Fchs => handler::<Do<ChangeSign, St>>,
         Fabs => handler::<Do<Absolute, St>>,
-        Fsqrt => handler::<Do<Root, St>>,
         Fldcw => handler::<LoadControl>,
         Fnstcw => handler::<StoreControl>,
         Fnstsw if i.op0_register() == Register::AX => handler::<StatusToAx>,
