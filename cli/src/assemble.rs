@@ -36,7 +36,7 @@ pub(crate) struct OpenConsoles {
     pub(crate) terminal: Option<bool>,
     /// For the qtest server.
     pub(crate) qtest: Option<Arc<dyn CharBackend>>,
-    /// Every back end, to flush.
+    /// Every back end, to close.
     all: Vec<Arc<dyn CharBackend>>,
 }
 
@@ -94,9 +94,10 @@ impl OpenConsoles {
         problems.or(this)
     }
 
-    /// Waits, for a bounded time, until the host has all output.
-    pub(crate) fn flush(&self) {
-        self.all.iter().for_each(|b| b.flush());
+    /// Gives the host all output, within a bounded time, and ends all that works for the back ends: from then on only the caller keeps the machine
+    /// alive.
+    pub(crate) fn close(&self) {
+        self.all.iter().for_each(|b| b.close());
     }
 
     fn open_one(&mut self, spec: &ChardevSpec, label: &str, signals: bool) -> std::io::Result<Arc<dyn CharBackend>> {

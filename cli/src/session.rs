@@ -94,7 +94,7 @@ fn live(
 
     drop(monitor);
     drop(qtest);
-    consoles.flush();
+    consoles.close();
     drop(machine);
     drop(consoles);
     drop(terminal.lock().take());

@@ -37,4 +37,7 @@ pub trait CharBackend: Send + Sync {
     fn call_again(&self) {}
     /// Waits, for a bounded time, until the host has taken all output. Not to be called with the board locked.
     fn flush(&self) {}
+    /// Flushes, and ends what works for this back end, so that no call of the [`CharBackend::on_ready`] function is under way any more. Its input
+    /// is over, and output is no longer taken to the host. Not to be called with the board locked.
+    fn close(&self) {}
 }

@@ -196,6 +196,9 @@ impl CharBackend for MuxPort {
     fn flush(&self) {
         self.mux.below.flush();
     }
+    fn close(&self) {
+        self.mux.below.close();
+    }
 }
 
 #[cfg(test)]

@@ -183,4 +183,7 @@ impl CharBackend for Stdio {
     fn flush(&self) {
         self.0.flush();
     }
+    fn close(&self) {
+        self.0.close();
+    }
 }

@@ -26,7 +26,7 @@ type Ready = Arc<dyn Fn() + Send + Sync>;
 /// A character back end on a descriptor.
 pub struct Stream {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -59,7 +59,7 @@ impl Stream {
         });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name(label.to_owned()).spawn(move || theirs.serve(port))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -98,19 +98,24 @@ impl CharBackend for Stream {
         let mut q = self.shared.queues.lock();
         while !q.output.is_empty() && !self.shared.drained.wait_until(&mut q, deadline).timed_out() {}
     }
+    fn close(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        // The last reference may go away inside a callback on our own thread, which then ends by itself.
+        let ours = thread.thread().id() == std::thread::current().id();
+        if !ours {
+            self.flush();
+        }
+        self.shared.queues.lock().quit = true;
+        self.shared.wake.notify();
+        if !ours {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // The last reference may go away inside a callback on our own thread, which then ends by itself.
-        let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) else {
-            self.shared.queues.lock().quit = true;
-            return;
-        };
-        self.flush();
-        self.shared.queues.lock().quit = true;
-        self.shared.wake.notify();
-        let _ = thread.join();
+        self.close();
     }
 }
 
@@ -410,6 +415,26 @@ mod tests {
             drop(c);
             assert!(std::fs::read(&path).unwrap() == expected);
         }
+    }
+
+    #[test]
+    fn after_close_nothing_is_under_way() {
+        let dir = Directory::new();
+        let (path, spec) = dir.server(false);
+        let c = spec.open("test").unwrap().backend;
+        let busy = Arc::new(AtomicUsize::new(0));
+        let count = busy.clone();
+        c.on_ready(Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+            count.fetch_sub(1, Ordering::SeqCst);
+        }));
+        UnixStream::connect(&path).unwrap().write_all(b"x").unwrap();
+        until("a call", || busy.load(Ordering::SeqCst) == 1);
+        c.close();
+        assert_eq!(busy.load(Ordering::SeqCst), 0);
+        assert!(!path.exists());
+        c.close();
     }
 
     #[test]
