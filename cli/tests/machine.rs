@@ -126,11 +126,11 @@ fn a_stopped_machine_waits_for_cont_and_a_shut_down_one_for_reset() {
         }
         assert!(Instant::now() < end, "it does not power off");
     }
-    assert_eq!(std::fs::read(&serial).unwrap(), b"on");
     p.send(b"cont\n");
     p.expect("system_reset starts it anew");
     p.send(b"quit\n");
     assert_eq!(p.end().status, Some(0));
+    assert_eq!(std::fs::read(&serial).unwrap(), b"on");
 }
 
 #[test]
