@@ -128,6 +128,8 @@ pub(crate) struct Cpu {
     pub(crate) pdpte: [u64; 4],
     /// DR0..DR3, DR6, DR7.
     pub(crate) dr: [u64; 6],
+    /// Data breakpoints that the present instruction has hit, as bits of DR6.
+    pub(crate) watch_hits: std::cell::Cell<u64>,
     pub(crate) msr: Msrs,
     /// x87, MMX, SSE.
     pub(crate) fpu: crate::fpu::Fpu,

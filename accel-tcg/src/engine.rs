@@ -92,10 +92,8 @@ impl Cpu {
             self.events.nmi_masked = true;
             self.deliver_interrupt(crate::fault::vector::NMI)
         } else if self.flags & rflags::IF != 0 && !self.events.sti_shadow {
-            {
-                let vector = self.next_interrupt()?;
-                self.deliver_interrupt(vector)
-            }
+            let vector = self.next_interrupt()?;
+            self.deliver_interrupt(vector)
         } else {
             return None;
         };
@@ -106,10 +104,11 @@ impl Cpu {
     /// Handles what stopped an instruction.
     fn take_fault(&mut self, f: Fault) -> Option<VcpuExit> {
         match f {
-            Fault::Exception(e) => match self.deliver_exception(e) {
-                Ok(()) => None,
-                Err(f) => self.give_up(f),
-            },
+            Fault::Exception(e) => {
+                // The instruction that faulted counts, so that a guest which does nothing but fault meets its limit too.
+                self.icount += 1;
+                self.deliver_exception(e).err().and_then(|f| self.give_up(f))
+            }
             f => self.give_up(f),
         }
     }
@@ -150,7 +149,7 @@ impl Cpu {
     }
     fn blocks(&mut self, exact: bool) -> Exec {
         let shadow = self.events.sti_shadow || self.events.mov_ss_shadow;
-        if shadow || self.flags & (rflags::TF | rflags::RF) != 0 || self.dr[5] & 0xff != 0 {
+        if shadow || self.flags & rflags::RF != 0 || self.debugged() {
             return self.step_out_of_the_ordinary();
         }
         while self.budget > 0 {
@@ -232,6 +231,7 @@ impl Cpu {
     fn step_out_of_the_ordinary(&mut self) -> Exec {
         let (sti, mov_ss, tf) = (self.events.sti_shadow, self.events.mov_ss_shadow, self.flags & rflags::TF != 0);
         crate::sys::check_instruction_breakpoints(self)?;
+        self.watch_hits.set(0);
         let what = self.fetch_one(self.rip)?.mnemonic();
         let r = self.step();
         // The shadow lasts for the one instruction after; a new one set by it stays.
@@ -247,10 +247,11 @@ impl Cpu {
         }
         // A software interrupt clears TF before the trap would come, and MOV SS holds it off.
         let software = matches!(what, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
-        if r.is_ok() && tf && !software && !self.events.mov_ss_shadow {
-            return crate::sys::single_step(self);
+        r?;
+        if self.events.mov_ss_shadow {
+            return Ok(());
         }
-        r
+        crate::sys::debug_trap(self, tf && !software)
     }
     /// Executes `i`; RIP is that of the next instruction already.
     pub(crate) fn execute(&mut self, i: &Instruction) -> Exec {

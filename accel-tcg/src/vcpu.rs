@@ -70,6 +70,7 @@ impl TcgVm {
             xcr0: 1,
             pdpte: [0; 4],
             dr: [0; 6],
+            watch_hits: Default::default(),
             msr: Msrs::default(),
             fpu: Fpu::from_state(&gearbox_core::x86::state::FpuState::default()),
             events: PendingEvents::default(),

@@ -29,6 +29,11 @@ fn violation(s: Seg) -> Fault {
 impl Cpu {
     /// Checks an access of `len` bytes at `seg:offset` and gives the linear address.
     pub(crate) fn linear(&self, s: Seg, offset: u64, len: usize, a: Access) -> Exec<u64> {
+        let lin = self.segment_checks(s, offset, len, a)?;
+        self.watch(lin, len, a);
+        Ok(lin)
+    }
+    fn segment_checks(&self, s: Seg, offset: u64, len: usize, a: Access) -> Exec<u64> {
         let seg = self.segment(s);
         if self.code64() {
             let base = if matches!(s, Seg::Fs | Seg::Gs) { seg.base } else { 0 };

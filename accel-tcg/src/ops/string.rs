@@ -65,7 +65,7 @@ impl Form {
             size: i.memory_size().size(),
             mask,
             seg: seg_of(i.memory_segment()),
-            left: if repeated { (c.gpr(RCX) & mask).min(CHUNK) } else { 1 },
+            left: if repeated { (c.gpr(RCX) & mask).min(if c.debugged() { 1 } else { CHUNK }) } else { 1 },
             repeated,
             while_zf: (compares && repeated).then(|| !i.has_repne_prefix()),
         }

@@ -3,6 +3,7 @@
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
+use crate::mem::Access;
 use gearbox_core::x86::state::{Seg, cr4, rflags};
 use iced_x86::{Code, Instruction, Register};
 
@@ -96,8 +97,60 @@ pub(crate) fn check_instruction_breakpoints(cpu: &mut Cpu) -> Exec {
     Err(Fault::plain(vector::DB))
 }
 
-/// The #DB after an instruction that was executed under TF. RIP is that of the next one.
-pub(crate) fn single_step(cpu: &mut Cpu) -> Exec {
-    cpu.dr[DR6] |= dr6::BS;
+/// The #DB after an instruction: for a single step, and for the data and port breakpoints that it hit (SDM vol. 3, 18.3.1.2 and
+/// 18.3.1.4). RIP is that of the next instruction.
+pub(crate) fn debug_trap(cpu: &mut Cpu, single_step: bool) -> Exec {
+    let step = if single_step { dr6::BS } else { 0 };
+    let causes = cpu.watch_hits.take() | step;
+    if causes == 0 {
+        return Ok(());
+    }
+    cpu.dr[DR6] |= causes;
     Err(Fault::plain(vector::DB))
+}
+
+/// What a breakpoint waits for: its R/W field in DR7.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Write = 1,
+    /// With CR4.DE.
+    Port = 2,
+    ReadOrWrite = 3,
+}
+
+impl Cpu {
+    /// Under TF or breakpoints every instruction, and every iteration of a repeated one, is looked at alone.
+    pub(crate) fn debugged(&self) -> bool {
+        self.flags & rflags::TF != 0 || self.dr[DR7] & 0xff != 0
+    }
+    /// Notes the data breakpoints that an access hits.
+    #[inline(always)]
+    pub(crate) fn watch(&self, linear: u64, len: usize, a: Access) {
+        if self.dr[DR7] & 0xff != 0 {
+            match a {
+                Access::Read => self.note_hits(linear, len, &[Condition::ReadOrWrite]),
+                Access::Write => self.note_hits(linear, len, &[Condition::ReadOrWrite, Condition::Write]),
+                Access::Execute => {}
+            }
+        }
+    }
+    /// Notes the port breakpoints that an access hits.
+    pub(super) fn watch_port(&self, port: u16, size: u8) {
+        if self.dr[DR7] & 0xff != 0 && self.cr4 & cr4::DE != 0 {
+            self.note_hits(port.into(), size.into(), &[Condition::Port]);
+        }
+    }
+    fn note_hits(&self, at: u64, len: usize, conditions: &[Condition]) {
+        let dr7 = self.dr[DR7];
+        for n in 0..4 {
+            let enabled = dr7 >> (2 * n) & 3 != 0;
+            let condition = dr7 >> (16 + 4 * n) & 3;
+            let size = [1, 2, 8, 4][(dr7 >> (18 + 4 * n) & 3) as usize];
+            let start = self.dr[n] & !(size - 1);
+            let overlap = at.wrapping_sub(start) < size || start.wrapping_sub(at) < len as u64;
+            if enabled && overlap && conditions.iter().any(|&c| c as u64 == condition) {
+                self.watch_hits.set(self.watch_hits.get() | 1 << n);
+            }
+        }
+    }
 }

@@ -7,6 +7,12 @@ use gearbox_core::x86::state::Seg;
 
 /// May the program access `size` ports from `port` on? #GP(0) if not.
 pub(crate) fn check_io(cpu: &mut Cpu, port: u16, size: u8) -> Exec {
+    check_permission(cpu, port, size)?;
+    cpu.watch_port(port, size);
+    Ok(())
+}
+
+fn check_permission(cpu: &mut Cpu, port: u16, size: u8) -> Exec {
     if !cpu.protected() || (!cpu.v86() && cpu.cpl <= cpu.iopl()) {
         return Ok(());
     }

@@ -29,7 +29,7 @@ mod task;
 mod tests;
 mod transfer;
 
-pub(crate) use debug::{check_instruction_breakpoints, single_step};
+pub(crate) use debug::{check_instruction_breakpoints, debug_trap};
 pub(crate) use descriptor::within_limit;
 pub(crate) use io::check_io;
 pub(crate) use reset::init;

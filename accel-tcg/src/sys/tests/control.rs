@@ -213,6 +213,41 @@ fn an_instruction_breakpoint_is_a_fault_that_rf_passes() {
 }
 
 #[test]
+fn data_breakpoints_trap_after_the_access() {
+    let mut r = Rig::protected();
+    r.state.dr[1] = 0x8004;
+    // DR1: writes, four bytes.
+    r.state.dr[5] = 0x400 | 3 << 2 | 0b1101 << 20;
+    // mov eax, [0x8004]; mov [0x8008], eax; mov [0x8007], al; nop
+    let code = [0xa1, 4, 0x80, 0, 0, 0xa3, 8, 0x80, 0, 0, 0xa2, 7, 0x80, 0, 0, 0x90];
+    let o = r.run(&code);
+    assert_eq!((o.vector(), o.state.dr[4] & 0xf), (Some(1), 2));
+    assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32 + 15, "after the third store only");
+    // Reads too.
+    r.state.dr[5] |= 0b0010 << 20;
+    r.run(&code);
+    assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32 + 5);
+    // A repeated instruction traps between two iterations: rep stosb from 0x8000 on.
+    (r.state.gpr[7], r.state.gpr[1]) = (0x8000, 100);
+    let o = r.run(&[0xf3, 0xaa, 0x90]);
+    assert_eq!((o.vector(), o.state.gpr[7], o.state.gpr[1]), (Some(1), 0x8005, 95));
+    assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32);
+}
+
+#[test]
+fn port_breakpoints_need_the_debugging_extension() {
+    let mut r = Rig::protected();
+    r.state.dr[0] = 0x80;
+    r.state.dr[5] = 0x401 | 0b0010 << 16;
+    // out 0x80, al; hlt
+    let code = [0xe6, 0x80, 0xf4];
+    assert_eq!(r.run(&code).vector(), None);
+    r.state.cr4 = cr4::DE;
+    assert_eq!(r.run(&code).vector(), Some(1));
+    assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32 + 2);
+}
+
+#[test]
 fn ports_need_iopl_or_a_map() {
     let mut r = Rig::protected().user();
     // in al, 0x21; ud2

@@ -1,6 +1,7 @@
 //! The system instructions on small hand-made descriptor tables.
 
 mod control;
+mod hostile;
 mod interrupts;
 mod msrs;
 mod returns;
