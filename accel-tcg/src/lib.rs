@@ -8,7 +8,8 @@
 //! | [`ops`] | integer instructions: checked executors, and hot handlers that call one another in tail position |
 //! | [`sys`] | privileged instructions, control transfers, exceptions and interrupts |
 //! | [`fpu`] | x87, MMX, SSE |
-//! | [`engine`], [`vcpu`] | the run loop; the accelerator's face |
+//! | [`engine`], [`apic`], [`handle`] | the run loop; its local APIC; what other threads may do |
+//! | [`vcpu`], [`state`], [`accel`] | the accelerator's face: VM and vCPU, saved state, registry and CPUID |
 
 mod accel;
 mod apic;

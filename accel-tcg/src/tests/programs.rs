@@ -133,3 +133,19 @@ fn a_misaligned_access_of_user_code_is_an_alignment_check() {
     s.cr0 &= !cr0::AM;
     assert_eq!(b.run(&code, &s, 2).0, VcpuExit::Budget);
 }
+
+#[test]
+fn a_guest_that_only_faults_meets_its_limit() {
+    let mut b = Bench::new();
+    let mut s = b.long_mode();
+    // #UD leads to UD2 again.
+    (s.idtr.base, s.idtr.limit) = (0x4000, 0xfff);
+    s.gdtr = gearbox_core::x86::state::DescriptorTable { base: 0x5000, limit: 0x1f };
+    b.memory.write(0x5008, &0x00af_9b00_0000_ffffu64.to_le_bytes()).unwrap();
+    let gate = (CODE & 0xffff) | 8 << 16 | 0x8e00 << 32 | (CODE >> 16 & 0xffff) << 48;
+    b.memory.write(0x4000 + 16 * 6, &gate.to_le_bytes()).unwrap();
+    let (exit, t) = b.run(&[0x0f, 0x0b], &s, 20);
+    assert_eq!((exit, t.rip), (VcpuExit::Budget, CODE));
+    // Each frame is aligned to 16 bytes before five quadwords are pushed.
+    assert_eq!(t.gpr[4], s.gpr[4] - (40 + 19 * 48));
+}

@@ -7,7 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic};
 /// 64-bit flat code.
 const LONG: Mode = Mode(0b1110);
 
-/// Debug builds do call; the slice's length bounds the depth there.
+/// Builds with debug assertions do call; the slice's length bounds the depth there.
 #[cfg(not(debug_assertions))]
 #[test]
 fn no_handler_calls_the_next() {
