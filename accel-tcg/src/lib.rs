@@ -24,8 +24,8 @@ mod handle;
 mod int;
 mod mem;
 mod ops;
-pub(crate) mod sys;
 mod state;
+pub(crate) mod sys;
 mod vcpu;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod coverage;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod oracle;
 mod programs;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
 mod tail;
 
 use crate::vcpu::TcgVm;
