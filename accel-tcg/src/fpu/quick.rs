@@ -69,26 +69,59 @@ fn sum(a: F80, b: F80, precision: u32) -> Option<Quick> {
     round(a.se & 0x8000, i32::from(a.exponent()) + 1 - shift as i32, s << shift, precision)
 }
 
-/// A normal binary64 value, or zero.
-#[inline(always)]
-pub(super) fn from_double(bits: u64) -> Option<F80> {
-    let (sign, field) = ((bits >> 48) as u16 & 0x8000, (bits >> 52) as u16 & 0x7ff);
-    if field.wrapping_sub(1) < 0x7fe {
-        Some(F80::new(sign | (field + (16383 - 1023)), 1 << 63 | bits << 11))
-    } else {
-        (bits << 1 == 0).then(|| F80::new(sign, 0))
+impl F80 {
+    /// A normal binary64 value, or zero.
+    #[inline(always)]
+    pub(crate) fn from_ordinary_double(bits: u64) -> Option<Self> {
+        let (sign, field) = ((bits >> 48) as u16 & 0x8000, (bits >> 52) as u16 & 0x7ff);
+        if field.wrapping_sub(1) < 0x7fe {
+            Some(Self::new(sign | (field + (16383 - 1023)), 1 << 63 | bits << 11))
+        } else {
+            (bits << 1 == 0).then(|| Self::new(sign, 0))
+        }
     }
-}
-
-/// A normal value as a normal binary64 (or zero as zero), rounded to nearest; inexact; rounded up.
-#[inline(always)]
-pub(super) fn to_double(v: F80) -> Option<(u64, bool, bool)> {
-    let sign = u64::from(v.se & 0x8000) << 48;
-    if v.sig == 0 && v.exponent() == 0 {
-        return Some((sign, false, false));
+    /// A normal binary32 value, or zero.
+    #[inline(always)]
+    pub(crate) fn from_ordinary_single(bits: u32) -> Option<Self> {
+        let (sign, field) = ((bits >> 16) as u16 & 0x8000, (bits >> 23) as u16 & 0xff);
+        if field.wrapping_sub(1) < 0xfe {
+            Some(Self::new(sign | (field + (16383 - 127)), 1 << 63 | u64::from(bits) << 40))
+        } else {
+            (bits << 1 == 0).then(|| Self::new(sign, 0))
+        }
     }
-    let (sig, carried, inexact, up) = cut(false, u128::from(v.sig) << 64, 53, Rounding::Nearest);
-    let field = i32::from(v.exponent()) - (16383 - 1023) + i32::from(carried);
-    let fraction = sig << 1 >> 12;
-    (v.is_normal() && 0 < field && field < 0x7ff).then_some((sign | (field as u64) << 52 | fraction, inexact, up))
+    /// As a normal number (or zero) of the format `f`, rounded to nearest: the encoding, inexact, rounded up.
+    #[inline(always)]
+    pub(super) fn to_ordinary(self, f: Format) -> Option<(u64, bool, bool)> {
+        let sign = if self.sign() { f.sign_bit() } else { 0 };
+        if self.sig == 0 && self.exponent() == 0 {
+            return Some((sign, false, false));
+        }
+        let (sig, carried, inexact, up) = cut(false, u128::from(self.sig) << 64, f.precision, Rounding::Nearest);
+        let field = i32::from(self.exponent()) - (Format::EXTENDED.emax - f.emax) + i32::from(carried);
+        let bits = sign | (field as u64) << (f.precision - 1) | sig << 1 >> (65 - f.precision);
+        (self.is_normal() && 0 < field && field <= 2 * f.emax).then_some((bits, inexact, up))
+    }
+    /// As an integer below 2^(`bits` - 1) in magnitude, rounded to nearest: the value, inexact, rounded up.
+    #[inline(always)]
+    pub(super) fn to_ordinary_integer(self, bits: i32) -> Option<(i64, bool, bool)> {
+        if self.sig == 0 && self.exponent() == 0 {
+            return Some((0, false, false));
+        }
+        let exp = i32::from(self.exponent()) - Format::EXTENDED.emax;
+        if !self.is_normal() || exp >= bits - 1 {
+            return None;
+        }
+        // The significand in units of the integer, and what is below them, left-aligned.
+        let (whole, rest) = match exp {
+            0.. => (self.sig >> (63 - exp), self.sig << (exp + 1)),
+            -1 => (0, self.sig),
+            // Less than a half, as far as rounding is concerned.
+            _ => (0, 1),
+        };
+        let up = rest > 1 << 63 || rest == 1 << 63 && whole & 1 != 0;
+        let magnitude = whole as i64 + i64::from(up);
+        let value = if self.sign() { -magnitude } else { magnitude };
+        (magnitude >> (bits - 1) == 0).then_some((value, rest != 0, up))
+    }
 }

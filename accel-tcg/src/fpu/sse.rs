@@ -180,6 +180,11 @@ pub(crate) trait Lane: Copy + Eq {
     fn is_normal(self) -> bool;
     /// Finite, and so far above the smallest normal number that rounding cannot have brought it there.
     fn is_well_above_tiny(self) -> bool;
+    /// Not zero, below the normal numbers.
+    fn is_denormal(self) -> bool;
+    /// Are both operands zero or at least normal, and is `r` finite and well above the smallest normal number? Then no operation on
+    /// them has raised anything but (perhaps) precision.
+    fn plain(a: Self, b: Self, r: Self) -> bool;
     /// Finite and normal or zero.
     #[inline(always)]
     fn is_ordinary(self) -> bool {
@@ -246,6 +251,18 @@ macro_rules! lane {
                 (self & ALL).wrapping_sub(TWO) < ALL - TWO
             }
             #[inline(always)]
+            fn is_denormal(self) -> bool {
+                // Without the sign; zero wraps round to the largest.
+                (self << 1).wrapping_sub(1) < (2 << ($format.precision - 1)) - 1
+            }
+            #[inline(always)]
+            fn plain(a: Self, b: Self, r: Self) -> bool {
+                const ONE: $bits = 2 << ($format.precision - 1);
+                const ALL: $bits = <$bits>::MAX << $format.precision;
+                let smaller = (a << 1).wrapping_sub(1).min((b << 1).wrapping_sub(1));
+                (smaller >= ONE - 1) & ((r << 1).wrapping_sub(2 * ONE) < ALL - 2 * ONE)
+            }
+            #[inline(always)]
             fn host_compare(self, other: Self) -> Option<Ordering> {
                 <$float>::from_bits(self).partial_cmp(&<$float>::from_bits(other))
             }
@@ -280,15 +297,19 @@ fn trusted<T: Lane>(op: Op, a: T, b: T, r: T) -> bool {
     }
 }
 
+/// May a result of the host be taken that is not plain at first sight?
+#[inline(never)]
+fn considered<T: Lane>(op: Op, a: T, b: T, r: T, host: Host) -> bool {
+    trusted(op, a, b, r) && (host.inexact || T::is_exact(op, a, b, r))
+}
+
 /// ADD, SUB, MUL, DIV.
 #[inline(always)]
 pub(crate) fn arithmetic<T: Lane>(env: &mut impl Environment, op: Op, a: T, b: T) -> T {
     let host = env.host();
-    if host.exact {
-        let r = T::host(op, a, b);
-        if trusted(op, a, b, r) && (host.inexact || T::is_exact(op, a, b, r)) {
-            return r;
-        }
+    let r = T::host(op, a, b);
+    if host.inexact && T::plain(a, b, r) || host.exact && considered(op, a, b, r, host) {
+        return r;
     }
     env.exact(a, |env| arithmetic_exact(env, op, a, b))
 }
@@ -302,20 +323,20 @@ pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(
     b: [T; N],
 ) -> [T; N] {
     let host = env.host();
-    if host.exact {
-        let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
-        let (mut all, mut exact) = (true, true);
-        for i in 0..N {
-            all &= trusted(op, a[i], b[i], r[i]);
-        }
-        if !host.inexact {
-            for i in 0..N {
-                exact &= T::is_exact(op, a[i], b[i], r[i]);
-            }
-        }
-        if all & exact {
-            return r;
-        }
+    let r = std::array::from_fn(|i| T::host(op, a[i], b[i]));
+    let mut plain = host.inexact;
+    for i in 0..N {
+        plain &= T::plain(a[i], b[i], r[i]);
+    }
+    if plain {
+        return r;
+    }
+    let mut good = host.exact;
+    for i in 0..N {
+        good = good && considered(op, a[i], b[i], r[i], host);
+    }
+    if good {
+        return r;
     }
     env.exact(a, |env| std::array::from_fn(|i| arithmetic_exact(env, op, a[i], b[i])))
 }
@@ -360,8 +381,11 @@ fn square_root_exact<T: Lane>(env: &mut Env, a: T) -> T {
 /// Compares; `None` is unordered. A quiet NaN is invalid only if `signals`.
 #[inline(always)]
 pub(crate) fn compare<T: Lane>(env: &mut impl Environment, a: T, b: T, signals: bool) -> Option<Ordering> {
-    if a.is_ordinary() & b.is_ordinary() {
-        return a.host_compare(b);
+    if let Some(order) = a.host_compare(b)
+        && !a.is_denormal()
+        && !b.is_denormal()
+    {
+        return Some(order);
     }
     env.exact(None, |env| compare_exact(env, a, b, signals))
 }
@@ -414,8 +438,11 @@ pub(crate) fn predicate<T: Lane>(env: &mut impl Environment, a: T, b: T, imm: u8
 /// MIN (`wanted` = less) and MAX (`wanted` = greater): the first operand just if it compares so, else the second.
 #[inline(always)]
 pub(crate) fn select<T: Lane>(env: &mut impl Environment, a: T, b: T, wanted: Ordering) -> T {
-    if a.is_ordinary() & b.is_ordinary() {
-        return if a.host_compare(b) == Some(wanted) { a } else { b };
+    if let Some(order) = a.host_compare(b)
+        && !a.is_denormal()
+        && !b.is_denormal()
+    {
+        return if order == wanted { a } else { b };
     }
     env.exact(a, |env| select_exact(env, a, b, wanted))
 }

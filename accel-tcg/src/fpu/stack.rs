@@ -99,7 +99,7 @@ impl Fpu {
     }
     /// Notes a rounded result where precision is masked.
     #[inline(always)]
-    pub(super) fn note_rounding(&mut self, inexact: bool, up: bool) {
+    pub(crate) fn note_rounding(&mut self, inexact: bool, up: bool) {
         self.fsw = self.fsw & !C1 | if inexact { PE as u16 } else { 0 } | if up { C1 } else { 0 };
     }
 

@@ -30,9 +30,9 @@ impl Operand {
     }
     /// A binary32 or binary64 in memory.
     #[inline(always)]
-    pub(crate) fn ieee(bits: u64, f: Format) -> Self {
+    pub(super) fn ieee(bits: u64, f: Format) -> Self {
         if f == Format::DOUBLE
-            && let Some(value) = quick::from_double(bits)
+            && let Some(value) = F80::from_ordinary_double(bits)
         {
             return Self::new(value);
         }
@@ -41,7 +41,7 @@ impl Operand {
     }
     /// An integer in memory.
     #[inline(always)]
-    pub(crate) fn int(v: i64) -> Self {
+    pub(super) fn int(v: i64) -> Self {
         Self::new(F80::from_int(v))
     }
     /// Taken apart.
@@ -415,9 +415,9 @@ impl Fpu {
 
     /// FLD m32fp and m64fp.
     #[inline]
-    pub(crate) fn load_ieee(&mut self, bits: u64, f: Format) {
+    pub(super) fn load_ieee(&mut self, bits: u64, f: Format) {
         if f == Format::DOUBLE
-            && let Some(v) = quick::from_double(bits)
+            && let Some(v) = F80::from_ordinary_double(bits)
         {
             return self.push(v);
         }
@@ -484,18 +484,30 @@ impl Fpu {
             self.set_st(0, v);
         }
     }
+    /// ST(0) as binary32, if it is an ordinary number of that format: the encoding, inexact, rounded up.
+    #[inline(always)]
+    pub(crate) fn quick_single(&self) -> Option<(u64, bool, bool)> {
+        self.quick_precision()?;
+        self.st(0)?.to_ordinary(Format::SINGLE)
+    }
+    /// ST(0) as binary64, if it is an ordinary number of that format.
+    #[inline(always)]
+    pub(crate) fn quick_double(&self) -> Option<(u64, bool, bool)> {
+        self.quick_precision()?;
+        self.st(0)?.to_ordinary(Format::DOUBLE)
+    }
+    /// ST(0) as an integer of `bits` bits, if it is an ordinary number that fits.
+    #[inline(always)]
+    pub(crate) fn quick_integer(&self, bits: i32) -> Option<(i64, bool, bool)> {
+        self.quick_precision()?;
+        self.st(0)?.to_ordinary_integer(bits)
+    }
     /// What a store of ST(0) in the format `f` writes, for [`Fpu::commit_store`].
     #[inline]
-    pub(crate) fn stored_ieee(&self, f: Format) -> Store<u64> {
+    pub(super) fn stored_ieee(&self, f: Format) -> Store<u64> {
         match self.st(0) {
             None => Store::empty(f.default_nan()),
             Some(v) => {
-                if f == Format::DOUBLE
-                    && self.quick_precision().is_some()
-                    && let Some((value, inexact, up)) = quick::to_double(v)
-                {
-                    return Store { value, flags: if inexact { PE } else { 0 }, up, empty: false };
-                }
                 let (value, flags, up) = v.to_ieee(f, self.control());
                 Store { value, flags, up, empty: false }
             }
@@ -503,7 +515,7 @@ impl Fpu {
     }
     /// What FIST, FISTP or (chopped) FISTTP writes as an integer of `bits` bits.
     #[inline]
-    pub(crate) fn stored_int(&self, bits: u32, chopped: bool) -> Store<i64> {
+    pub(super) fn stored_int(&self, bits: u32, chopped: bool) -> Store<i64> {
         match self.st(0) {
             None => Store::empty(i64::MIN >> (64 - bits)),
             Some(v) => {
@@ -533,7 +545,7 @@ impl Fpu {
     }
     /// Notes what a store has raised, after it reached memory (or was suppressed). Gives true when a pop may follow.
     #[inline]
-    pub(crate) fn commit_store<T>(&mut self, s: &Store<T>) -> bool {
+    pub(super) fn commit_store<T>(&mut self, s: &Store<T>) -> bool {
         if s.empty {
             return self.underflow();
         }
@@ -549,7 +561,7 @@ impl Fpu {
 
 /// A value on its way from ST(0) to memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Store<T> {
+pub(super) struct Store<T> {
     /// What is written.
     pub value: T,
     flags: u32,
@@ -561,11 +573,6 @@ pub(crate) struct Store<T> {
 impl<T> Store<T> {
     fn empty(value: T) -> Self {
         Self { value, flags: 0, up: false, empty: true }
-    }
-    /// The same without the value.
-    #[inline(always)]
-    pub(crate) fn status(&self) -> Store<()> {
-        Store { value: (), flags: self.flags, up: self.up, empty: self.empty }
     }
 }
 

@@ -21,10 +21,10 @@ use std::marker::PhantomData;
 fn ready(c: &Cpu) -> Option<()> {
     (c.cr0 & (cr0::EM | cr0::TS) == 0 && c.cr4 & cr4::OSFXSR != 0).then_some(())
 }
-/// An XMM register by number.
+/// An XMM register by its byte offset among them.
 #[inline(always)]
-fn xmm(c: &mut Cpu, n: u8) -> &mut Vec128 {
-    &mut c.fpu.xmm[usize::from(n & 15)]
+fn xmm(c: &mut Cpu, at: u8) -> &mut Vec128 {
+    &mut c.fpu.xmm[usize::from(at >> 4)]
 }
 
 /// Where the second operand comes from.
@@ -364,6 +364,12 @@ pub(super) fn straight(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
     }
     let h = if is_xmm(0) { by_name(i).or_else(|| to_xmm(i)) } else { from_xmm(i) }?;
     operands(i, op, mode)?;
+    if is_xmm(0) {
+        op.dst <<= 4;
+    }
+    if is_xmm(1) {
+        op.src <<= 4;
+    }
     Some(h)
 }
 

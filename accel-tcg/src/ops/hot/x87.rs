@@ -1,13 +1,13 @@
 //! Shortcuts for x87 instructions: while every exception is masked, so that none can be pending.
 
 use super::lower::memory;
-use super::{Hot, address, handler, load, store};
+use super::{Hot, address, get, handler, load, store};
 use crate::block::{Handler, Op};
 use crate::cpu::{Cpu, Mode, slot};
 use crate::flags::LazyFlags;
 use crate::fpu::Fpu;
 use crate::fpu::f80::F80;
-use crate::fpu::soft::{Format, Op as Arithmetic};
+use crate::fpu::soft::Op as Arithmetic;
 use crate::fpu::x87::{Operand, Order};
 use crate::int::Plain;
 use gearbox_core::x86::state::cr0;
@@ -27,10 +27,17 @@ fn note(c: &mut Cpu, o: &Op) {
 /// Keeps the operand's offset. It is its linear address less the segment base, which only FS and GS have here.
 #[inline(always)]
 fn note_operand(c: &mut Cpu, o: &Op, lin: u64) {
-    c.fpu.fdp = lin.wrapping_sub(c.regs[usize::from(o.seg / 8)]) & c.addr_mask;
+    c.fpu.fdp = lin.wrapping_sub(get(c, o.seg)) & c.addr_mask;
     note(c, o);
 }
 
+/// A memory operand.
+trait Load {
+    /// The type in memory.
+    type T: Plain;
+    /// What it stands for, if that is an ordinary number.
+    fn value(v: Self::T) -> Option<F80>;
+}
 /// Where a source operand comes from.
 trait Source {
     /// Fetches it; `None` inside is an empty register.
@@ -45,30 +52,39 @@ impl Source for St {
         Some(c.fpu.operand(o.src))
     }
 }
-macro_rules! memory_sources {
+macro_rules! memory_operands {
     ($($(#[$doc:meta])* $name:ident: $t:ty, |$v:ident| $e:expr;)*) => { $(
         $(#[$doc])*
         struct $name;
+        impl Load for $name {
+            type T = $t;
+            #[inline(always)]
+            fn value($v: $t) -> Option<F80> {
+                Some($e)
+            }
+        }
         impl Source for $name {
             #[inline(always)]
             fn get(c: &mut Cpu, o: &Op) -> Option<Option<Operand>> {
                 let lin = address(c, o);
                 let $v: $t = load(c, lin)?;
                 note_operand(c, o, lin);
-                Some(Some($e))
+                Some(Some(Operand::new($e)))
             }
         }
     )* };
 }
-memory_sources! {
+memory_operands! {
     /// m32fp.
-    Single: u32, |v| Operand::ieee(v.into(), Format::SINGLE);
+    Single: u32, |v| F80::from_ordinary_single(v)?;
     /// m64fp.
-    Double: u64, |v| Operand::ieee(v, Format::DOUBLE);
+    Double: u64, |v| F80::from_ordinary_double(v)?;
     /// m16int.
-    Word: u16, |v| Operand::int((v as i16).into());
+    Word: u16, |v| F80::from_int((v as i16).into());
     /// m32int.
-    Dword: u32, |v| Operand::int((v as i32).into());
+    Dword: u32, |v| F80::from_int((v as i32).into());
+    /// m64int.
+    Qword: u64, |v| F80::from_int(v as i64);
 }
 
 /// An instruction on the stack and perhaps a source operand.
@@ -143,51 +159,24 @@ popping! {
 }
 
 /// FLD and FILD from memory.
-trait Load {
-    /// The type in memory.
-    type T: Plain;
-    /// Pushes the value.
-    fn push(f: &mut Fpu, v: Self::T);
-}
 struct LoadFrom<L>(PhantomData<L>);
 impl<L: Load> Hot for LoadFrom<L> {
     #[inline(always)]
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let lin = address(c, o);
-        let v = load(c, lin)?;
+        let v = L::value(load(c, lin)?)?;
         note_operand(c, o, lin);
-        L::push(&mut c.fpu, v);
+        c.fpu.push(v);
         Some(())
     }
 }
-macro_rules! loads {
-    ($($name:ident: $t:ty, |$f:ident, $v:ident| $e:expr;)*) => { $(
-        impl Load for $name {
-            type T = $t;
-            #[inline(always)]
-            fn push($f: &mut Fpu, $v: $t) {
-                $e
-            }
-        }
-    )* };
-}
-/// m64int.
-struct Qword;
-loads! {
-    Single: u32, |f, v| f.load_ieee(v.into(), Format::SINGLE);
-    Double: u64, |f, v| f.load_ieee(v, Format::DOUBLE);
-    Word: u16, |f, v| f.push(F80::from_int((v as i16).into()));
-    Dword: u32, |f, v| f.push(F80::from_int((v as i32).into()));
-    Qword: u64, |f, v| f.push(F80::from_int(v as i64));
-}
-
 /// FST, FIST and their kin to memory.
 trait Store {
     /// The type in memory.
     type T: Plain;
-    /// What is stored, and what to note once it has been.
-    fn value(f: &Fpu) -> (Self::T, crate::fpu::x87::Store<()>);
+    /// What is stored, whether it is inexact and whether it was rounded up; if it is an ordinary number.
+    fn value(f: &Fpu) -> Option<(Self::T, bool, bool)>;
 }
 struct StoreTo<S, const POP: bool>(PhantomData<S>);
 impl<S: Store, const POP: bool> Hot for StoreTo<S, POP> {
@@ -195,10 +184,11 @@ impl<S: Store, const POP: bool> Hot for StoreTo<S, POP> {
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let lin = address(c, o);
-        let (v, s) = S::value(&c.fpu);
+        let (v, inexact, up) = S::value(&c.fpu)?;
         store(c, lin, v)?;
         note_operand(c, o, lin);
-        if c.fpu.commit_store(&s) && POP {
+        c.fpu.note_rounding(inexact, up);
+        if POP {
             c.fpu.pop();
         }
         Some(())
@@ -209,19 +199,19 @@ macro_rules! stores {
         impl Store for $name {
             type T = $t;
             #[inline(always)]
-            fn value($f: &Fpu) -> ($t, crate::fpu::x87::Store<()>) {
-                let s = $e;
-                (s.value as $t, s.status())
+            fn value($f: &Fpu) -> Option<($t, bool, bool)> {
+                let (v, inexact, up) = $e?;
+                Some((v as $t, inexact, up))
             }
         }
     )* };
 }
 stores! {
-    Single: u32, |f| f.stored_ieee(Format::SINGLE);
-    Double: u64, |f| f.stored_ieee(Format::DOUBLE);
-    Word: u16, |f| f.stored_int(16, false);
-    Dword: u32, |f| f.stored_int(32, false);
-    Qword: u64, |f| f.stored_int(64, false);
+    Single: u32, |f| f.quick_single();
+    Double: u64, |f| f.quick_double();
+    Word: u16, |f| f.quick_integer(16);
+    Dword: u32, |f| f.quick_integer(32);
+    Qword: u64, |f| f.quick_integer(64);
 }
 
 /// FCOMI, FUCOMI and their popping forms. On normal numbers they are alike.
