@@ -28,6 +28,13 @@ impl From<Problems> for Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    /// What was attempted, and what each layer below had to say, on one line.
+    fn from(e: anyhow::Error) -> Self {
+        Self::line(format!("{e:#}"))
+    }
+}
+
 impl From<SelectError> for Failure {
     fn from(e: SelectError) -> Self {
         Self::line(match &e {

@@ -12,6 +12,7 @@ use crate::messages::{tell, warn};
 use crate::monitor::{Facts, Monitor};
 use crate::signals::{QuitSwitch, SignalThread};
 use crate::vm::{Threading, Vm};
+use anyhow::Context as _;
 use gearbox_accel_qtest::server::Server;
 use parking_lot::Mutex;
 use std::fs::File;
@@ -70,7 +71,6 @@ fn live(
     machine: Arc<Machine>,
     mut consoles: OpenConsoles,
 ) -> Result<u8, Failure> {
-    let host = |what: &'static str| move |e: std::io::Error| Failure::line(format!("{what}: {e}"));
     let quit = QuitSwitch::default();
     quit.connect(machine.board());
     let terminal = Arc::new(Mutex::new(None::<RawTerminal>));
@@ -80,11 +80,11 @@ fn live(
             let _ = terminal.resume();
         }
     })
-    .map_err(host("signals"))?;
-    let monitor = start_monitor(config, selection, &machine, &mut consoles, &quit).map_err(host("monitor"))?;
+    .context("signals")?;
+    let monitor = start_monitor(config, selection, &machine, &mut consoles, &quit).context("monitor")?;
     let qtest = start_qtest(config, &machine, &mut consoles)?;
     if let Some(signals) = consoles.terminal {
-        *terminal.lock() = RawTerminal::enter(signals).map_err(host("terminal"))?;
+        *terminal.lock() = RawTerminal::enter(signals).context("terminal")?;
     }
     if !config.stopped {
         machine.cont();
@@ -162,7 +162,7 @@ fn start_qtest(config: &Config, machine: &Machine, consoles: &mut OpenConsoles) 
         }
     };
     let server = Server::start(machine.board().clone(), backend, log);
-    server.map(Some).map_err(|e| Failure::line(format!("the qtest server: {e}")))
+    Ok(Some(server.context("the qtest server")?))
 }
 
 /// Without a kernel, machines with CPUs boot the guest of our own.

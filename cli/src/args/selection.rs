@@ -4,6 +4,26 @@ use super::{Options, Problem, Properties, unknown};
 use gearbox_core::accel::{Accelerator, Candidate, Choice};
 use gearbox_core::machine::MachineType;
 
+/// Properties of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
+const FIXED: &[(&str, &str)] = &[
+    ("acpi", "on"),
+    ("fd-bootchk", "off"),
+    ("graphics", "off"),
+    ("hpet", "off"),
+    ("i8042", "on"),
+    ("mem-merge", "off"),
+    ("nvdimm", "off"),
+    ("pit", "on"),
+    ("smm", "off"),
+    ("usb", "off"),
+    ("vmport", "off"),
+];
+
+/// Properties of QEMU's machines that are not here at all.
+const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware hmat igd-passthru kvm-shadow-mem \
+    max-fw-size max-ram-below-4g memory-backend memory-encryption oem-id oem-table-id pcspk-audiodev phandle-start sata \
+    smbios-entry-point-type smbus suppress-vmdesc x-south-bridge";
+
 /// A machine, and properties that it takes.
 pub struct SelectedMachine {
     /// The machine.
@@ -41,15 +61,23 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         found.properties.extend(p.rest());
         last = Some(text);
     }
+    let Some(text) = last else { return Ok(found) };
     // Only now is it known which machine they are for.
     let known = found.machine.properties();
-    match (found.properties.iter().find(|(key, _)| !known.iter().any(|k| k.0 == key)), last) {
-        (Some((key, _)), Some(text)) => {
-            let all = known.iter().map(|k| k.0).chain(["accel", "kernel-irqchip"]);
-            Err(Problem::new("machine", &**text, unknown("property", key, all)))
+    for (key, value) in std::mem::take(&mut found.properties) {
+        if known.iter().any(|k| k.0 == key) {
+            found.properties.push((key, value));
+            continue;
         }
-        _ => Ok(found),
+        let reason = match FIXED.iter().find(|(fixed, _)| *fixed == key) {
+            Some((_, only)) if *only == value => continue,
+            Some((_, only)) => format!("'{key}={value}' is not implemented yet; it is '{only}'"),
+            None if MISSING.split_whitespace().any(|m| m == key) => format!("'{key}' is not implemented yet"),
+            None => unknown("property", &key, known.iter().map(|k| k.0).chain(["accel", "kernel-irqchip"])),
+        };
+        return Err(Problem::new("machine", &**text, reason));
     }
+    Ok(found)
 }
 
 /// The accelerators to try, in every spelling.

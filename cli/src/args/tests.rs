@@ -89,9 +89,11 @@ fn what_cannot_be_is_refused_with_what_was_close() {
         ),
         ("-machine q35", "-machine q35: unknown machine 'q35'; there are: pc-i440fx-7.2, pc, none"),
         (
-            "-machine pc,vmport=off",
-            "-machine pc,vmport=off: unknown property 'vmport'; there are: accel, kernel-irqchip",
+            "-machine pc,vmprot=off",
+            "-machine pc,vmprot=off: unknown property 'vmprot'; there are: accel, kernel-irqchip",
         ),
+        ("-machine pc,hpet=on", "-machine pc,hpet=on: 'hpet=on' is not implemented yet; it is 'off'"),
+        ("-machine pc,smbus=off", "-machine pc,smbus=off: 'smbus' is not implemented yet"),
         ("-cpu qemu46", "-cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?"),
         ("-cpu max,+sse5", "-cpu max,+sse5: unknown CPU feature or property 'sse5'; did you mean 'sse'?"),
         ("-smp 256", "-smp 256: machine 'pc-i440fx-7.2' has at most 255 CPUs"),
@@ -132,6 +134,7 @@ fn consoles_and_devices_come_through() {
     assert_eq!(c.consoles.monitor, Some(Target::Id("c".into())));
     let expected = [("chardev", "c"), ("id", "s")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(c.devices, [DeviceArg { type_name: "isa-serial".into(), properties: expected.to_vec() }]);
+    assert!(config("-machine pc,usb=off,vmport=off,hpet=off").properties.is_empty());
     assert!(config("-nodefaults").consoles.serials.is_empty());
     assert_eq!(config("-vga none -net none -parallel none -display none -no-user-config").consoles.monitor, None);
 }

@@ -29,7 +29,7 @@ impl RawTerminal {
     /// # Errors
     /// The host refused the mode.
     pub fn enter(signals: bool) -> io::Result<Option<Self>> {
-        if !isatty(stdin()) || tcgetpgrp(stdin()).is_ok_and(|group| group != getpgrp()) {
+        if !isatty(stdin()) || in_background() {
             return Ok(None);
         }
         let cooked = tcgetattr(stdin())?;
@@ -40,11 +40,14 @@ impl RawTerminal {
         this.resume()?;
         Ok(Some(this))
     }
-    /// Makes it raw again, after somebody else had the terminal (`SIGCONT`).
+    /// Makes it raw again, after somebody else had the terminal (`SIGCONT`), unless they still have it.
     ///
     /// # Errors
     /// The host refused the mode.
     pub fn resume(&self) -> io::Result<()> {
+        if in_background() {
+            return Ok(());
+        }
         Ok(tcsetattr(stdin(), OptionalActions::Now, &self.raw)?)
     }
 }
@@ -73,10 +76,16 @@ fn raw_mode(cooked: &Termios, signals: bool) -> Termios {
     raw
 }
 
+/// Does the terminal belong to another job? Whoever changes its mode all the same is stopped (POSIX.1-2017, 11.1.4).
+fn in_background() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|group| group != getpgrp())
+}
+
 /// Brings the terminal back to what it was before [`RawTerminal::enter`], if anybody entered. Safe in a signal handler: it waits for no lock.
 pub fn restore() {
     if let Ok(cooked) = COOKED.try_read()
         && let Some(cooked) = &*cooked
+        && !in_background()
     {
         let _ = tcsetattr(stdin(), OptionalActions::Now, cooked);
     }
@@ -96,7 +105,7 @@ fn restore_when_dying() {
                 restore();
                 let _ = emulate_default_handler(signal);
             };
-            // SAFETY: `die` may run in a signal handler: try_read takes no lock that it would wait for, and tcsetattr and what the default handler
+            // SAFETY: `die` may run in a signal handler: try_read takes no lock that it would wait for; tcgetpgrp, getpgrp, tcsetattr and what the default handler
             // does are async-signal-safe (POSIX.1-2017, 2.4.3).
             if let Err(e) = unsafe { register(signal, die) } {
                 tracing::warn!("signal {signal} will not restore the terminal: {e}");
