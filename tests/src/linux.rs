@@ -59,12 +59,16 @@ pub fn write_initrd(path: &Path, busybox: &Path, init: &str) -> std::io::Result<
     std::fs::write(path, cpio.0)
 }
 
+/// The prompt of the shell that [`init`] starts.
+pub const PROMPT: &str = "guest# ";
+
 /// An `/init` that mounts the usual file systems, runs `commands`, and leaves an interactive shell on the console.
 pub fn init(commands: &str) -> String {
     format!(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/bin\n\
+         export PATH=/bin PS1='{PROMPT}'\n\
+         mount -t devtmpfs dev /dev\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sys /sys\n\
          {commands}\n\
