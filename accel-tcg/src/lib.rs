@@ -2,14 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cpu`], [`flags`] | the state of one CPU; lazy arithmetic flags |
-//! | [`mem`] | segments, paging, software TLB, physical memory |
-//! | [`block`], [`decode`] | decoded code: blocks of ops, their cache and their end |
-//! | [`ops`] | integer instructions: checked executors, and hot handlers that call one another in tail position |
-//! | [`sys`] | privileged instructions, control transfers, exceptions and interrupts |
-//! | [`fpu`] | x87, MMX, SSE |
-//! | [`engine`], [`apic`], [`handle`] | the run loop; its local APIC; what other threads may do |
-//! | [`vcpu`], [`state`], [`accel`] | the accelerator's face: VM and vCPU, saved state, registry and CPUID |
+//! | `cpu`, `flags` | the state of one CPU; lazy arithmetic flags |
+//! | `mem` | segments, paging, software TLB, physical memory |
+//! | `block`, `decode` | decoded code: blocks of ops, their cache and their end |
+//! | `ops` | integer instructions: checked executors, and hot handlers that call one another in tail position |
+//! | `sys` | privileged instructions, control transfers, exceptions and interrupts |
+//! | `fpu` | x87, MMX, SSE |
+//! | `engine`, `apic`, `handle` | the run loop; its local APIC; what other threads may do |
+//! | `vcpu`, `state`, `accel` | the accelerator's face: VM and vCPU, saved state, registry and CPUID |
 
 mod accel;
 mod apic;

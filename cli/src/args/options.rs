@@ -2,6 +2,9 @@
 //!
 //! Names, and what they mean, are QEMU's (its manual page, "Invocation").
 
+// The comments are the texts of -help; brackets in them are optional parts.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use clap::{ArgAction, CommandFactory, Parser};
 
 /// Topics of `-help`, in the order in which they are shown.

@@ -1,6 +1,6 @@
 //! Character back ends: what is behind a serial port, a debug console or a monitor.
 //!
-//! All of them are made by [`ChardevSpec::open`]. Those with a descriptor share one engine ([`stream`]): a thread that moves bytes between bounded
+//! All of them are made by [`ChardevSpec::open`]. Those with a descriptor share one engine (`stream`): a thread that moves bytes between bounded
 //! queues and the descriptor, so that a device never waits. [`mux`] puts several front ends on one of them, with the `Ctrl-A` escapes.
 
 #[cfg(test)]
