@@ -87,7 +87,10 @@ fn serve(session: &mut Session, backend: &dyn CharBackend, bell: &Bell, quit: &A
             }
         }
         session.tell_changes(&mut out);
-        bell.wait();
+        // The ring of the end may have been heard while there was no room for output.
+        if !quitting() {
+            bell.wait();
+        }
     }
 }
 
