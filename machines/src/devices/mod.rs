@@ -1,6 +1,7 @@
 //! Device models, each standing alone. A board file wires them.
 
 pub mod a20;
+pub mod cpu_hotplug;
 pub mod debug_exit;
 pub mod debugcon;
 pub mod fw_cfg;

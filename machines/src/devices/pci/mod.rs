@@ -1,5 +1,6 @@
 //! The PCI functions of the chipset.
 
+pub mod hotplug;
 pub mod i440fx;
 pub mod piix3;
 pub mod piix4_pm;
