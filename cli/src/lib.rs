@@ -39,6 +39,7 @@ mod messages;
 mod monitor;
 mod session;
 mod signals;
+pub mod testing;
 
 use accel::Accelerator;
 use args::{Available, Command};
