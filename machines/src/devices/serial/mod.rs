@@ -1,7 +1,9 @@
-//! A serial port: a 16550A at eight ISA ports (`isa-serial`), with a character back end at its far end.
+//! Serial ports: a 16550A with a character back end at its far end, at eight ISA ports (`isa-serial`) or on a PCI card (`pci-serial`).
 
+mod pci;
 mod uart;
 
+pub use pci::PciSerial;
 pub use uart::{BAUD_BASE, FIFO, Uart};
 
 use gearbox_core::backend::chardev::CharBackend;
@@ -37,11 +39,27 @@ pub struct SerialPins {
     pub irq: Line,
 }
 
+/// Where the interrupt goes.
+#[derive(Clone, Copy, Debug)]
+enum Interrupt {
+    Line(Line),
+    Intx,
+}
+
+impl Interrupt {
+    fn set(self, cx: &mut Cx<'_>, level: bool) {
+        match self {
+            Self::Line(line) => cx.set(line, level),
+            Self::Intx => cx.set_intx(level),
+        }
+    }
+}
+
 /// The port.
 #[derive(Debug)]
 pub struct SerialDevice {
     uart: Uart,
-    irq: Line,
+    irq: Interrupt,
     timer: Timer,
 }
 
@@ -57,7 +75,8 @@ impl DeviceSpec for Serial {
         r.ports(0, "serial", self.iobase, 8);
         r.chardev(0, self.chardev);
         let pins = SerialPins { irq: r.output("irq") };
-        Ok((SerialDevice { uart: Uart::new(), irq: pins.irq, timer: r.timer(0) }, pins))
+        let irq = Interrupt::Line(pins.irq);
+        Ok((SerialDevice { uart: Uart::new(), irq, timer: r.timer(0) }, pins))
     }
 }
 
@@ -65,7 +84,7 @@ impl SerialDevice {
     /// Moves characters both ways as far as they go, and shows the interrupt.
     fn pump(&mut self, cx: &mut Cx<'_>) {
         // The interrupt may fall and rise again at once; an edge-triggered input must see both.
-        cx.set(self.irq, self.uart.irq());
+        self.irq.set(cx, self.uart.irq());
         self.uart.transmit(|byte| cx.chardev(0).is_none_or(|c| c.write(&[byte]) == 1));
         if let Some(c) = cx.chardev(0) {
             let mut buf = [0; FIFO];
@@ -78,7 +97,7 @@ impl SerialDevice {
                 buf[..n].iter().for_each(|&byte| self.uart.receive(byte));
             }
         }
-        cx.set(self.irq, self.uart.irq());
+        self.irq.set(cx, self.uart.irq());
         match self.uart.timeout_change() {
             Some(Some(ns)) => cx.arm(self.timer, cx.now().saturating_add(ns)),
             Some(None) => cx.disarm(self.timer),
