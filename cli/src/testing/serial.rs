@@ -72,10 +72,12 @@ impl Wire {
     /// Types.
     pub(super) fn type_in(&self, text: &[u8]) {
         self.state.lock().input.extend(text);
-        let ready = self.ready.lock().clone();
-        if let Some(ready) = ready {
+        if let Some(ready) = self.ready() {
             ready();
         }
+    }
+    fn ready(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        self.ready.lock().clone()
     }
     /// All output that is kept.
     pub(super) fn text(&self) -> String {
@@ -118,9 +120,9 @@ impl CharBackend for Wire {
         *self.ready.lock() = Some(ready.into());
     }
     fn call_again(&self) {
-        let ready = self.ready.lock().clone();
-        if let Some(ready) = ready {
-            ready();
+        // The caller holds the board's lock. Seldom is there input at such a moment, so no thread waits for it.
+        if let (false, Some(ready)) = (self.state.lock().input.is_empty(), self.ready()) {
+            std::thread::spawn(move || ready());
         }
     }
 }

@@ -1,0 +1,93 @@
+//! The harness itself: guests in process that answer, are silent, and end.
+
+use gearbox::guest;
+use gearbox::machine::ShutdownCause;
+use gearbox::testing::{Cmos, Devfn, Expect, ExpectError, FwCfg, Pci, StartError, Vm, VmBuilder};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The embedded guest at its prompt.
+fn our_guest() -> VmBuilder {
+    Vm::pc()
+        .accel("tcg")
+        .kernel(guest::embedded().expect("a guest"))
+        .append(&guest::command_line("tcg", true))
+        .device(&format!("isa-debug-exit,iobase={:#x},iosize=4", guest::DEBUG_EXIT_PORT))
+        .serial(Expect)
+}
+
+#[test]
+fn a_guest_is_talked_to_and_powers_off() {
+    let mut vm = our_guest().start().expect("a guest");
+    assert_eq!(vm.accel(), "tcg");
+    vm.expect("> $", PATIENCE).unwrap();
+    vm.send("help\r").unwrap();
+    let found = vm.expect(r"(?P<command>power\w*)[^\n]*\n", PATIENCE).unwrap();
+    assert!(found.name("command").is_some_and(|c| found[1] == *c), "{found:?}");
+    vm.expect("> $", PATIENCE).unwrap();
+    vm.send(&format!("{}\r", &found[1])).unwrap();
+    let outcome = vm.wait(PATIENCE).unwrap();
+    assert_eq!((outcome.status, outcome.cause), (0, ShutdownCause::GuestShutdown));
+}
+
+#[test]
+fn silence_is_told_with_the_scene() {
+    let mut vm = our_guest().start().expect("a guest");
+    vm.expect("> $", PATIENCE).unwrap();
+    let e = vm.expect("never said", Duration::from_millis(50)).unwrap_err();
+    let text = e.to_string();
+    assert!(matches!(e, ExpectError::Late { .. }));
+    assert!(text.contains("/never said/ did not come within 50ms"), "{text}");
+    assert!(text.contains("help") && text.contains("RIP="), "{text}");
+    assert!(matches!(vm.expect("(", PATIENCE), Err(ExpectError::Pattern(_))));
+}
+
+#[test]
+fn a_guest_that_ends_is_waited_for_no_longer() {
+    let mut vm = our_guest().start().expect("a guest");
+    vm.expect("> $", PATIENCE).unwrap();
+    vm.machine().board().request(gearbox::board::SystemRequest::Quit(ShutdownCause::HostQmpQuit));
+    let start = Instant::now();
+    let e = vm.expect("never said", PATIENCE).unwrap_err();
+    assert!(matches!(e, ExpectError::Ended { .. }) && start.elapsed() < PATIENCE, "{e}");
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let refused = |b: VmBuilder| match b.start() {
+        Err(e) => e.to_string(),
+        Ok(_) => panic!("it was made"),
+    };
+    assert!(refused(Vm::pc().device("isa-debug-exitt")).contains("did you mean 'isa-debug-exit'"));
+    assert!(refused(Vm::pc().accel("tcgg")).contains("tcgg"));
+    assert!(refused(Vm::pc().kernel("/nowhere")).contains("/nowhere"));
+    assert!(refused(Vm::pc().append("x")).contains("kernel"));
+    assert!(refused(our_guest().boot_sector([0; 512])).contains("boot sector"));
+    assert!(matches!(Vm::pc().accel("tcg").start().expect("a pc").expect("x", PATIENCE), Err(ExpectError::NoPort)));
+}
+
+#[test]
+fn a_whole_board_without_a_cpu() -> Result<(), StartError> {
+    let mut bench = Vm::pc().memory(512 << 20).device("isa-debug-exit,iobase=0xf4").bench()?;
+    assert_eq!(Cmos::of(&mut bench).word(0x34), 0x1f00);
+    assert_eq!(FwCfg::of(&mut bench).item(3, 8), (512u64 << 20).to_le_bytes());
+    let mut pci = Pci::of(&mut bench);
+    let host = pci.function(Devfn::new(0, 0)).expect("a host bridge");
+    assert_eq!((host.vendor, host.device, host.class), (0x8086, 0x1237, [6, 0, 0]));
+    assert_eq!(pci.functions()[0], host);
+    assert_eq!(pci.space(host.at)[..4], [0x86, 0x80, 0x37, 0x12]);
+    assert_eq!((pci.bars(host.at), pci.capabilities(host.at)), (vec![], vec![]));
+    Ok(())
+}
+
+#[test]
+fn a_board_is_made_in_less_than_a_millisecond() {
+    let best = (0..20).map(|_| {
+        let start = Instant::now();
+        drop(Vm::pc().bench().expect("a pc"));
+        start.elapsed()
+    });
+    let best = best.min().expect("one");
+    assert!(best < Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 }), "{best:?}");
+}
