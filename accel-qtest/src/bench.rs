@@ -105,7 +105,7 @@ impl Bench {
     /// What in the configuration the machine cannot honour.
     pub fn of(machine: &dyn MachineType, config: &MachineConfig) -> Result<Self, BuildError> {
         let mut bench = Self::new();
-        bench.wiring = machine.build(config, &bench.board)?;
+        bench.wiring = gearbox_core::machine::build(machine, config, &bench.board)?;
         bench.with(|s| s.reset(ResetKind::Power));
         Ok(bench)
     }
@@ -134,8 +134,7 @@ impl Bench {
     /// As [`BoardState::realize`].
     pub fn realize<S: DeviceSpec>(&mut self, spec: S) -> Result<Realized<S::Pins>, RealizeError> {
         self.with(|s| {
-            let path = format!("/machine/unattached/device[{}]", s.devices().count());
-            let made = s.realize(&path, spec)?;
+            let made = s.realize("/machine/unattached/device[*]", spec)?;
             s.call(made.id, |d, cx| d.reset(cx, ResetKind::Power));
             Ok(made)
         })

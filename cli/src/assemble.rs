@@ -2,10 +2,9 @@
 
 use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, KernelFiles, Problem, Problems};
-use crate::backend::chardev::{CharBackend, ChardevSpec, Mux, MuxPort};
+use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, Source};
 use crate::machine::{DeviceArg, KernelArgs};
 use crate::messages::tell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,8 +23,8 @@ pub(crate) enum MonitorEnd {
 pub(crate) struct OpenConsoles {
     /// For the serial ports.
     pub(crate) serials: Vec<Option<Arc<dyn CharBackend>>>,
-    /// For devices that name one.
-    pub(crate) chardevs: BTreeMap<String, Arc<dyn CharBackend>>,
+    /// By id, for whoever names one.
+    pub(crate) chardevs: Arc<Chardevs>,
     /// Devices that belong to consoles.
     pub(crate) devices: Vec<DeviceArg>,
     /// For the monitor.
@@ -36,14 +35,10 @@ pub(crate) struct OpenConsoles {
     pub(crate) terminal: Option<bool>,
     /// For the qtest server.
     pub(crate) qtest: Option<Arc<dyn CharBackend>>,
+    /// For QMP servers; whether replies are laid out for people.
+    pub(crate) qmp: Vec<(Arc<dyn CharBackend>, bool)>,
     /// Every back end, to close.
     all: Vec<Arc<dyn CharBackend>>,
-}
-
-/// A `-chardev` that is open.
-enum Shared {
-    One(Option<Arc<dyn CharBackend>>),
-    Many(Arc<Mux>),
 }
 
 impl OpenConsoles {
@@ -51,45 +46,28 @@ impl OpenConsoles {
     ///
     /// # Errors
     /// What the host refused, and ids with more users than they may have.
-    pub(crate) fn open(consoles: &Consoles, devices: &[DeviceArg]) -> Result<Self, Problems> {
+    pub(crate) fn open(consoles: &Consoles) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let mut this = Self::default();
-        let mut shared = BTreeMap::new();
         for c in &consoles.chardevs {
-            if let Some(backend) = problems.value(this.open_chardev(c).map(Some)) {
-                shared.insert(&*c.id, backend);
-            }
+            problems.value(this.open_chardev(c));
         }
         for (n, target) in consoles.serials.iter().enumerate() {
-            let backend = this.front(target, "serial", &format!("serial{n}"), &mut shared);
+            let backend = this.front(target, "serial", &format!("serial{n}"));
             this.serials.push(problems.value(backend));
         }
-        if let Some(target) = &consoles.debugcon
-            && let Some(backend) = problems.value(this.front(target, "debugcon", "debugcon", &mut shared))
-        {
-            this.chardevs.insert(DEBUGCON.to_owned(), backend);
-            let properties = [("iobase", "0xe9"), ("chardev", DEBUGCON)].map(|(k, v)| (k.to_owned(), v.to_owned()));
-            this.devices.push(DeviceArg { type_name: "isa-debugcon".to_owned(), properties: properties.to_vec() });
-        }
-        for device in devices {
-            for (_, id) in device.properties.iter().filter(|(key, _)| key == "chardev") {
-                let wrong = |reason: &str| Problem::new("device", format!("{},chardev={id}", device.type_name), reason);
-                match shared.get_mut(id.as_str()).map(Shared::take) {
-                    // The machine tells which ids it knows.
-                    None => {}
-                    Some(Ok(backend)) if !this.chardevs.contains_key(id) => {
-                        this.chardevs.insert(id.clone(), backend);
-                    }
-                    Some(Ok(_)) => problems.add(wrong("another device uses this chardev")),
-                    Some(Err(reason)) => problems.add(wrong(reason)),
-                }
-            }
+        if let Some(target) = &consoles.debugcon {
+            problems.value(this.connect_debugcon(target));
         }
         if let Some(target) = &consoles.qtest {
-            this.qtest = problems.value(this.front(target, "qtest", "qtest", &mut shared));
+            this.qtest = problems.value(this.front(target, "qtest", "qtest"));
+        }
+        for (n, server) in consoles.qmp.iter().enumerate() {
+            let backend = problems.value(this.front(&server.target, "qmp", &format!("compat_monitor{n}")));
+            this.qmp.extend(backend.map(|b| (b, server.pretty)));
         }
         if let Some(target) = &consoles.monitor {
-            problems.value(this.connect_monitor(target, &mut shared));
+            problems.value(this.connect_monitor(target));
         }
         problems.or(this)
     }
@@ -116,9 +94,10 @@ impl OpenConsoles {
         Ok(open.backend)
     }
 
-    fn open_chardev(&mut self, c: &Chardev) -> Result<Shared, Problem> {
+    fn open_chardev(&mut self, c: &Chardev) -> Result<(), Problem> {
         let backend = self.open_one(&c.spec, &c.id, c.signals).map_err(|e| Problem::new("chardev", &*c.id, e))?;
-        Ok(if c.mux { Shared::Many(self.mux(backend)) } else { Shared::One(Some(backend)) })
+        let source = if c.mux { Source::Many(self.mux(backend)) } else { Source::One(backend) };
+        self.chardevs.add(&c.id, describe(&c.spec), source).map_err(|e| Problem::new("chardev", &*c.id, e))
     }
 
     fn mux(&mut self, backend: Arc<dyn CharBackend>) -> Arc<Mux> {
@@ -128,24 +107,23 @@ impl OpenConsoles {
     }
 
     /// The back end of a console; a monitor that shares it is connected on the way.
-    fn front(
-        &mut self,
-        target: &Target,
-        option: &str,
-        label: &str,
-        shared: &mut BTreeMap<&str, Shared>,
-    ) -> Result<Option<Arc<dyn CharBackend>>, Problem> {
+    fn front(&mut self, target: &Target, option: &str, label: &str) -> Result<Option<Arc<dyn CharBackend>>, Problem> {
         match target {
             Target::None => Ok(None),
             Target::Id(id) => {
-                let taken = shared.get_mut(id.as_str()).map(Shared::take).transpose();
-                taken.map_err(|reason| Problem::new(option, format!("chardev:{id}"), reason))
+                let taken = self.chardevs.attach(id);
+                taken.map(Some).map_err(|e| Problem::new(option, format!("chardev:{id}"), e))
             }
             Target::New { spec, monitor } => {
                 let backend =
                     self.open_one(spec, label, !monitor).map_err(|e| Problem::new(option, describe(spec), e))?;
                 if !monitor {
-                    return Ok(Some(backend));
+                    // Listed as any other back end, and in use for good.
+                    let listed = self
+                        .chardevs
+                        .add(label, describe(spec), Source::One(backend))
+                        .and_then(|()| self.chardevs.attach(label));
+                    return listed.map(Some).map_err(|e| Problem::new(option, describe(spec), e));
                 }
                 let mux = self.mux(backend);
                 let console = mux.port().map(|p| Arc::new(p) as Arc<dyn CharBackend>);
@@ -155,15 +133,33 @@ impl OpenConsoles {
         }
     }
 
-    fn connect_monitor(&mut self, target: &Target, shared: &mut BTreeMap<&str, Shared>) -> Result<(), Problem> {
+    /// A debug console is a device that names its back end.
+    fn connect_debugcon(&mut self, target: &Target) -> Result<(), Problem> {
+        let id = match target {
+            Target::None => return Ok(()),
+            Target::Id(id) => id.clone(),
+            Target::New { spec, .. } => {
+                let backend =
+                    self.open_one(spec, DEBUGCON, true).map_err(|e| Problem::new("debugcon", describe(spec), e))?;
+                let added = self.chardevs.add(DEBUGCON, describe(spec), Source::One(backend));
+                added.map_err(|e| Problem::new("debugcon", describe(spec), e))?;
+                DEBUGCON.to_owned()
+            }
+        };
+        let properties = [("iobase", "0xe9".to_owned()), ("chardev", id)].map(|(k, v)| (k.to_owned(), v.into()));
+        self.devices.push(DeviceArg { type_name: "isa-debugcon".to_owned(), properties: properties.to_vec() });
+        Ok(())
+    }
+
+    fn connect_monitor(&mut self, target: &Target) -> Result<(), Problem> {
         if let Target::Id(id) = target
-            && let Some(Shared::Many(mux)) = shared.get(id.as_str())
+            && let Some(mux) = self.chardevs.mux(id)
         {
             let port = mux.port().ok_or_else(|| Problem::new("monitor", format!("chardev:{id}"), FULL))?;
             self.monitor = Some(MonitorEnd::Shared(Arc::new(port)));
             return Ok(());
         }
-        let own = self.front(target, "monitor", "monitor", shared)?;
+        let own = self.front(target, "monitor", "monitor")?;
         self.monitor = own.map(MonitorEnd::Own).or(self.monitor.take());
         Ok(())
     }
@@ -172,16 +168,6 @@ impl OpenConsoles {
 /// The id of the debug console's back end.
 const DEBUGCON: &str = "debugcon";
 const FULL: &str = "has as many users as it can have";
-
-impl Shared {
-    /// One more user.
-    fn take(&mut self) -> Result<Arc<dyn CharBackend>, &'static str> {
-        match self {
-            Self::One(backend) => backend.take().ok_or("is in use already; mux=on lets several share it"),
-            Self::Many(mux) => mux.port().map(|p| Arc::new(p) as Arc<dyn CharBackend>).ok_or(FULL),
-        }
-    }
-}
 
 fn describe(spec: &ChardevSpec) -> String {
     match spec {

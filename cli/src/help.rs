@@ -5,7 +5,8 @@ use crate::args::consoles::CHARDEV_TYPES;
 use crate::args::logging::ITEMS;
 use crate::args::{Available, Help, Options, Problem, unknown};
 use crate::failure::Failure;
-use crate::machine::{DeviceInfo, MachineType};
+use crate::machine::MachineType;
+use crate::object::{TypeInfo, types};
 use crate::x86::cpu_features::Feature;
 use crate::x86::cpu_model::CpuModel;
 use std::io::{ErrorKind, Write};
@@ -26,8 +27,8 @@ pub(crate) fn show(topic: &Help, available: Available<'_>) -> Result<(), Failure
         Help::Machines => machines(available.machines),
         Help::Machine(name) => machine(name, available.machines)?,
         Help::Cpus => cpus(),
-        Help::Devices => devices(available.machines),
-        Help::Device(name) => device(name, available.machines)?,
+        Help::Devices => devices(),
+        Help::Device(name) => device_or_failure(name)?,
         Help::Chardevs => rows(CHARDEV_TYPES.iter().map(|(name, options)| (name.to_string(), options.to_string()))),
         Help::LogItems => rows(ITEMS.iter().map(|(name, what, _)| (name.to_string(), what.to_string()))),
     };
@@ -141,27 +142,29 @@ fn not_there(option: &str, value: &str, reason: String) -> Failure {
     Failure::line(Problem::new(option, value, reason))
 }
 
-/// The devices of all machines.
-fn device_types(machines: &[&'static dyn MachineType]) -> Vec<&'static DeviceInfo> {
-    let mut all: Vec<_> = machines.iter().flat_map(|m| m.devices()).collect();
-    all.sort_by_key(|d| d.name);
-    all.dedup_by_key(|d| d.name);
-    all
+/// The devices that users can create, in the form of QEMU's `-device help`.
+pub(crate) fn devices() -> String {
+    let line = |t: &TypeInfo| {
+        let bus = types().bus_of(t.name).map(|b| format!(", bus {b}")).unwrap_or_default();
+        format!("name \"{}\"{bus}, desc \"{}\"\n", t.name, t.description)
+    };
+    types().user_creatable().map(line).collect()
 }
 
-fn devices(machines: &[&'static dyn MachineType]) -> String {
-    rows(device_types(machines).into_iter().map(|d| (d.name.to_owned(), d.description.to_owned())))
+/// The properties of one of them, in the form of QEMU's `-device NAME,help`; `None` if there is no such device.
+pub(crate) fn device(name: &str) -> Option<String> {
+    let found = types().user_creatable().find(|t| t.name == name)?;
+    let properties = found.properties().into_iter().map(|p| {
+        let default = p.default.filter(|d| !d.is_null()).map(|d| format!(" (default: {d})")).unwrap_or_default();
+        (format!("{}=<{}>", p.name, p.kind), format!("- {}{default}", p.description))
+    });
+    Some(format!("{name} options:\n{}", rows(properties)))
 }
 
-fn device(name: &str, machines: &[&'static dyn MachineType]) -> Result<String, Failure> {
+fn device_or_failure(name: &str) -> Result<String, Failure> {
     let name = name.strip_prefix("driver=").unwrap_or(name);
-    let all = device_types(machines);
-    let found = all
-        .iter()
-        .find(|d| d.name == name)
-        .ok_or_else(|| not_there("device", name, unknown("device", name, all.iter().map(|d| d.name))))?;
-    let properties = found.properties.iter().map(|(key, values, help)| (format!("{key}={values}"), (*help).to_owned()));
-    Ok(format!("{name}: {}\n{}", found.description, rows(properties)))
+    let known = types().user_creatable().map(|t| t.name);
+    device(name).ok_or_else(|| not_there("device", name, unknown("device", name, known)))
 }
 
 #[cfg(test)]
@@ -198,9 +201,9 @@ mod tests {
     fn every_machine_model_and_device_is_shown() {
         assert!(machines(machine_types()).contains("(default)"));
         assert!(cpus().contains("qemu64") && cpus().contains("sse4.2"));
-        assert!(devices(machine_types()).contains("isa-debug-exit"));
-        assert!(device("isa-debug-exit", machine_types()).unwrap().contains("iobase="));
-        assert!(device("isa-debugexit", machine_types()).is_err());
+        assert!(devices().contains("name \"isa-debug-exit\", bus ISA, desc"));
+        assert!(device("isa-debug-exit").unwrap().contains("iobase=<uint16>"));
+        assert!(device_or_failure("isa-debugexit").is_err());
     }
 
     #[test]

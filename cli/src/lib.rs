@@ -27,16 +27,18 @@ use gearbox_accel_kvm as _;
 use gearbox_accel_qtest as _;
 use gearbox_accel_tcg as _;
 
-pub use gearbox_core::{accel, backend, board, clock, machine, mem, vm, x86};
+pub use gearbox_core::{accel, backend, board, clock, event, machine, mem, object, vm, x86};
 
 pub mod args;
 mod assemble;
+pub mod control;
 mod failure;
 pub mod guest;
 mod help;
 mod logging;
 mod messages;
 mod monitor;
+pub mod qmp;
 mod session;
 mod signals;
 pub mod testing;

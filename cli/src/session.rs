@@ -5,11 +5,13 @@ use crate::args::{Config, Problem, QtestLog, Target};
 use crate::assemble::{MonitorEnd, OpenConsoles, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
+use crate::control::{self, Control};
 use crate::failure::Failure;
 use crate::guest;
-use crate::machine::{DeviceArg, KernelArgs, Machine, MachineConfig};
+use crate::machine::{DeviceArg, KernelArgs, Machine, MachineConfig, RebootAction};
 use crate::messages::{tell, warn};
 use crate::monitor::{Facts, Monitor};
+use crate::qmp;
 use crate::signals::{QuitSwitch, SignalThread};
 use crate::vm::{Threading, Vm};
 use anyhow::Context as _;
@@ -32,7 +34,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     }
     let ours = boots_our_guest(&config, &*selected.vm);
     let kernel = if ours { Some(our_guest(&mut config, selection.accel.name())?) } else { kernel };
-    let mut consoles = OpenConsoles::open(&config.consoles, &config.devices)?;
+    let mut consoles = OpenConsoles::open(&config.consoles)?;
     if ours {
         // It has no use for the interrupt key; whoever meets Gearbox for the first time has.
         consoles.terminal = consoles.terminal.map(|_| true);
@@ -48,6 +50,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         rtc: config.rtc,
         uuid: config.uuid,
         properties: config.properties.clone(),
+        globals: Vec::new(),
     };
     let machine = Machine::new(selected.vm, config.machine, &machine_config)
         .map_err(|e| Failure::machine(e, &config.cpu.name))?;
@@ -82,6 +85,13 @@ fn live(
     })
     .context("signals")?;
     let monitor = start_monitor(config, selection, &machine, &mut consoles, &quit).context("monitor")?;
+    let control = Control::new(control::Facts {
+        name: config.name.clone(),
+        uuid: config.uuid,
+        accelerators: control::Facts::accelerators(&crate::accelerators(), selection),
+    });
+    control.attach(&machine);
+    let qmp = start_qmp(&control, &mut consoles).context("QMP")?;
     let qtest = start_qtest(config, &machine, &mut consoles)?;
     if let Some(signals) = consoles.terminal {
         *terminal.lock() = RawTerminal::enter(signals).context("terminal")?;
@@ -93,6 +103,7 @@ fn live(
     let outcome = machine.control(config.policy);
 
     drop(monitor);
+    drop(qmp);
     drop(qtest);
     consoles.close();
     drop(machine);
@@ -150,6 +161,12 @@ fn start_monitor(
     Ok(monitor)
 }
 
+/// Starts the QMP servers.
+fn start_qmp(control: &Arc<Control>, consoles: &mut OpenConsoles) -> std::io::Result<Vec<qmp::Server>> {
+    let servers = std::mem::take(&mut consoles.qmp).into_iter();
+    servers.map(|(backend, pretty)| qmp::Server::start(control.clone(), backend, pretty)).collect()
+}
+
 /// Starts the qtest server, if `-qtest` asks for it.
 fn start_qtest(config: &Config, machine: &Machine, consoles: &mut OpenConsoles) -> Result<Option<Server>, Failure> {
     let Some(backend) = consoles.qtest.take() else { return Ok(None) };
@@ -176,10 +193,12 @@ fn our_guest(config: &mut Config, accel: &str) -> Result<KernelArgs, Failure> {
     let on_terminal = config.consoles.serials.first().is_some_and(Target::is_stdio);
     let interactive = on_terminal && std::io::stdin().is_terminal();
     // Nobody is there to end a guest that resets again and again.
-    config.policy.no_reboot |= !interactive;
+    if !interactive {
+        config.policy.reboot = RebootAction::Shutdown;
+    }
     if !config.devices.iter().any(|d| d.type_name == "isa-debug-exit") {
         let port = format!("{:#x}", guest::DEBUG_EXIT_PORT);
-        let properties = [("iobase", port.as_str()), ("iosize", "4")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let properties = [("iobase", port.as_str()), ("iosize", "4")].map(|(k, v)| (k.to_owned(), v.into()));
         config.devices.push(DeviceArg { type_name: "isa-debug-exit".to_owned(), properties: properties.to_vec() });
     }
     Ok(KernelArgs {

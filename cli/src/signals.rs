@@ -2,6 +2,7 @@
 
 use crate::backend::chardev::terminal;
 use crate::board::{Board, SystemRequest};
+use crate::event::ShutdownCause;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -26,14 +27,14 @@ impl QuitSwitch {
         let mut wanted = self.0.lock();
         wanted.board = board.weak();
         if wanted.quit {
-            board.request(SystemRequest::Quit);
+            board.request(SystemRequest::Quit(ShutdownCause::HostSignal));
         }
     }
     /// Ends the machine. Says false when that has been asked for before.
     pub(crate) fn quit(&self) -> bool {
         let mut wanted = self.0.lock();
         if let Some(board) = wanted.board.upgrade() {
-            board.request(SystemRequest::Quit);
+            board.request(SystemRequest::Quit(ShutdownCause::HostSignal));
         }
         !std::mem::replace(&mut wanted.quit, true)
     }

@@ -30,6 +30,10 @@ impl GuestErrors {
             _ => {}
         }
     }
+    /// Forgets a device that has gone.
+    pub fn forget(&self, device: DeviceId) {
+        self.0.lock().remove(&device);
+    }
     fn admit(&self, device: DeviceId, now: Instant) -> u32 {
         let mut map = self.0.lock();
         let w = map.entry(device).or_insert(Window { since: now, count: 0 });

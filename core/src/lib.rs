@@ -8,9 +8,11 @@ pub mod accel;
 pub mod backend;
 pub mod board;
 pub mod clock;
+pub mod event;
 pub mod guest_error;
 pub mod machine;
 pub mod mem;
+pub mod object;
 pub mod pci;
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! Small guests: a few instructions in one CPU mode on the `pc` board, reporting on the debug console.
 
 use gearbox_accel_qtest::BenchChardev;
+use gearbox_core::backend::chardev::{Chardevs, Source};
 use gearbox_core::board::Board;
 use gearbox_core::machine::{
     Boot, BootError, BuildError, DeviceArg, Machine, MachineConfig, MachineType, Outcome, Policy, Wiring,
@@ -115,13 +116,15 @@ impl SmallGuest {
         let console = BenchChardev::new();
         let device = |type_name: &str, properties: &[(&str, &str)]| DeviceArg {
             type_name: type_name.to_owned(),
-            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect(),
         };
+        let chardevs = Arc::new(Chardevs::default());
+        chardevs.add("console", "bench", Source::One(console.clone())).expect("the id is free");
         let config = MachineConfig {
             ram_size: 64 << 20,
             topology: Topology { sockets: self.cpus, ..Topology::default() },
             serials: vec![Some(BenchChardev::new())],
-            chardevs: [("console".to_owned(), console.clone() as Arc<_>)].into(),
+            chardevs,
             devices: vec![
                 device("isa-debugcon", &[("iobase", "0xe9"), ("chardev", "console")]),
                 device("isa-debug-exit", &[("iobase", "0xf4"), ("iosize", "1")]),
@@ -134,7 +137,7 @@ impl SmallGuest {
         let (tx, rx) = std::sync::mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
             if rx.recv_timeout(Duration::from_secs(20)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                board.request(gearbox_core::board::SystemRequest::Quit);
+                board.request(gearbox_core::board::SystemRequest::Quit(gearbox_core::machine::ShutdownCause::HostQmpQuit));
                 return true;
             }
             false

@@ -42,8 +42,8 @@ fn a_hundred_machines_leave_no_thread_and_no_file() {
             let machine = Machine::new(vm, &spin.on_pc(), &MachineConfig::default()).expect("a machine");
             machine.cont();
             if round % 2 == 0 {
-                machine.board().request(SystemRequest::Quit);
-                assert_eq!(machine.control(Policy::default()).cause, ShutdownCause::HostQuit);
+                machine.board().request(SystemRequest::Quit(ShutdownCause::HostQmpQuit));
+                assert_eq!(machine.control(Policy::default()).cause, ShutdownCause::HostQmpQuit);
             }
             drop(machine);
         }

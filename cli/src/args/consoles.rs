@@ -1,6 +1,7 @@
 //! Where serial ports, the debug console and the monitor are connected.
 
 use super::properties::unknown;
+use super::qmp::QmpServer;
 use super::{Problem, Problems, Properties};
 use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress};
 
@@ -187,6 +188,8 @@ pub struct Consoles {
     pub debugcon: Option<Target>,
     /// `-qtest`.
     pub qtest: Option<Target>,
+    /// `-qmp`, `-qmp-pretty` and `-mon mode=control`.
+    pub qmp: Vec<QmpServer>,
 }
 
 /// What the command line says besides where each console goes.
@@ -205,7 +208,8 @@ impl Consoles {
     fn targets(&self) -> impl Iterator<Item = (&'static str, &Target)> {
         let serials = self.serials.iter().map(|t| ("serial", t));
         let single = [("monitor", &self.monitor), ("debugcon", &self.debugcon), ("qtest", &self.qtest)];
-        serials.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?))))
+        let qmp = self.qmp.iter().map(|q| ("qmp", &q.target));
+        serials.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?)))).chain(qmp)
     }
 
     /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
@@ -215,7 +219,7 @@ impl Consoles {
             self.targets().any(|(_, t)| t.is_stdio()) || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
         let quiet = d.nodefaults || taken || (d.no_display && !d.nographic);
         let shared = self.serials.iter().any(|s| matches!(s, Target::New { monitor: true, .. }));
-        match (self.serials.is_empty(), self.monitor.is_none() && !shared) {
+        match (self.serials.is_empty(), self.monitor.is_none() && self.qmp.is_empty() && !shared) {
             (true, monitor) if !quiet => self.serials.push(Target::New { spec: ChardevSpec::Stdio, monitor }),
             (true, _) if !d.nodefaults => self.serials.push(Target::new(ChardevSpec::Null)),
             (false, true) if d.nographic && !quiet => self.monitor = Some(Target::new(ChardevSpec::Stdio)),

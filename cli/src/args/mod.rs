@@ -7,6 +7,7 @@ mod machine;
 mod options;
 mod problem;
 mod properties;
+pub mod qmp;
 mod selection;
 mod unimplemented;
 
@@ -16,7 +17,8 @@ pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
 
 use gearbox_core::accel::{Accelerator, Choice};
-use gearbox_core::machine::{DeviceArg, DeviceInfo, MachineType, Policy, RtcConfig};
+use gearbox_core::machine::{DeviceArg, MachineType, PanicAction, Policy, RebootAction, RtcConfig, ShutdownAction, WatchdogAction};
+use gearbox_core::object::types;
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::topology::Topology;
 use std::path::PathBuf;
@@ -200,8 +202,7 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
     }
     let kernel = problems.value(kernel(&o));
     let consoles = problems.value(consoles(&o));
-    let types = selected.as_ref().map_or(&[][..], |s| s.machine.devices());
-    let devices: Vec<_> = o.device.iter().map(|text| problems.value(device(text, types).map(Some))).collect();
+    let devices: Vec<_> = o.device.iter().map(|text| problems.value(device(text).map(Some))).collect();
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
     match selected {
@@ -258,7 +259,22 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
         debugcon: targets("debugcon", o.debugcon.as_slice()).pop(),
         qtest: targets("qtest", o.qtest.as_slice()).pop(),
         chardevs: Vec::new(),
+        qmp: Vec::new(),
     };
+    for (option, given) in [("qmp", &o.qmp), ("qmp-pretty", &o.qmp_pretty)] {
+        let servers = given.iter().filter_map(|text| problems.value(qmp::server(option, text).map(Some)));
+        all.qmp.extend(servers);
+    }
+    for text in &o.mon {
+        match problems.value(qmp::monitor(text).map(Some)) {
+            Some(qmp::Monitor::Control(server)) => all.qmp.push(server),
+            Some(qmp::Monitor::Readline(target)) if all.monitor.is_none() => all.monitor = Some(target),
+            Some(qmp::Monitor::Readline(_)) => {
+                problems.add(Problem::new("mon", &**text, "there is one monitor for people; it is connected twice"));
+            }
+            None => {}
+        }
+    }
     all.chardevs = o.chardev.iter().filter_map(|text| problems.value(consoles::chardev(text).map(Some))).collect();
     let mut problems = problems.or(()).err().unwrap_or_default();
     all.complete(consoles::Defaults {
@@ -270,32 +286,44 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
     problems.or(all)
 }
 
-fn device(text: &str, types: &[DeviceInfo]) -> Result<DeviceArg, Problem> {
+fn device(text: &str) -> Result<DeviceArg, Problem> {
     let mut p = Properties::parse("device", text, Some("driver"));
     let type_name = p.take("driver")?.unwrap_or_default();
-    match types.iter().find(|t| t.name == type_name) {
-        Some(_) => Ok(DeviceArg { type_name, properties: p.rest() }),
-        None if types.is_empty() => Err(p.problem("the machine takes no devices")),
-        None => Err(p.problem(unknown("device", &type_name, types.iter().map(|t| t.name)))),
+    let known = types().user_creatable().map(|t| t.name);
+    match types().get(&type_name) {
+        Some(_) => Ok(DeviceArg { type_name, properties: p.rest().into_iter().map(|(k, v)| (k, v.into())).collect() }),
+        None => Err(p.problem(unknown("device", &type_name, known))),
     }
 }
 
 fn policy(o: &Options) -> Result<Policy, Problem> {
-    let mut policy = Policy { no_reboot: o.no_reboot, no_shutdown: o.no_shutdown };
+    let mut policy = Policy::default();
+    if o.no_reboot {
+        policy.reboot = RebootAction::Shutdown;
+    }
+    if o.no_shutdown {
+        policy.shutdown = ShutdownAction::Pause;
+    }
+    fn action<T: Copy>(
+        p: &mut Properties,
+        key: &str,
+        setting: &mut T,
+        all: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Result<(), Problem> {
+        if let Some(value) = p.take(key)? {
+            let found = all.iter().find(|a| name(**a) == value);
+            *setting = *found.ok_or_else(|| p.problem(unknown("action", &value, all.iter().map(|a| name(*a)))))?;
+        }
+        Ok(())
+    }
     for text in &o.action {
         let mut p = Properties::parse("action", text, None);
-        for (key, values, setting) in [
-            ("reboot", ["reset", "shutdown"], &mut policy.no_reboot),
-            ("shutdown", ["poweroff", "pause"], &mut policy.no_shutdown),
-        ] {
-            if let Some(value) = p.take(key)? {
-                let Some(n) = values.iter().position(|v| *v == value) else {
-                    return Err(p.problem(format!("'{key}' takes {} or {}, not '{value}'", values[0], values[1])));
-                };
-                *setting = n == 1;
-            }
-        }
-        p.end(&["reboot", "shutdown"])?;
+        action(&mut p, "reboot", &mut policy.reboot, RebootAction::ALL, RebootAction::name)?;
+        action(&mut p, "shutdown", &mut policy.shutdown, ShutdownAction::ALL, ShutdownAction::name)?;
+        action(&mut p, "panic", &mut policy.panic, PanicAction::ALL, PanicAction::name)?;
+        action(&mut p, "watchdog", &mut policy.watchdog, WatchdogAction::ALL, WatchdogAction::name)?;
+        p.end(&["reboot", "shutdown", "panic", "watchdog"])?;
     }
     Ok(policy)
 }

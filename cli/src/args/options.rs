@@ -70,6 +70,15 @@ pub struct Options {
     /// What the monitor is connected to, as for -serial
     #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
     pub monitor: Option<String>,
+    /// Serve QMP, the protocol for programs, there, as for -serial; any number of times
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
+    pub qmp: Vec<String>,
+    /// The same, laid out for people
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
+    pub qmp_pretty: Vec<String>,
+    /// A monitor on a -chardev: readline, for people, or control, which is QMP
+    #[arg(long, value_name = "[chardev=]ID[,mode=readline|control][,pretty=on|off]", help_heading = CONSOLES)]
+    pub mon: Vec<String>,
     /// What a debug console at port 0xe9 is connected to, as for -serial
     #[arg(long, value_name = "WHERE", help_heading = CONSOLES)]
     pub debugcon: Option<String>,

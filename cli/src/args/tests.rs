@@ -48,8 +48,8 @@ fn a_kernel_as_qemu_is_given_one() {
     let files = KernelFiles { kernel: "vmlinuz".into(), initrd: Some("rd".into()), cmdline: "console=ttyS0".into() };
     assert_eq!(c.kernel, Some(files));
     assert_eq!((c.ram_size, c.topology.total(), c.cpu_given, c.stopped), (512 << 20, 2, true, true));
-    assert_eq!(c.policy, Policy { no_reboot: true, no_shutdown: false });
-    assert_eq!(config("-action reboot=shutdown,shutdown=pause").policy, Policy { no_reboot: true, no_shutdown: true });
+    assert_eq!(c.policy, Policy { reboot: RebootAction::Shutdown, ..Policy::default() });
+    assert_eq!(config("-action reboot=shutdown,shutdown=pause").policy, Policy { reboot: RebootAction::Shutdown, shutdown: ShutdownAction::Pause, ..Policy::default() });
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn consoles_and_devices_come_through() {
     );
     assert_eq!(c.consoles.serials.len(), 3);
     assert_eq!(c.consoles.monitor, Some(Target::Id("c".into())));
-    let expected = [("chardev", "c"), ("id", "s")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let expected = [("chardev", "c"), ("id", "s")].map(|(k, v)| (k.to_owned(), v.into()));
     assert_eq!(c.devices, [DeviceArg { type_name: "isa-serial".into(), properties: expected.to_vec() }]);
     assert!(config("-machine pc,usb=off,vmport=off,hpet=off").properties.is_empty());
     assert!(config("-nodefaults").consoles.serials.is_empty());

@@ -2,7 +2,7 @@
 
 use crate::args::unknown;
 use crate::board::SystemRequest;
-use crate::machine::{Machine, RunState};
+use crate::machine::{Machine, RunState, ShutdownCause};
 use std::fmt::Write;
 
 /// What commands work on.
@@ -51,10 +51,10 @@ static COMMANDS: &[Command] = &[
         done()
     }),
     command(&["cont", "c"], "", "let it run", cont),
-    command(&["system_reset"], "", "reset it", |cx, _| request(cx, SystemRequest::Reset { by_guest: false })),
+    command(&["system_reset"], "", "reset it", |cx, _| request(cx, SystemRequest::Reset(ShutdownCause::HostQmpSystemReset))),
     command(&["system_powerdown"], "", "press its power button", |cx, _| request(cx, SystemRequest::Powerdown)),
     command(&["nmi"], "", "send a non-maskable interrupt to its CPUs", |cx, _| request(cx, SystemRequest::Nmi)),
-    command(&["quit", "q"], "", "end the emulator", |cx, _| request(cx, SystemRequest::Quit)),
+    command(&["quit", "q"], "", "end the emulator", |cx, _| request(cx, SystemRequest::Quit(ShutdownCause::HostQmpQuit))),
 ];
 
 static TOPICS: &[Command] = &[

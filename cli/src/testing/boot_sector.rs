@@ -1,7 +1,7 @@
 //! A boot sector on a machine: what a BIOS leaves behind when it jumps to one.
 
 use crate::board::Board;
-use crate::machine::{Boot, BootError, BuildError, DeviceInfo, MachineConfig, MachineType, Wiring};
+use crate::machine::{Boot, BootError, BuildError, MachineConfig, MachineType, Wiring};
 use crate::x86::state::{Seg, Segment, X86State};
 use std::sync::Arc;
 
@@ -31,8 +31,14 @@ impl MachineType for WithSector<'_> {
     fn max_cpus(&self) -> u32 {
         self.machine.max_cpus()
     }
-    fn devices(&self) -> &'static [DeviceInfo] {
-        self.machine.devices()
+    fn parent_type(&self) -> &'static str {
+        self.machine.parent_type()
+    }
+    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        self.machine.compat()
+    }
+    fn has_cpus(&self) -> bool {
+        self.machine.has_cpus()
     }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         let wiring = self.machine.build(config, board)?;

@@ -241,7 +241,7 @@ impl VmBuilder {
                 Some(KernelArgs { image, path, initrd, cmdline: self.append })
             }
         };
-        let consoles = OpenConsoles::open(&config.consoles, &config.devices)?;
+        let consoles = OpenConsoles::open(&config.consoles)?;
         let mut wires = Vec::new();
         let serials = self.serials.into_iter().map(|port| match port {
             SerialPort::Backend(backend) => backend,
@@ -282,6 +282,7 @@ impl Parts {
             rtc: config.rtc,
             uuid: config.uuid,
             properties: config.properties.clone(),
+            globals: Vec::new(),
         }
     }
 }

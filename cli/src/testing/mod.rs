@@ -17,6 +17,9 @@ mod cmos;
 mod fw_cfg;
 mod io;
 mod pci;
+mod process;
+mod qmp;
+mod qtest;
 mod serial;
 mod vm;
 
@@ -27,5 +30,8 @@ pub use gearbox_accel_qtest::{Bench, BenchChardev, Edge};
 pub use gearbox_core::pci::Devfn;
 pub use io::Io;
 pub use pci::{Pci, PciBar, PciFunction};
+pub use process::{Process, ProcessError, Program};
+pub use qmp::{Qmp, QmpError};
+pub use qtest::{Irq, Qtest, QtestError};
 pub use serial::Expect;
 pub use vm::{ExpectError, Found, Scene, Vm};

@@ -233,7 +233,7 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         if self.outcome().is_none() {
-            self.machine.board().request(SystemRequest::Quit);
+            self.machine.board().request(SystemRequest::Quit(crate::event::ShutdownCause::HostQmpQuit));
         }
         if let Some(control) = self.control.take() {
             // A panic of that thread has been told where it happened.

@@ -13,7 +13,7 @@ impl BoardState {
         while done < data.len() {
             let n = step(data.len() - done, width);
             let at = offset + done as u64;
-            let v = self.call(target.device, |d, cx| d.read(cx, target.region, at, n as u8));
+            let v = self.try_call(target.device, |d, cx| d.read(cx, target.region, at, n as u8)).unwrap_or(u64::MAX);
             data[done..done + n].copy_from_slice(&v.to_le_bytes()[..n]);
             done += n;
         }
@@ -26,7 +26,7 @@ impl BoardState {
             let mut v = [0; 8];
             v[..n].copy_from_slice(&data[done..done + n]);
             let (at, v) = (offset + done as u64, u64::from_le_bytes(v));
-            self.call(target.device, |d, cx| d.write(cx, target.region, at, n as u8, v));
+            self.try_call(target.device, |d, cx| d.write(cx, target.region, at, n as u8, v));
             done += n;
             if done < data.len() {
                 self.settle();
@@ -41,7 +41,9 @@ impl BoardState {
         if whole { rest } else { clip }
     }
     fn width(&self, target: crate::mem::IoTarget) -> usize {
-        usize::from(self.slots[target.device.0 as usize].widths[target.region as usize])
+        // A view may be older than the lock, and the device gone meanwhile.
+        let width = self.slot(target.device).and_then(|s| s.claims.widths.get(target.region as usize));
+        width.map_or(1, |w| usize::from(*w))
     }
 }
 
@@ -144,13 +146,13 @@ impl CpuBus for Board {
     fn ack_interrupt(&self) -> Option<u8> {
         self.with(|s| {
             let pic = s.fabric.intack()?;
-            s.call(pic, |d, cx| d.interrupt_acknowledge(cx))
+            s.try_call(pic, |d, cx| d.interrupt_acknowledge(cx)).flatten()
         })
     }
     fn eoi(&self, vector: u8) {
         self.with(|s| {
             for id in s.fabric.eoi_listeners() {
-                s.call(id, |d, cx| d.eoi(cx, vector));
+                s.try_call(id, |d, cx| d.eoi(cx, vector));
             }
         });
     }

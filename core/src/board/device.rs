@@ -3,8 +3,10 @@
 use super::fabric::{Fabric, SystemRequest};
 use super::{DeviceId, Line, Realize, RealizeError, Timer};
 use crate::backend::chardev::CharBackend;
+use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
-use crate::pci::{ConfigSpace, PciBus};
+use crate::object::Property;
+use crate::pci::{ConfigSpace, Devfn, PciBus};
 use std::any::Any;
 use std::fmt;
 
@@ -42,6 +44,8 @@ pub trait Device: Any + Send {
     }
     /// EOI broadcast of a local APIC. Only called on devices named by [`Fabric::add_eoi_listener`].
     fn eoi(&mut self, _cx: &mut Cx<'_>, _vector: u8) {}
+    /// Something was plugged in, or is to go. Only called on the device that said [`Realize::handle_hotplug`].
+    fn hotplug(&mut self, _cx: &mut Cx<'_>, _event: super::Hotplug) {}
 }
 
 /// A value of `size` bytes with all bits set: what a load that nothing answers gives.
@@ -51,13 +55,15 @@ pub(crate) fn all_ones(size: u8) -> u64 {
 
 /// The configuration of a device, from which it is made. Construction *is* realization: the device value exists only once all that it
 /// claims has been claimed.
-pub trait DeviceSpec {
+pub trait DeviceSpec: Sized + 'static {
     /// The device.
     type Device: Device;
     /// Its pins and whatever else the board connects.
     type Pins;
     /// QEMU's type name, such as `isa-serial`.
     const TYPE: &'static str;
+    /// Its properties, in groups so that those which many types share are said once.
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[];
     /// Claims resources and makes the device.
     ///
     /// # Errors
@@ -173,6 +179,16 @@ impl<'a> Cx<'a> {
     /// Sends a message-signalled interrupt.
     pub fn send_msi(&self, addr: u64, data: u32) {
         self.fabric.msi().send_msi(addr, data);
+    }
+    /// Takes the PCI function at `at` off the board, after the callback: the guest has ejected it.
+    pub fn eject(&mut self, at: Devfn) {
+        if let Some(device) = self.fabric.pci.owner(at) {
+            self.fabric.unplugs.push(device);
+        }
+    }
+    /// Tells those who watch the machine. They are called at once.
+    pub fn emit(&self, event: &Event) {
+        self.fabric.emit(event);
     }
     /// Asks something of the machine.
     pub fn request(&mut self, request: SystemRequest) {

@@ -1,10 +1,12 @@
 //! What lies between the devices: lines, timers, address trees, back ends, requests to the machine.
 
+use super::isa::IsaInterrupts;
 use super::line::{Lines, Sink};
 use super::timer::Timers;
-use super::{Board, DeviceId, Line, Mailbox, Pin};
+use super::{Board, DeviceId, Events, Line, Mailbox, Pin};
 use crate::backend::chardev::CharBackend;
 use crate::clock::ClockSource;
+use crate::event::{Event, ShutdownCause};
 use crate::guest_error::GuestErrors;
 use crate::mem::{AddressSpace, MemTree};
 use crate::pci::PciBus;
@@ -17,15 +19,9 @@ use std::sync::{Arc, Weak};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SystemRequest {
     /// System reset.
-    Reset {
-        /// The guest asked for it (`reason` of QMP's RESET event).
-        by_guest: bool,
-    },
+    Reset(ShutdownCause),
     /// Power off.
-    Shutdown {
-        /// The guest asked for it.
-        by_guest: bool,
-    },
+    Shutdown(ShutdownCause),
     /// A CPU is in shutdown state after a triple fault.
     TripleFault,
     /// End the process with this status (`isa-debug-exit`).
@@ -47,8 +43,12 @@ pub enum SystemRequest {
         /// Why.
         reason: String,
     },
+    /// A watchdog has expired; what happens is the machine's policy.
+    WatchdogExpired,
+    /// The guest says that it has panicked; what happens is the machine's policy.
+    GuestPanicked,
     /// End the process as if the user asked for it (quit, SIGTERM).
-    Quit,
+    Quit(ShutdownCause),
 }
 
 /// Everything between the devices of a board.
@@ -60,10 +60,16 @@ pub struct Fabric {
     /// The PCI bus.
     pub pci: PciBus,
     pub(super) lines: Lines,
+    pub(super) isa: IsaInterrupts,
     pub(super) timers: Timers,
     pub(super) claimed: Vec<super::realize::Claim>,
     /// Number of input pins that each device has claimed.
     pub(super) inputs: BTreeMap<DeviceId, Vec<(String, u32)>>,
+    /// The device that handles hot-plug.
+    pub(super) hotplug: Option<DeviceId>,
+    /// Devices that go when the board settles.
+    pub(super) unplugs: Vec<DeviceId>,
+    events: Arc<Events>,
     board: Weak<Board>,
     clock: Arc<dyn ClockSource>,
     dma: Arc<AddressSpace>,
@@ -85,12 +91,17 @@ impl Fabric {
         dma: Arc<AddressSpace>,
         msi: Arc<dyn MsiSink>,
         mailbox: Arc<Mailbox>,
+        events: Arc<Events>,
     ) -> Self {
         Self {
             memory: MemTree::new("system", u64::MAX),
             ports: MemTree::new("io", 0xffff),
             pci: PciBus::default(),
             lines: Lines::default(),
+            isa: IsaInterrupts::default(),
+            hotplug: None,
+            unplugs: Vec::new(),
+            events,
             timers: Timers::default(),
             claimed: Vec::new(),
             inputs: BTreeMap::new(),
@@ -176,7 +187,7 @@ impl Fabric {
             if let Some(board) = board.upgrade() {
                 board.with(|s| {
                     if !s.fabric.input_held {
-                        s.call(device, |d, cx| d.backend_ready(cx, tag));
+                        s.try_call(device, |d, cx| d.backend_ready(cx, tag));
                     }
                 });
             }
@@ -191,6 +202,28 @@ impl Fabric {
     pub(crate) fn release_input(&mut self) {
         self.input_held = false;
         self.chardevs.values().for_each(|c| c.call_again());
+    }
+    pub(super) fn emit(&self, event: &Event) {
+        self.events.emit(event);
+    }
+    /// Forgets a device that goes; returns what the lines fed that it held high.
+    pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Sink> {
+        self.timers.remove(device);
+        self.inputs.remove(&device);
+        self.claimed.retain(|c| c.device() != device);
+        self.pci.remove(device);
+        self.chardevs.retain(|(owner, _), chardev| {
+            if *owner == device {
+                chardev.on_ready(Box::new(|| {}));
+            }
+            *owner != device
+        });
+        self.taps.retain(|(d, _)| *d != device);
+        self.eoi.retain(|d| *d != device);
+        self.intack = self.intack.filter(|d| *d != device);
+        self.hotplug = self.hotplug.filter(|d| *d != device);
+        self.guest_errors.forget(device);
+        self.lines.remove(device)
     }
     pub(super) fn request(&self, request: SystemRequest) {
         self.mailbox.push(request);

@@ -47,6 +47,8 @@ impl Pins {
 #[derive(Clone)]
 pub(super) enum Sink {
     Pin(Pin),
+    /// An ISA interrupt, which many lines share.
+    Isa(u8),
     Call(Arc<dyn Fn(bool) + Send + Sync>),
 }
 
@@ -62,13 +64,38 @@ struct Wire {
 #[derive(Default)]
 pub(super) struct Lines {
     wires: Vec<Wire>,
+    /// Wires whose owners have gone.
+    free: Vec<Line>,
     queue: VecDeque<(Line, bool)>,
 }
 
 impl Lines {
     pub(super) fn add(&mut self, owner: DeviceId, name: &str) -> Line {
-        self.wires.push(Wire { owner, name: name.to_owned(), driven: false, settled: false, sinks: Vec::new() });
+        let wire = Wire { owner, name: name.to_owned(), driven: false, settled: false, sinks: Vec::new() };
+        if let Some(line) = self.free.pop() {
+            self.wires[line.0 as usize] = wire;
+            return line;
+        }
+        self.wires.push(wire);
         Line(self.wires.len() as u32 - 1)
+    }
+    /// Cuts the wires that go to a device, and gives up its own; returns those of its own that were high, with what they fed.
+    pub(super) fn remove(&mut self, device: DeviceId) -> Vec<Sink> {
+        let mut released = Vec::new();
+        for (n, w) in self.wires.iter_mut().enumerate() {
+            let line = Line(n as u32);
+            if w.owner == device && !self.free.contains(&line) {
+                let sinks = std::mem::take(&mut w.sinks);
+                if w.settled {
+                    released.extend(sinks);
+                }
+                self.queue.retain(|(l, _)| *l != line);
+                self.free.push(line);
+            } else {
+                w.sinks.retain(|s| !matches!(s, Sink::Pin(p) if p.device == device));
+            }
+        }
+        released
     }
     pub(super) fn connect(&mut self, line: Line, sink: Sink) {
         self.wires[line.0 as usize].sinks.push(sink);

@@ -7,7 +7,9 @@
 mod bus;
 mod device;
 mod fabric;
+mod isa;
 mod line;
+mod plug;
 mod realize;
 #[cfg(test)]
 mod tests;
@@ -16,12 +18,18 @@ mod timer;
 pub(crate) use device::all_ones;
 pub use device::{Cx, Device, DeviceSpec, ResetKind};
 pub use fabric::{Fabric, SystemRequest};
+pub use isa::IRQS as ISA_IRQS;
 pub use line::{Line, Pin, Pins};
+pub use plug::{Bus, Global, Hotplug, PlugError, UnplugError, well_formed_id};
+use realize::Claims;
 pub use realize::{Realize, RealizeError, Realized};
 pub use timer::Timer;
 
+use crate::backend::chardev::Chardevs;
 use crate::clock::ClockSource;
+use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree};
+use crate::object::{NodeId, PropertyInfo, Tree};
 use crate::vm::MsiSink;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,14 +50,24 @@ impl DeviceId {
 struct Slot {
     path: String,
     type_name: &'static str,
+    node: NodeId,
     device: Box<dyn Device>,
-    /// Widest access each I/O region takes; wider ones are split.
-    widths: Vec<u8>,
+    claims: Claims,
+    /// The user's name for it.
+    id: Option<String>,
+    /// It may be unplugged.
+    removable: bool,
 }
 
 /// What the board lock protects.
 pub struct BoardState {
-    slots: Vec<Slot>,
+    /// By [`DeviceId`], which is not used again when a device has gone.
+    slots: Vec<Option<Box<Slot>>>,
+    /// Everything under its path.
+    pub objects: Tree,
+    buses: Vec<Bus>,
+    globals: Vec<Global>,
+    chardevs: Arc<Chardevs>,
     /// Lines, timers, memory trees, back ends: everything between the devices.
     pub fabric: Fabric,
 }
@@ -57,6 +75,7 @@ pub struct BoardState {
 /// A board: its lock, and what may be used without it.
 pub struct Board {
     state: Mutex<BoardState>,
+    events: Arc<Events>,
     memory: Arc<AddressSpace>,
     ports: Arc<AddressSpace>,
     clock: Arc<dyn ClockSource>,
@@ -64,6 +83,23 @@ pub struct Board {
     deadline: AtomicU64,
     requests: Arc<Mailbox>,
     this: Weak<Board>,
+}
+
+/// Who hears of events.
+#[derive(Default)]
+struct Events(Mutex<Vec<Weak<Listener>>>);
+
+type Listener = dyn Fn(&Event) + Send + Sync;
+
+impl Events {
+    fn emit(&self, event: &Event) {
+        let listeners: Vec<_> = {
+            let mut all = self.0.lock();
+            all.retain(|l| l.strong_count() > 0);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        listeners.iter().for_each(|l| l(event));
+    }
 }
 
 /// What devices ask of the machine's control thread, and the wake-up for whoever waits on timers.
@@ -86,11 +122,25 @@ impl Board {
         Arc::new_cyclic(|this| {
             let memory = Arc::new(AddressSpace::new());
             let requests = Arc::new(Mailbox::default());
+            let events = Arc::new(Events::default());
+            let fabric =
+                Fabric::new(this.clone(), clock.clone(), memory.clone(), msi, requests.clone(), events.clone());
+            let mut objects = Tree::new();
+            for path in
+                ["/machine/unattached", "/machine/peripheral", "/machine/peripheral-anon", "/objects", "/chardevs"]
+            {
+                objects.make_path(path, "container");
+            }
             Self {
                 state: Mutex::new(BoardState {
                     slots: Vec::new(),
-                    fabric: Fabric::new(this.clone(), clock.clone(), memory.clone(), msi, requests.clone()),
+                    objects,
+                    buses: Vec::new(),
+                    globals: Vec::new(),
+                    chardevs: Arc::default(),
+                    fabric,
                 }),
+                events,
                 memory,
                 ports: Arc::new(AddressSpace::new()),
                 clock,
@@ -112,6 +162,16 @@ impl Board {
     /// A weak reference to itself, for callbacks of back ends.
     pub fn weak(&self) -> Weak<Self> {
         self.this.clone()
+    }
+
+    /// Has `listener` told of every event for as long as it is held. It is called on any thread, with the board locked at times, and must not take the
+    /// lock.
+    pub fn subscribe(&self, listener: &Arc<dyn Fn(&Event) + Send + Sync>) {
+        self.events.0.lock().push(Arc::downgrade(listener));
+    }
+    /// Tells those who listen.
+    pub fn emit(&self, event: &Event) {
+        self.events.emit(event);
     }
 
     /// Runs `f` with the board locked, then lets everything that it queued take effect: lines settle, changed memory trees come into
@@ -231,33 +291,69 @@ impl Mailbox {
 }
 
 impl BoardState {
-    /// Makes a device and puts it on the board at `path`, such as `/machine/unattached/device[3]`.
+    /// Makes a device and puts it on the board at `path`, such as `/machine/i440fx` or `/machine/unattached/device[*]`.
     ///
     /// # Errors
     /// Everything that it claimed and could not get, together.
-    pub fn realize<S: DeviceSpec>(&mut self, path: &str, spec: S) -> Result<Realized<S::Pins>, RealizeError> {
+    pub fn realize<S: DeviceSpec>(&mut self, path: &str, mut spec: S) -> Result<Realized<S::Pins>, RealizeError> {
+        self.apply_globals(&mut spec)?;
+        let values = crate::object::AnySpec::properties(&spec);
+        self.put(path, S::TYPE, values, |r| spec.realize(r).map(|(device, pins)| (Box::new(device) as _, pins)))
+    }
+
+    /// Realizes a device whose properties have these `values`.
+    fn put<P>(
+        &mut self,
+        path: &str,
+        type_name: &'static str,
+        values: Vec<PropertyInfo>,
+        realize: impl FnOnce(&mut Realize<'_>) -> Result<(Box<dyn Device>, P), RealizeError>,
+    ) -> Result<Realized<P>, RealizeError> {
         let id = DeviceId(self.slots.len() as u32);
-        let mut r = Realize::new(&mut self.fabric, id, path, S::TYPE);
-        let made = spec.realize(&mut r);
-        let (claims, conflicts) = r.finish();
+        let node = self.objects.make_path(path, type_name);
+        let path = self.objects.path(node);
+        self.objects.set_device(node, id);
+        let mut r = Realize::new(&mut self.fabric, &mut self.objects, node, id, &path, type_name);
+        let made = realize(&mut r);
+        let (mut claims, conflicts, settled) = r.finish();
         match made {
             Ok((device, pins)) if conflicts.is_empty() => {
-                self.slots.push(Slot {
-                    path: path.to_owned(),
-                    type_name: S::TYPE,
-                    device: Box::new(device),
-                    widths: claims.widths,
-                });
+                claims.buses.drain(..).for_each(|bus| self.add_bus(bus));
+                for p in values {
+                    let value = settled.iter().find(|(name, _)| *name == p.name).map(|(_, v)| v.clone());
+                    self.objects.set_fixed(node, p.name, p.kind, value.or(p.default).unwrap_or_default());
+                }
+                self.objects.set_fixed(node, "realized", "bool", true);
+                self.objects.set_fixed(node, "hotplugged", "bool", false);
+                self.objects.set_fixed(node, "hotpluggable", "bool", false);
+                let slot = Slot { path, type_name, node, device, claims, id: None, removable: false };
+                self.slots.push(Some(Box::new(slot)));
                 Ok(Realized { id, pins })
             }
             made => {
                 claims.give_back(&mut self.fabric);
+                self.fabric.forget(id);
+                self.objects.remove(node);
                 Err(match made {
                     Err(e) if conflicts.is_empty() => e,
-                    _ => RealizeError::conflicts(path, S::TYPE, conflicts),
+                    _ => RealizeError::conflicts(&path, type_name, conflicts),
                 })
             }
         }
+    }
+    fn slot(&self, id: DeviceId) -> Option<&Slot> {
+        self.slots.get(id.0 as usize)?.as_deref()
+    }
+    fn slot_mut(&mut self, id: DeviceId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+    /// The back ends that devices find by name.
+    pub fn chardevs(&self) -> &Arc<Chardevs> {
+        &self.chardevs
+    }
+    /// Names them.
+    pub fn set_chardevs(&mut self, chardevs: Arc<Chardevs>) {
+        self.chardevs = chardevs;
     }
 
     /// Connects an output to an input. One output may feed several inputs; an input that several outputs feed is driven by each of
@@ -270,13 +366,21 @@ impl BoardState {
     pub fn connect_fn(&mut self, line: Line, f: impl Fn(bool) + Send + Sync + 'static) {
         self.fabric.connect_fn(line, Arc::new(f));
     }
+    /// Says where an ISA interrupt leads: to `input`, besides what has been said before.
+    pub fn feed_isa_irq(&mut self, irq: u8, input: Pin) {
+        self.fabric.isa.feed(irq, input);
+    }
+    /// Has an output drive an ISA interrupt, with whatever else drives it.
+    pub fn connect_isa_irq(&mut self, line: Line, irq: u8) {
+        self.fabric.lines.connect(line, line::Sink::Isa(irq));
+    }
     /// Level of a line, once settled.
     pub fn level(&self, line: Line) -> bool {
         self.fabric.level(line)
     }
     /// Drives an input pin from outside, as qtest's `set_irq_in` does.
     pub fn drive(&mut self, pin: Pin, level: bool) {
-        self.call(pin.device, |d, cx| d.pin(cx, pin.index, level));
+        self.try_call(pin.device, |d, cx| d.pin(cx, pin.index, level));
         self.fabric.tell_tap(pin, level);
     }
     /// Has `tap` told of every level that reaches an input of `device`, as (pin index, level) and after the device has been (QEMU's
@@ -288,21 +392,26 @@ impl BoardState {
     pub fn reset(&mut self, kind: ResetKind) {
         self.fabric.reset_pci();
         for n in 0..self.slots.len() as u32 {
-            self.call(DeviceId(n), |d, cx| d.reset(cx, kind));
+            self.try_call(DeviceId(n), |d, cx| d.reset(cx, kind));
         }
         self.settle();
     }
     /// Devices as (id, path, type name), in the order of realization.
     pub fn devices(&self) -> impl Iterator<Item = (DeviceId, &str, &'static str)> {
-        self.slots.iter().enumerate().map(|(n, s)| (DeviceId(n as u32), s.path.as_str(), s.type_name))
+        let all = self.slots.iter().enumerate();
+        all.filter_map(|(n, s)| s.as_ref().map(|s| (DeviceId(n as u32), s.path.as_str(), s.type_name)))
     }
-    /// Finds a device by path.
+    /// Finds a device by its path, or by the end of it, as [`Tree::resolve`].
     pub fn find(&self, path: &str) -> Option<DeviceId> {
-        self.devices().find(|(_, p, _)| *p == path).map(|(id, ..)| id)
+        self.objects.device(self.objects.resolve(path).ok()?)
+    }
+    /// The object that a device is.
+    pub fn node(&self, id: DeviceId) -> Option<NodeId> {
+        self.slot(id).map(|s| s.node)
     }
     /// A look at a device of known type, for tests and monitors.
     pub fn device<D: Device>(&mut self, id: DeviceId) -> Option<&mut D> {
-        let d: &mut dyn std::any::Any = &mut *self.slots.get_mut(id.0 as usize)?.device;
+        let d: &mut dyn std::any::Any = &mut *self.slot_mut(id)?.device;
         d.downcast_mut()
     }
     /// The memory tree.
@@ -311,9 +420,16 @@ impl BoardState {
     }
 
     /// Calls a device with its context.
+    ///
+    /// # Panics
+    /// The device has gone. Whoever cannot know uses [`BoardState::try_call`].
     pub fn call<R>(&mut self, id: DeviceId, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> R {
-        let slot = &mut self.slots[id.0 as usize];
-        f(&mut *slot.device, &mut Cx::new(&mut self.fabric, id))
+        self.try_call(id, f).expect("the device is there")
+    }
+    /// Calls a device with its context, if it has not gone.
+    pub fn try_call<R>(&mut self, id: DeviceId, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> Option<R> {
+        let slot = self.slots.get_mut(id.0 as usize)?.as_mut()?;
+        Some(f(&mut *slot.device, &mut Cx::new(&mut self.fabric, id)))
     }
 
     fn run_timers(&mut self) {
@@ -321,8 +437,20 @@ impl BoardState {
         // Timers armed for a moment that has passed, by a callback of this very loop, wait for the next call: a device that re-arms itself
         // without end must not hold the lock for ever.
         for (device, tag) in self.fabric.timers.take_due(now) {
-            self.call(device, |d, cx| d.timer(cx, tag));
+            self.try_call(device, |d, cx| d.timer(cx, tag));
             self.settle();
+        }
+    }
+
+    fn deliver(&mut self, sink: line::Sink, level: bool) {
+        match sink {
+            line::Sink::Pin(pin) => self.drive(pin, level),
+            line::Sink::Isa(irq) => {
+                for pin in self.fabric.isa.change(irq, level) {
+                    self.drive(pin, level);
+                }
+            }
+            line::Sink::Call(f) => f(level),
         }
     }
 
@@ -332,14 +460,13 @@ impl BoardState {
         for _ in 0..100_000 {
             if let Some((line, level)) = self.fabric.lines.next_change() {
                 for sink in self.fabric.lines.sinks(line) {
-                    match sink {
-                        line::Sink::Pin(pin) => self.drive(pin, level),
-                        line::Sink::Call(f) => f(level),
-                    }
+                    self.deliver(sink, level);
                 }
             } else if let Some(write) = self.fabric.pci.next_write() {
                 self.fabric.apply_config(write.device);
-                self.call(write.device, |d, cx| d.config_written(cx, write.offset, write.len));
+                self.try_call(write.device, |d, cx| d.config_written(cx, write.offset, write.len));
+            } else if let Some(device) = self.fabric.unplugs.pop() {
+                self.finish_unplug(device);
             } else {
                 return;
             }

@@ -1,9 +1,11 @@
 //! Realization: what a device may claim, and how conflicts are told.
 
 use super::fabric::Fabric;
-use super::{DeviceId, Line, Pins, Timer};
+use super::line::Sink;
+use super::{BoardState, Cx, Device, DeviceId, Line, Pins, Timer};
 use crate::backend::chardev::CharBackend;
-use crate::mem::{IoTarget, MemTree, RegionId};
+use crate::mem::{IoTarget, MemTree, Place, RegionId};
+use crate::object::{Access, GetFn, NodeId, NodeProperty, SetFn, Tree, Value};
 use crate::pci::{BarKind, ConfigHeader, ConfigSpace, Devfn};
 use crate::vm::MsiSink;
 use std::sync::Arc;
@@ -47,6 +49,16 @@ pub enum RealizeError {
         /// One text for each conflict.
         conflicts: Vec<String>,
     },
+    /// A value that was set for all devices of a type.
+    #[error("can't apply global {driver}.{property}: {error}")]
+    Global {
+        /// The type.
+        driver: String,
+        /// The property.
+        property: String,
+        /// What is wrong.
+        error: crate::object::SetError,
+    },
     /// The host refused something.
     #[error("{what}: {source}")]
     Host {
@@ -79,48 +91,62 @@ pub(super) struct Claim {
     path: String,
 }
 
+impl Claim {
+    pub(super) fn device(&self) -> DeviceId {
+        self.device
+    }
+}
+
 /// What one device claimed so far.
 #[derive(Default)]
 pub(super) struct Claims {
     pub(super) widths: Vec<u8>,
     regions: Vec<(Space, RegionId)>,
-    device: Option<DeviceId>,
+    pub(super) buses: Vec<super::Bus>,
 }
 
 impl Claims {
-    /// Undoes the claims of a device that was not realized after all.
+    /// Takes the regions of a device that goes, or that was not realized after all, out of the address spaces.
     pub(super) fn give_back(self, fabric: &mut Fabric) {
         for (space, region) in self.regions {
             match space {
-                Space::Ports => fabric.ports.unmap(region),
-                Space::Memory => fabric.memory.unmap(region),
+                Space::Ports => fabric.ports.remove(region),
+                Space::Memory => fabric.memory.remove(region),
             }
-        }
-        fabric.claimed.retain(|c| Some(c.device) != self.device);
-        if let Some(device) = self.device {
-            fabric.pci.remove(device);
         }
     }
 }
 
 /// Claims resources for one device.
 pub struct Realize<'a> {
-    fabric: &'a mut Fabric,
-    id: DeviceId,
+    pub(super) fabric: &'a mut Fabric,
+    objects: &'a mut Tree,
+    node: NodeId,
+    pub(super) id: DeviceId,
     path: &'a str,
     type_name: &'static str,
-    claims: Claims,
+    pub(super) claims: Claims,
     conflicts: Vec<String>,
     pins: u32,
     /// What a device that lost a conflict over its PCI address fills in, until realization fails.
     spare_config: ConfigSpace,
+    settled: Vec<(&'static str, Value)>,
 }
 
 impl<'a> Realize<'a> {
-    pub(super) fn new(fabric: &'a mut Fabric, id: DeviceId, path: &'a str, type_name: &'static str) -> Self {
-        let claims = Claims { device: Some(id), ..Claims::default() };
+    pub(super) fn new(
+        fabric: &'a mut Fabric,
+        objects: &'a mut Tree,
+        node: NodeId,
+        id: DeviceId,
+        path: &'a str,
+        type_name: &'static str,
+    ) -> Self {
+        let claims = Claims::default();
         Self {
             fabric,
+            objects,
+            node,
             id,
             path,
             type_name,
@@ -128,10 +154,11 @@ impl<'a> Realize<'a> {
             conflicts: Vec::new(),
             pins: 0,
             spare_config: ConfigSpace::new(&ConfigHeader::default()),
+            settled: Vec::new(),
         }
     }
-    pub(super) fn finish(self) -> (Claims, Vec<String>) {
-        (self.claims, self.conflicts)
+    pub(super) fn finish(self) -> (Claims, Vec<String>, Vec<(&'static str, Value)>) {
+        (self.claims, self.conflicts, self.settled)
     }
     /// The device that is being made.
     pub fn id(&self) -> DeviceId {
@@ -166,7 +193,7 @@ impl<'a> Realize<'a> {
     pub fn port_region(&mut self, region: u32, name: &str, len: u16, width: u8) -> RegionId {
         let target = self.target(region, width);
         let id = self.fabric.ports.io(name, u64::from(len), target);
-        self.claims.regions.push((Space::Ports, id));
+        self.region(Space::Ports, name, id);
         id
     }
     /// Claims `len` bytes of memory space from `base` on, with accesses up to `width` bytes wide.
@@ -181,8 +208,69 @@ impl<'a> Realize<'a> {
     pub fn mmio_region(&mut self, region: u32, name: &str, len: u64, width: u8) -> RegionId {
         let target = self.target(region, width);
         let id = self.fabric.memory.io(name, len, target);
-        self.claims.regions.push((Space::Memory, id));
+        self.region(Space::Memory, name, id);
         id
+    }
+    /// Notes a region to be given back, and shows it as a part of the device.
+    fn region(&mut self, space: Space, name: &str, id: RegionId) {
+        self.claims.regions.push((space, id));
+        let node = self.child(&format!("{name}[*]"), "memory-region");
+        let tree = move |s: &BoardState| match space {
+            Space::Ports => s.fabric.ports.place(id),
+            Space::Memory => s.fabric.memory.place(id),
+        };
+        let get = |read: fn(&Place) -> Value| Access::Dynamic {
+            get: Arc::new(move |s: &mut BoardState| Ok(read(&tree(s)))),
+            set: None,
+        };
+        for (name, kind, access) in [
+            ("addr", "uint64", get(|p| p.offset.into())),
+            ("priority", "uint32", get(|p| p.priority.into())),
+            ("size", "uint64", get(|p| p.size.into())),
+        ] {
+            let property = NodeProperty { kind: kind.into(), description: "".into(), access };
+            self.objects.set_property(node, name, property);
+        }
+    }
+    /// Adds a part to the device's object.
+    pub(super) fn child(&mut self, name: &str, type_name: &'static str) -> NodeId {
+        self.objects.add(self.node, name, type_name)
+    }
+    /// How many devices of this type there are already.
+    pub fn siblings(&self) -> u32 {
+        let all = self.objects.descendants(self.objects.root());
+        all.iter().filter(|(_, n)| *n != self.node && self.objects.type_name(*n) == self.type_name).count() as u32
+    }
+    /// Says what a property has become that was not given.
+    pub fn settle_property(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.settled.push((name, value.into()));
+    }
+    /// A property that is looked up in the device `D`, and set there if `set` is given.
+    pub fn dynamic_property<D: Device>(
+        &mut self,
+        name: &'static str,
+        kind: &'static str,
+        description: &'static str,
+        get: fn(&mut D, &Cx<'_>) -> Value,
+        set: Option<fn(&mut D, &mut Cx<'_>, &Value) -> Result<(), String>>,
+    ) {
+        let id = self.id;
+        fn of<D: Device>(d: &mut dyn Device) -> Option<&mut D> {
+            let d: &mut dyn std::any::Any = d;
+            d.downcast_mut()
+        }
+        let gone = || "the device has gone".to_owned();
+        let get: GetFn = Arc::new(move |s: &mut BoardState| {
+            s.try_call(id, |d, cx| of::<D>(d).map(|d| get(d, cx))).flatten().ok_or_else(gone)
+        });
+        let set = set.map(|set| -> SetFn {
+            Arc::new(move |s: &mut BoardState, value: &Value| {
+                s.try_call(id, |d, cx| of::<D>(d).map(|d| set(d, cx, value))).flatten().unwrap_or_else(|| Err(gone()))
+            })
+        });
+        let access = Access::Dynamic { get, set };
+        let property = NodeProperty { kind: kind.into(), description: description.into(), access };
+        self.objects.set_property(self.node, name, property);
     }
     fn target(&mut self, region: u32, width: u8) -> IoTarget {
         let n = region as usize;
@@ -198,12 +286,27 @@ impl<'a> Realize<'a> {
             let what = if space == Space::Ports { "ports" } else { "addresses" };
             self.conflicts.push(format!("{what} {first:#x}-{last:#x} belong to {}", c.path));
         }
-        self.fabric.claimed.push(Claim { space, first, last, device: self.id, path: self.path.to_owned() });
+        self.fabric.claimed.push(Claim {
+            space,
+            first,
+            last,
+            device: self.id,
+            path: format!("{} ({})", self.type_name, self.path),
+        });
     }
 
     /// An output.
     pub fn output(&mut self, name: &str) -> Line {
-        self.fabric.lines.add(self.id, name)
+        let line = self.fabric.lines.add(self.id, name);
+        let n = self.fabric.lines.of(self.id).filter(|(_, other)| *other == name).count() - 1;
+        self.objects.set_link(self.node, format!("{name}[{n}]"), "irq", String::new());
+        line
+    }
+    /// An output that drives an ISA interrupt.
+    pub fn isa_irq(&mut self, irq: u8) -> Line {
+        let line = self.output("sysbus-irq");
+        self.fabric.lines.connect(line, Sink::Isa(irq));
+        line
     }
     /// `N` outputs of one name.
     pub fn outputs<const N: usize>(&mut self, name: &str) -> [Line; N] {
@@ -213,6 +316,9 @@ impl<'a> Realize<'a> {
     pub fn inputs(&mut self, name: &str, count: u32) -> Pins {
         let pins = Pins { device: self.id, first: self.pins, count };
         self.pins += count;
+        for n in 0..count {
+            self.objects.add(self.node, &format!("{name}[{n}]"), "irq");
+        }
         self.fabric.inputs.entry(self.id).or_default().push((name.to_owned(), count));
         pins
     }

@@ -106,7 +106,7 @@ fn conflicts_are_told_and_leave_nothing_behind() {
     b.with(|s| {
         s.realize("/first", ShifterSpec(0x300)).unwrap();
         let e = s.realize("/second", ShifterSpec(0x302)).unwrap_err();
-        assert_eq!(e.to_string(), "/second (test-shifter): ports 0x302-0x305 belong to /first");
+        assert_eq!(e.to_string(), "/second (test-shifter): ports 0x302-0x305 belong to test-shifter (/first)");
         s.realize("/third", ShifterSpec(0x304)).unwrap();
         let paths: Vec<_> = s.devices().map(|(_, p, _)| p).collect();
         assert_eq!(paths, ["/first", "/third"]);

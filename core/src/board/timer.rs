@@ -16,13 +16,29 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Timers {
     entries: Vec<Entry>,
+    /// Entries whose devices have gone.
+    free: Vec<Timer>,
     queue: BTreeSet<(u64, Timer)>,
 }
 
 impl Timers {
     pub(super) fn add(&mut self, device: DeviceId, tag: u32) -> Timer {
-        self.entries.push(Entry { device, tag, armed: None });
+        let entry = Entry { device, tag, armed: None };
+        if let Some(timer) = self.free.pop() {
+            self.entries[timer.0 as usize] = entry;
+            return timer;
+        }
+        self.entries.push(entry);
         Timer(self.entries.len() as u32 - 1)
+    }
+    /// Gives up the timers of a device that goes.
+    pub(super) fn remove(&mut self, device: DeviceId) {
+        for n in 0..self.entries.len() as u32 {
+            if self.entries[n as usize].device == device && !self.free.contains(&Timer(n)) {
+                self.disarm(Timer(n));
+                self.free.push(Timer(n));
+            }
+        }
     }
     pub(super) fn arm(&mut self, timer: Timer, ns: u64) {
         // u64::MAX stands for "no timer" outside.

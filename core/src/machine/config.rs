@@ -1,13 +1,13 @@
 //! What describes a machine before it exists.
 
-use crate::backend::chardev::CharBackend;
-use crate::board::{Board, Line, Pin, RealizeError};
+use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
+use crate::object::Value;
 use crate::x86::cpu_model::CpuModel;
 use crate::x86::state::X86State;
 use crate::x86::topology::Topology;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What the RTC shows at power on (`-rtc base=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +54,12 @@ pub struct KernelArgs {
 }
 
 /// A `-device` as given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceArg {
     /// QEMU's type name.
     pub type_name: String,
-    /// Properties in the order given; `id` among them.
-    pub properties: Vec<(String, String)>,
+    /// Properties in the order given, `id` and `bus` among them; text, or typed where they came as JSON.
+    pub properties: Vec<(String, Value)>,
 }
 
 /// What the command line asks of a machine.
@@ -76,7 +76,9 @@ pub struct MachineConfig {
     /// `-serial` in order; `None` is a port without a back end (`-serial null` has the null back end).
     pub serials: Vec<Option<Arc<dyn CharBackend>>>,
     /// `-chardev` by id, for devices that name one.
-    pub chardevs: BTreeMap<String, Arc<dyn CharBackend>>,
+    pub chardevs: Arc<Chardevs>,
+    /// `-global`.
+    pub globals: Vec<Global>,
     /// `-device`.
     pub devices: Vec<DeviceArg>,
     /// `-rtc`.
@@ -95,7 +97,8 @@ impl Default for MachineConfig {
             topology: Topology::default(),
             kernel: None,
             serials: Vec::new(),
-            chardevs: BTreeMap::new(),
+            chardevs: Arc::default(),
+            globals: Vec::new(),
             devices: Vec::new(),
             rtc: RtcConfig::default(),
             uuid: [0; 16],
@@ -104,12 +107,75 @@ impl Default for MachineConfig {
     }
 }
 
+impl MachineConfig {
+    /// Adds what `-device` asks for; for board files, once their buses are there.
+    ///
+    /// # Errors
+    /// All devices that could not be added.
+    pub fn add_devices(&self, s: &mut BoardState) -> Result<(), BuildError> {
+        let mut wrong: Vec<_> = self
+            .devices
+            .iter()
+            .filter_map(|d| {
+                let error = s.add_device(&d.type_name, &d.properties, false).err()?;
+                Some(BuildError::Device { device: d.type_name.clone(), error })
+            })
+            .collect();
+        match wrong.len() {
+            0 => Ok(()),
+            1 => Err(wrong.remove(0)),
+            _ => Err(BuildError::Several(wrong)),
+        }
+    }
+}
+
+/// An entry of the registry of machines, for `inventory::submit!`.
+pub struct MachineEntry(pub &'static dyn MachineType);
+
+inventory::collect!(MachineEntry);
+
+/// All machines that are linked into the program, by name.
+pub fn machine_types() -> &'static [&'static dyn MachineType] {
+    static ALL: OnceLock<Vec<&'static dyn MachineType>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut all: Vec<_> = inventory::iter::<MachineEntry>.into_iter().map(|e| e.0).collect();
+        all.sort_by_key(|m| m.name());
+        all
+    })
+}
+
+/// Builds the board of a machine, with what every machine has: back ends by name, values for types, and its own object.
+///
+/// # Errors
+/// As [`MachineType::build`].
+pub fn build(machine: &dyn MachineType, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
+    board.with(|s| {
+        s.set_chardevs(config.chardevs.clone());
+        let defaults = machine.compat().iter().map(|&(driver, property, value)| Global {
+            driver: driver.to_owned(),
+            property: property.to_owned(),
+            value: value.into(),
+        });
+        s.set_globals(defaults.chain(config.globals.iter().cloned()).collect());
+        s.objects.make_path("/machine", format!("{}-machine", machine.name()));
+    });
+    machine.build(config, board)
+}
+
 /// Why a machine could not be built. Several problems are reported together.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A device.
     #[error(transparent)]
     Realize(#[from] RealizeError),
+    /// A `-device`.
+    #[error("-device {device}: {error}")]
+    Device {
+        /// Its type.
+        device: String,
+        /// Why not.
+        error: PlugError,
+    },
     /// An option, by its name on the command line (without dashes), its value, and what is wrong with it.
     #[error("-{option} {value}: {reason}")]
     Option {
@@ -156,19 +222,6 @@ pub struct Wiring {
     pub power_button: Option<Pin>,
     /// Direct boot.
     pub boot: Option<Box<dyn Boot>>,
-    /// Has CPUs (the machine `none` has not).
-    pub cpus: bool,
-}
-
-/// A type of device that a machine takes with `-device`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// QEMU's type name.
-    pub name: &'static str,
-    /// One line for `-device help`.
-    pub description: &'static str,
-    /// Properties that it takes: (name, values, help).
-    pub properties: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// A kind of machine: QEMU's `MachineClass`.
@@ -185,14 +238,22 @@ pub trait MachineType: Sync {
     fn is_default(&self) -> bool {
         false
     }
+    /// Has CPUs (the machine `none` has not).
+    fn has_cpus(&self) -> bool {
+        true
+    }
     /// Most vCPUs that it takes.
     fn max_cpus(&self) -> u32;
     /// Properties that it takes: (name, values, help).
     fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         &[]
     }
-    /// Devices that it takes with `-device`.
-    fn devices(&self) -> &'static [DeviceInfo] {
+    /// The type that its type is derived from.
+    fn parent_type(&self) -> &'static str {
+        "machine"
+    }
+    /// Properties of devices that are different in this version of the machine: (type, property, value), as `-global` has them.
+    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         &[]
     }
     /// Builds the board: realizes its devices and connects them.

@@ -6,8 +6,9 @@ mod run;
 mod tests;
 mod threads;
 
+pub use crate::event::{PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 pub use config::{
-    Boot, BootError, BuildError, DeviceArg, DeviceInfo, KernelArgs, MachineConfig, MachineType, RtcBase, RtcClock,
-    RtcConfig, Wiring,
+    Boot, BootError, BuildError, DeviceArg, KernelArgs, MachineConfig, MachineEntry, MachineType, RtcBase, RtcClock,
+    RtcConfig, Wiring, build, machine_types,
 };
-pub use run::{Machine, MachineError, Outcome, Policy, RunState, ShutdownCause};
+pub use run::{Machine, MachineError, Outcome, Policy, RunState};

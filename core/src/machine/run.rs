@@ -2,7 +2,9 @@
 
 use super::config::{BootError, BuildError, MachineConfig, MachineType, Wiring};
 use super::threads::VcpuThread;
-use crate::board::{Board, ResetKind, SystemRequest};
+use crate::board::{Board, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
+use crate::event::{Event, GuestPanicAction, PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
+use crate::object::Value;
 use crate::vm::{VcpuConfig, Vm, VmError};
 use crate::x86::cpu_model::CpuModelError;
 use crate::x86::lapic::Lapic;
@@ -25,6 +27,10 @@ pub enum RunState {
     Shutdown,
     /// A vCPU cannot continue.
     InternalError,
+    /// The guest said that it has panicked.
+    GuestPanicked,
+    /// A watchdog has expired.
+    Watchdog,
 }
 
 impl RunState {
@@ -36,23 +42,10 @@ impl RunState {
             Self::Paused => "paused",
             Self::Shutdown => "shutdown",
             Self::InternalError => "internal-error",
+            Self::GuestPanicked => "guest-panicked",
+            Self::Watchdog => "watchdog",
         }
     }
-}
-
-/// What ends a machine (QMP `ShutdownCause`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShutdownCause {
-    /// The guest powered off.
-    GuestShutdown,
-    /// The guest reset, under `-no-reboot`.
-    GuestReset,
-    /// The user, a monitor or a signal.
-    HostQuit,
-    /// A device that ends the process (`isa-debug-exit`).
-    GuestExit,
-    /// A vCPU could not continue.
-    InternalError,
 }
 
 /// How a machine ended.
@@ -66,13 +59,17 @@ pub struct Outcome {
     pub detail: Option<String>,
 }
 
-/// What to do when the guest wants to end or to start anew.
+/// What to do when something happens to the machine (`-action`, QMP `set-action`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// A reset ends the machine (`-no-reboot`).
-    pub no_reboot: bool,
-    /// A shutdown only stops the vCPUs (`-no-shutdown`).
-    pub no_shutdown: bool,
+    /// On a reset.
+    pub reboot: RebootAction,
+    /// On a shutdown.
+    pub shutdown: ShutdownAction,
+    /// On a panic of the guest.
+    pub panic: PanicAction,
+    /// When a watchdog expires.
+    pub watchdog: WatchdogAction,
 }
 
 /// Why a machine could not be started.
@@ -98,6 +95,7 @@ pub struct Machine {
     vcpus: Vec<Vcpu>,
     timers: TimerThread,
     state: Mutex<RunState>,
+    policy: Mutex<Policy>,
     wiring: Wiring,
     board: Arc<Board>,
     /// Features that the CPU model asked for and the accelerator lacks.
@@ -156,10 +154,10 @@ impl Machine {
             board.memory().listen(listener);
         }
         board.with(|s| s.fabric.hold_input());
-        let wiring = machine.build(config, &board)?;
+        let wiring = super::build(machine, config, &board)?;
         let mut vcpus = Vec::new();
         let mut missing = Vec::new();
-        if wiring.cpus && vm.threading() != crate::vm::Threading::NoCpu {
+        if machine.has_cpus() && vm.threading() != crate::vm::Threading::NoCpu {
             for id in 0..config.topology.total() {
                 let apic_id = config.topology.apic_id(id);
                 let cpu = config.cpu.realize(vm.cpuid(), &config.topology, apic_id)?;
@@ -183,7 +181,16 @@ impl Machine {
             board.with(|s| s.connect_fn(line, move |level| handle.set_intr(level)));
         }
         let timers = TimerThread::spawn(&board)?;
-        let this = Self { vcpus, timers, state: Mutex::new(RunState::Prelaunch), wiring, board, missing, vm };
+        let this = Self {
+            vcpus,
+            timers,
+            state: Mutex::new(RunState::Prelaunch),
+            policy: Mutex::default(),
+            wiring,
+            board,
+            missing,
+            vm,
+        };
         this.reset(ResetKind::Power)?;
         this.board.with(|s| s.fabric.release_input());
         Ok(Arc::new(this))
@@ -241,14 +248,17 @@ impl Machine {
         let mut state = self.state.lock();
         self.park_all();
         self.set_running(false);
-        *state = into;
+        if std::mem::replace(&mut *state, into) == RunState::Running {
+            self.board.emit(&Event::Stop);
+        }
     }
 
     /// Starts, or continues after [`Machine::stop`]. A machine that has shut down or met an internal error stays as it is until it is reset.
     pub fn cont(&self) {
         let mut state = self.state.lock();
-        if matches!(*state, RunState::Prelaunch | RunState::Paused) {
+        if matches!(*state, RunState::Prelaunch | RunState::Paused | RunState::Watchdog) {
             *state = RunState::Running;
+            self.board.emit(&Event::Resume);
             self.set_running(true);
         }
     }
@@ -275,8 +285,8 @@ impl Machine {
         }
         match *state {
             RunState::Running => self.set_running(true),
-            RunState::Shutdown | RunState::InternalError => *state = RunState::Paused,
-            RunState::Prelaunch | RunState::Paused => {}
+            RunState::Shutdown | RunState::InternalError | RunState::GuestPanicked => *state = RunState::Paused,
+            RunState::Prelaunch | RunState::Paused | RunState::Watchdog => {}
         }
         Ok(())
     }
@@ -289,13 +299,39 @@ impl Machine {
                 s.drive(pin, false);
             });
         }
+        self.board.emit(&Event::Powerdown);
+    }
+
+    /// What happens on resets, shutdowns, panics and expired watchdogs.
+    pub fn policy(&self) -> Policy {
+        *self.policy.lock()
+    }
+    /// Changes that.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.lock() = policy;
+    }
+
+    /// Adds a device (`device_add`); see [`BoardState::add_device`](crate::board::BoardState::add_device).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn device_add(&self, type_name: &str, properties: &[(String, Value)]) -> Result<DeviceId, PlugError> {
+        self.board.with(|s| s.add_device(type_name, properties, true))
+    }
+    /// Asks for a device to go (`device_del`); see [`BoardState::request_unplug`](crate::board::BoardState::request_unplug).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn device_del(&self, id_or_path: &str) -> Result<(), UnplugError> {
+        self.board.with(|s| s.request_unplug(id_or_path))
     }
 
     /// Serves requests until the machine ends. The calling thread becomes the control thread.
     pub fn control(&self, policy: Policy) -> Outcome {
+        self.set_policy(policy);
         loop {
             let Some(request) = self.board.wait_request(None) else { continue };
-            if let Some(outcome) = self.serve(request, policy) {
+            if let Some(outcome) = self.serve(request) {
                 self.park_all();
                 self.board.clock().set_running(false);
                 return outcome;
@@ -303,26 +339,21 @@ impl Machine {
         }
     }
 
-    fn serve(&self, request: SystemRequest, policy: Policy) -> Option<Outcome> {
-        let end = |status, cause| Some(Outcome { status, cause, detail: None });
+    fn serve(&self, request: SystemRequest) -> Option<Outcome> {
+        let policy = self.policy();
         match request {
-            SystemRequest::Reset { by_guest } if policy.no_reboot && by_guest => end(0, ShutdownCause::GuestReset),
-            SystemRequest::TripleFault if policy.no_reboot => end(0, ShutdownCause::GuestReset),
-            SystemRequest::Reset { .. } | SystemRequest::TripleFault => match self.reset(ResetKind::System) {
-                Ok(()) => None,
-                Err(e) => Some(Outcome {
-                    status: 1,
-                    cause: ShutdownCause::InternalError,
-                    detail: Some(format!("reset: {e}")),
-                }),
-            },
-            SystemRequest::Shutdown { .. } if policy.no_shutdown => {
-                self.halt(RunState::Shutdown);
-                None
+            SystemRequest::Reset(cause) if policy.reboot == RebootAction::Shutdown => self.shut_down(cause, policy),
+            SystemRequest::TripleFault if policy.reboot == RebootAction::Shutdown => {
+                self.shut_down(ShutdownCause::GuestReset, policy)
             }
-            SystemRequest::Shutdown { by_guest: true } => end(0, ShutdownCause::GuestShutdown),
-            SystemRequest::Shutdown { by_guest: false } | SystemRequest::Quit => end(0, ShutdownCause::HostQuit),
-            SystemRequest::Exit(status) => end(status, ShutdownCause::GuestExit),
+            SystemRequest::Reset(cause) => self.reset_for(cause),
+            SystemRequest::TripleFault => self.reset_for(ShutdownCause::GuestReset),
+            SystemRequest::Shutdown(cause) => self.shut_down(cause, policy),
+            SystemRequest::Quit(cause) => {
+                self.board.emit(&Event::Shutdown(cause));
+                ended(0, cause)
+            }
+            SystemRequest::Exit(status) => ended(status, ShutdownCause::GuestExit),
             SystemRequest::Stop => {
                 self.stop();
                 None
@@ -336,23 +367,82 @@ impl Machine {
                 None
             }
             SystemRequest::Nmi => {
-                self.vcpus.iter().for_each(|v| v.thread.handle().nmi());
+                self.nmi();
                 None
             }
             SystemRequest::CpuReset => {
                 self.vcpus.iter().for_each(|v| v.thread.handle().init());
                 None
             }
+            SystemRequest::WatchdogExpired => self.watchdog_expired(policy),
+            SystemRequest::GuestPanicked => self.guest_panicked(policy),
             SystemRequest::InternalError { vcpu, reason } => {
                 let dump = self.dump(vcpu as usize);
                 self.halt(RunState::InternalError);
                 Some(Outcome {
                     status: 1,
-                    cause: ShutdownCause::InternalError,
+                    cause: ShutdownCause::HostError,
                     detail: Some(format!("CPU {vcpu}: {reason}\n{dump}")),
                 })
             }
         }
+    }
+    /// A non-maskable interrupt for every CPU.
+    pub fn nmi(&self) {
+        self.vcpus.iter().for_each(|v| v.thread.handle().nmi());
+    }
+    fn reset_for(&self, cause: ShutdownCause) -> Option<Outcome> {
+        match self.reset(ResetKind::System) {
+            Ok(()) => {
+                self.board.emit(&Event::Reset(cause));
+                None
+            }
+            Err(e) => {
+                let detail = Some(format!("reset: {e}"));
+                Some(Outcome { status: 1, cause: ShutdownCause::HostError, detail })
+            }
+        }
+    }
+    fn shut_down(&self, cause: ShutdownCause, policy: Policy) -> Option<Outcome> {
+        self.board.emit(&Event::Shutdown(cause));
+        match policy.shutdown {
+            ShutdownAction::Pause => {
+                self.halt(RunState::Shutdown);
+                None
+            }
+            ShutdownAction::Poweroff => {
+                ended(u8::from(cause == ShutdownCause::GuestPanic && policy.panic == PanicAction::ExitFailure), cause)
+            }
+        }
+    }
+    fn watchdog_expired(&self, policy: Policy) -> Option<Outcome> {
+        self.board.emit(&Event::Watchdog { action: policy.watchdog });
+        match policy.watchdog {
+            WatchdogAction::Reset => return self.serve(SystemRequest::Reset(ShutdownCause::GuestReset)),
+            WatchdogAction::Poweroff => return ended(0, ShutdownCause::GuestReset),
+            WatchdogAction::Shutdown => self.power_button(),
+            WatchdogAction::Pause => self.halt(RunState::Watchdog),
+            WatchdogAction::Debug => tracing::warn!("watchdog: timer fired"),
+            WatchdogAction::None => {}
+            WatchdogAction::InjectNmi => self.nmi(),
+        }
+        None
+    }
+    fn guest_panicked(&self, policy: Policy) -> Option<Outcome> {
+        let tell = |action| self.board.emit(&Event::GuestPanicked { action });
+        match (policy.panic, policy.shutdown) {
+            (PanicAction::None, _) => tell(GuestPanicAction::Run),
+            (PanicAction::Pause, _) | (PanicAction::Shutdown, ShutdownAction::Pause) => {
+                tell(GuestPanicAction::Pause);
+                self.halt(RunState::GuestPanicked);
+            }
+            (PanicAction::Shutdown | PanicAction::ExitFailure, _) => {
+                tell(GuestPanicAction::Poweroff);
+                self.halt(RunState::GuestPanicked);
+                return self.shut_down(ShutdownCause::GuestPanic, policy);
+            }
+        }
+        None
     }
 
     /// Registers of a vCPU, as `info registers` shows them.
@@ -363,6 +453,10 @@ impl Machine {
             None => String::new(),
         }
     }
+}
+
+fn ended(status: u8, cause: ShutdownCause) -> Option<Outcome> {
+    Some(Outcome { status, cause, detail: None })
 }
 
 impl Drop for Machine {

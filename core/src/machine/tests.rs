@@ -109,7 +109,7 @@ impl MachineType for Bare {
         8
     }
     fn build(&self, _: &MachineConfig, _: &Arc<Board>) -> Result<Wiring, BuildError> {
-        Ok(Wiring { cpus: true, ..Wiring::default() })
+        Ok(Wiring::default())
     }
 }
 
@@ -157,7 +157,7 @@ fn no_reboot_turns_resets_into_the_end() {
         let m = machine(1, &[exit]).unwrap();
         m.cont();
         let end = Outcome { status: 0, cause: ShutdownCause::GuestReset, detail: None };
-        assert_eq!(m.control(Policy { no_reboot: true, ..Policy::default() }), end);
+        assert_eq!(m.control(Policy { reboot: RebootAction::Shutdown, ..Policy::default() }), end);
     }
 }
 
@@ -167,15 +167,15 @@ fn no_shutdown_stays_until_quit() {
     m.cont();
     let control = {
         let m = m.clone();
-        std::thread::spawn(move || m.control(Policy { no_shutdown: true, ..Policy::default() }))
+        std::thread::spawn(move || m.control(Policy { shutdown: ShutdownAction::Pause, ..Policy::default() }))
     };
     while m.state() != RunState::Shutdown {
         std::thread::yield_now();
     }
     m.cont();
     assert_eq!(m.state(), RunState::Shutdown);
-    m.board().request(SystemRequest::Quit);
-    assert_eq!(control.join().unwrap().cause, ShutdownCause::HostQuit);
+    m.board().request(SystemRequest::Quit(ShutdownCause::HostQmpQuit));
+    assert_eq!(control.join().unwrap().cause, ShutdownCause::HostQmpQuit);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn an_internal_error_ends_with_a_dump() {
     let m = machine(1, &[VcpuExit::InternalError("what is this".into())]).unwrap();
     m.cont();
     let end = m.control(Policy::default());
-    assert_eq!((end.status, end.cause), (1, ShutdownCause::InternalError));
+    assert_eq!((end.status, end.cause), (1, ShutdownCause::HostError));
     let detail = end.detail.unwrap();
     assert!(detail.starts_with("CPU 0: what is this\nRAX="), "{detail}");
     assert!(detail.contains("RIP=000000000000fff1"), "{detail}");
@@ -200,6 +200,6 @@ fn a_panic_of_a_vcpu_ends_the_machine() {
     let m = machine(2, &[VcpuExit::Debug]).unwrap();
     m.cont();
     let outcome = m.control(Policy::default());
-    assert_eq!((outcome.status, outcome.cause), (1, ShutdownCause::InternalError));
+    assert_eq!((outcome.status, outcome.cause), (1, ShutdownCause::HostError));
     assert!(outcome.detail.unwrap().contains("panic: assertion"));
 }

@@ -1,6 +1,7 @@
 //! vCPU threads.
 
 use crate::board::{Board, SystemRequest};
+use crate::event::ShutdownCause;
 use crate::vm::{Limit, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
 use parking_lot::{Condvar, Mutex};
 use std::any::Any;
@@ -135,8 +136,8 @@ impl Shared {
                     continue;
                 }
                 VcpuExit::Kicked | VcpuExit::Budget | VcpuExit::Debug => continue,
-                VcpuExit::Reset => SystemRequest::Reset { by_guest: true },
-                VcpuExit::Shutdown => SystemRequest::Shutdown { by_guest: true },
+                VcpuExit::Reset => SystemRequest::Reset(ShutdownCause::GuestReset),
+                VcpuExit::Shutdown => SystemRequest::Shutdown(ShutdownCause::GuestShutdown),
                 VcpuExit::TripleFault => SystemRequest::TripleFault,
                 VcpuExit::InternalError(reason) => SystemRequest::InternalError { vcpu: id, reason },
             };

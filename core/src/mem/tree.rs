@@ -35,12 +35,27 @@ struct Child {
     priority: i32,
 }
 
+/// Where a region of a [`MemTree`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region that it is mapped in.
+    pub parent: Option<RegionId>,
+    /// Offset there in bytes.
+    pub offset: u64,
+    /// Priority among its siblings.
+    pub priority: i32,
+    /// Bytes; 2^64 shows as one less.
+    pub size: u64,
+}
+
 /// A tree of regions with priorities, as in QEMU's memory API: RAM, ROM, ROM device, I/O, alias and container.
 ///
 /// A child of higher priority hides its siblings; among equals the one mapped last wins. Every change takes effect at the next
 /// rendering.
 pub struct MemTree {
     nodes: Vec<Node>,
+    /// Regions that were removed.
+    free: Vec<RegionId>,
     changed: bool,
 }
 
@@ -50,7 +65,7 @@ const MAX_DEPTH: u32 = 32;
 impl MemTree {
     /// A tree with a root container for addresses 0 to `last`.
     pub fn new(name: &str, last: u64) -> Self {
-        let mut t = Self { nodes: Vec::new(), changed: true };
+        let mut t = Self { nodes: Vec::new(), free: Vec::new(), changed: true };
         t.add(name, last, Kind::Container);
         t
     }
@@ -60,7 +75,7 @@ impl MemTree {
     }
 
     fn add(&mut self, name: &str, last: u64, kind: Kind) -> RegionId {
-        self.nodes.push(Node {
+        let node = Node {
             name: name.to_owned(),
             last,
             kind,
@@ -68,7 +83,12 @@ impl MemTree {
             readonly: false,
             parent: None,
             children: Vec::new(),
-        });
+        };
+        if let Some(id) = self.free.pop() {
+            self.nodes[id.0 as usize] = node;
+            return id;
+        }
+        self.nodes.push(node);
         RegionId(self.nodes.len() as u32 - 1)
     }
     /// A pure container of `size` bytes.
@@ -113,6 +133,27 @@ impl MemTree {
         if let Some(parent) = self.nodes[child.0 as usize].parent.take() {
             self.nodes[parent.0 as usize].children.retain(|c| c.id != child);
             self.changed = true;
+        }
+    }
+    /// Takes a region away for good. Nothing may alias it any more.
+    pub fn remove(&mut self, id: RegionId) {
+        self.unmap(id);
+        for child in std::mem::take(&mut self.nodes[id.0 as usize].children) {
+            self.nodes[child.id.0 as usize].parent = None;
+        }
+        self.nodes[id.0 as usize].kind = Kind::Container;
+        self.free.push(id);
+    }
+    /// Where a region is in its parent; offset and priority are 0 where it has none.
+    pub fn place(&self, id: RegionId) -> Place {
+        let node = &self.nodes[id.0 as usize];
+        let siblings = node.parent.map(|p| &self.nodes[p.0 as usize].children);
+        let child = siblings.and_then(|s| s.iter().find(|c| c.id == id));
+        Place {
+            parent: node.parent,
+            offset: child.map_or(0, |c| c.offset),
+            priority: child.map_or(0, |c| c.priority),
+            size: node.last.saturating_add(1),
         }
     }
     /// A disabled region and everything in it is absent from the view.

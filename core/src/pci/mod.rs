@@ -6,6 +6,7 @@
 
 mod bar;
 mod config;
+mod place;
 
 pub use bar::BarKind;
 pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, status};
@@ -13,6 +14,7 @@ pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, 
 use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
 use crate::mem::{MemTree, RegionId};
 use bar::Bar;
+pub use place::{HasPciPlace, PciPlace, pci_properties};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a function is on its bus: device (slot) in bits 7..3, function in bits 2..0.
@@ -99,6 +101,14 @@ impl PciBus {
     fn function(&self, owner: DeviceId) -> Option<&Function> {
         self.functions.get(self.by_owner.get(&owner)?)
     }
+    /// Where a device's function is.
+    pub fn address(&self, owner: DeviceId) -> Option<Devfn> {
+        self.by_owner.get(&owner).copied()
+    }
+    /// Whose function is at an address.
+    pub fn owner(&self, at: Devfn) -> Option<DeviceId> {
+        self.functions.get(&at).map(|f| f.owner)
+    }
     /// May the device read and write memory by itself? Devices that are not on this bus may.
     pub fn may_master(&self, owner: DeviceId) -> bool {
         self.config(owner).is_none_or(|c| c.command() & command::MASTER != 0)
@@ -145,6 +155,7 @@ impl PciBus {
     }
     /// Takes a device's function off the bus. Its regions are its own to unmap.
     pub(crate) fn remove(&mut self, owner: DeviceId) {
+        self.writes.retain(|w| w.device != owner);
         if let Some(at) = self.by_owner.remove(&owner) {
             self.functions.remove(&at);
         }

@@ -1,12 +1,14 @@
 //! The machine `none`: RAM at address 0, and nothing else. For tests.
 
 use gearbox_core::board::Board;
-use gearbox_core::machine::{BuildError, MachineConfig, MachineType, Wiring};
+use gearbox_core::machine::{BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
 use gearbox_core::mem::RamBlock;
 use std::sync::Arc;
 
 /// QEMU's `none`.
 pub(super) struct NoneMachine;
+
+inventory::submit! { MachineEntry(&NoneMachine) }
 
 impl MachineType for NoneMachine {
     fn name(&self) -> &'static str {
@@ -18,13 +20,13 @@ impl MachineType for NoneMachine {
     fn max_cpus(&self) -> u32 {
         1
     }
+    fn has_cpus(&self) -> bool {
+        false
+    }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         let refuse = |option, value: String, reason: &str| BuildError::Option { option, value, reason: reason.into() };
         if let Some(k) = &config.kernel {
             return Err(refuse("kernel", k.path.display().to_string(), "the machine 'none' has no CPU to run it"));
-        }
-        if let Some(d) = config.devices.first() {
-            return Err(refuse("device", d.type_name.clone(), "the machine 'none' has no bus for it"));
         }
         if let Some((name, _)) = config.properties.first() {
             return Err(refuse("machine", name.clone(), "the machine 'none' has no such property"));
@@ -38,6 +40,7 @@ impl MachineType for NoneMachine {
                 tree.map(tree.root(), 0, region, 0);
             });
         }
+        board.with(|s| config.add_devices(s))?;
         Ok(Wiring::default())
     }
 }

@@ -5,6 +5,7 @@
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError};
 use gearbox_core::mem::RegionId;
+use gearbox_core::object::{TypeEntry, TypeInfo};
 
 const MIB: u64 = 1 << 20;
 /// Above everything that is mapped below 2 MiB.
@@ -41,6 +42,8 @@ impl DeviceSpec for A20 {
         Ok((A20Device { wrapped, levels: [false; SOURCES] }, A20Pins { enable }))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<A20>("device", "gate of address line 20")) }
 
 impl Device for A20Device {
     fn pin(&mut self, cx: &mut Cx<'_>, index: u32, level: bool) {

@@ -1,6 +1,8 @@
 //! `isa-debug-exit`: a port with which a guest ends the process (QEMU, hw/misc/debugexit).
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, SystemRequest};
+use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::property;
 
 /// Configuration of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ impl DeviceSpec for DebugExit {
     type Device = DebugExitDevice;
     type Pins = ();
     const TYPE: &'static str = "isa-debug-exit";
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[
+        property!("iobase", u16, iobase, "first port"),
+        property!("iosize", u16, iosize, "number of ports, 1 to 4"),
+    ]];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(DebugExitDevice, ()), RealizeError> {
         if !(1..=4).contains(&self.iosize) {
@@ -37,6 +43,10 @@ impl DeviceSpec for DebugExit {
         r.ports_wide(0, "isa-debug-exit", self.iobase, self.iosize, 4);
         Ok((DebugExitDevice, ()))
     }
+}
+
+inventory::submit! {
+    TypeEntry(&TypeInfo::device::<DebugExit>("isa-device", "ends the emulator with a status that the guest writes"))
 }
 
 impl Device for DebugExitDevice {

@@ -1,9 +1,10 @@
 //! `isa-debugcon`: a port to which firmware writes text (Bochs' port E9h; QEMU, hw/char/debugcon).
 
-use gearbox_core::backend::chardev::CharBackend;
+use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError};
+use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::property;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Configuration of the console.
 #[derive(Clone)]
@@ -13,12 +14,12 @@ pub struct Debugcon {
     /// What the port reads as: E9h tells a guest that the console is there.
     pub readback: u8,
     /// Where the text goes.
-    pub chardev: Option<Arc<dyn CharBackend>>,
+    pub chardev: Chardev,
 }
 
 impl Default for Debugcon {
     fn default() -> Self {
-        Self { iobase: 0xe9, readback: 0xe9, chardev: None }
+        Self { iobase: 0xe9, readback: 0xe9, chardev: Chardev::default() }
     }
 }
 
@@ -37,12 +38,21 @@ impl DeviceSpec for Debugcon {
     type Device = DebugconDevice;
     type Pins = ();
     const TYPE: &'static str = "isa-debugcon";
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[
+        property!("chardev", Chardev, chardev, "the back end"),
+        property!("iobase", u16, iobase, "the port"),
+        property!("readback", u8, readback, "what a read of the port gives"),
+    ]];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(DebugconDevice, ()), RealizeError> {
         r.ports(0, "isa-debugcon", self.iobase, 1);
-        r.chardev(0, self.chardev);
+        r.chardev(0, self.chardev.backend());
         Ok((DebugconDevice { readback: self.readback, waiting: VecDeque::new(), dropped: false }, ()))
     }
+}
+
+inventory::submit! {
+    TypeEntry(&TypeInfo::device::<Debugcon>("isa-device", "a console that takes a byte for each write to a port"))
 }
 
 impl DebugconDevice {
@@ -85,7 +95,7 @@ mod tests {
     fn text_goes_to_the_back_end() {
         let mut b = Bench::new();
         let c = Bench::chardev();
-        b.realize(Debugcon { chardev: Some(c.clone()), ..Debugcon::default() }).unwrap();
+        b.realize(Debugcon { chardev: c.clone().into(), ..Debugcon::default() }).unwrap();
         assert_eq!(b.inb(0xe9), 0xe9);
         b"hello".iter().for_each(|&x| b.outb(0xe9, x));
         assert_eq!(c.output(), b"hello");
@@ -100,7 +110,7 @@ mod tests {
     fn a_full_back_end_costs_bounded_memory() {
         let mut b = Bench::new();
         let c = Bench::chardev();
-        b.realize(Debugcon { chardev: Some(c.clone()), ..Debugcon::default() }).unwrap();
+        b.realize(Debugcon { chardev: c.clone().into(), ..Debugcon::default() }).unwrap();
         c.set_room(0);
         (0..MOST + 10).for_each(|n| b.outb(0xe9, n as u8));
         c.set_room(usize::MAX);
@@ -110,7 +120,7 @@ mod tests {
     #[test]
     fn without_a_back_end_text_is_gone() {
         let mut b = Bench::new();
-        b.realize(Debugcon { iobase: 0x402, readback: 0x55, chardev: None }).unwrap();
+        b.realize(Debugcon { iobase: 0x402, readback: 0x55, chardev: Chardev::default() }).unwrap();
         b.outb(0x402, b'x');
         assert_eq!((b.inb(0x402), b.inb(0xe9)), (0x55, 0xff));
     }

@@ -3,6 +3,7 @@
 //! Source: QEMU, docs/specs/fw_cfg.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -153,6 +154,8 @@ impl DeviceSpec for FwCfg {
         Ok((FwCfgDevice { items: self, selected, offset: 0, dma_high: 0 }, ()))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<FwCfg>("fw_cfg", "firmware configuration")) }
 
 impl FwCfgDevice {
     /// The items, to add to (firmware reads the directory anew whenever it selects it).

@@ -4,6 +4,7 @@
 //! (LTIM) has no effect: ELCR selects edge or level for each input.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pins, Realize, RealizeError, ResetKind};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// The input of the master that the slave's INT output drives.
 const CASCADE: u8 = 2;
@@ -252,6 +253,8 @@ impl DeviceSpec for Pic {
         Ok((PicPair { master, slave: Chip::default(), intr: pins.intr }, pins))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<Pic>("pic-common", "interrupt controllers, 8259A")) }
 
 impl PicPair {
     /// Master and slave, for `info pic`.

@@ -4,6 +4,7 @@
 //! interrupt leaves as an MSI-format message (SDM vol. 3, 11.11), which is what reaches local APICs on every accelerator.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError, ResetKind};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::vm::MsiSink;
 use std::sync::Arc;
 
@@ -143,6 +144,8 @@ impl DeviceSpec for IoApic {
         Ok((device, IoApicPins { intin: r.inputs("intin", PINS as u32) }))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<IoApic>("ioapic-common", "I/O APIC, 82093AA")) }
 
 impl IoApicDevice {
     /// The redirection table, for `info ioapic`.

@@ -11,7 +11,6 @@ pub mod i8257;
 pub mod i8259;
 pub mod ioapic;
 pub mod mc146818;
-pub mod or_gate;
 pub mod pci;
 pub mod pci_testdev;
 pub mod pm;

@@ -3,6 +3,8 @@
 //! Source: Intel 82371SB (PIIX3) datasheet (290550), "Port 92h register"; on the PS/2 and in QEMU bit 0 resets on a rising edge.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::event::ShutdownCause;
+use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Configuration of the port (`port92`): it has none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +39,8 @@ impl DeviceSpec for Port92 {
     }
 }
 
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<Port92>("isa-device", "system control port 92h")) }
+
 impl Device for Port92Device {
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         self.value.into()
@@ -47,7 +51,7 @@ impl Device for Port92Device {
         self.value = v;
         cx.set(self.a20, v & A20 != 0);
         if rises {
-            cx.request(SystemRequest::Reset { by_guest: true });
+            cx.request(SystemRequest::Reset(ShutdownCause::GuestReset));
         }
     }
     fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {
@@ -71,7 +75,7 @@ mod tests {
         assert_eq!(b.requests(), []);
         b.outb(0x92, 0x03);
         b.outb(0x92, 0x03);
-        assert_eq!(b.requests(), [SystemRequest::Reset { by_guest: true }]);
+        assert_eq!(b.requests(), [SystemRequest::Reset(ShutdownCause::GuestReset)]);
         b.reset();
         assert_eq!((b.inb(0x92), b.level(p.a20)), (0, false));
     }

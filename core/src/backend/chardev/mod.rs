@@ -3,11 +3,13 @@
 //! All of them are made by [`ChardevSpec::open`]. Those with a descriptor share one engine (`stream`): a thread that moves bytes between bounded
 //! queues and the descriptor, so that a device never waits. [`mux`] puts several front ends on one of them, with the `Ctrl-A` escapes.
 
+mod connection;
 #[cfg(test)]
 mod fake;
 pub mod mux;
 mod null;
 mod port;
+mod registry;
 mod socket;
 mod spec;
 mod stream;
@@ -16,8 +18,24 @@ mod wake;
 
 pub use mux::{Mux, MuxEvent, MuxPort};
 pub use null::Null;
+pub use registry::{Chardev, ChardevError, ChardevInfo, Chardevs, Source};
 pub use spec::{ChardevSpec, OpenChardev, SocketAddress};
 pub use stream::Stream;
+
+use std::os::fd::OwnedFd;
+
+/// What [`CharBackend::receive`] met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Nothing, for now.
+    Nothing,
+    /// So many bytes.
+    Bytes(usize),
+    /// Somebody is there, from now on.
+    Connected,
+    /// Whoever was there has gone. The next one is let in only now.
+    Disconnected,
+}
 
 /// A character back end. Devices call it with the board locked, so nothing here may block.
 ///
@@ -26,6 +44,22 @@ pub use stream::Stream;
 pub trait CharBackend: Send + Sync {
     /// Takes up to `buf.len()` bytes of input; returns how many.
     fn read(&self, buf: &mut [u8]) -> usize;
+    /// Does the other side come and go, as the clients of a socket do? Then [`CharBackend::receive`] tells of it.
+    fn has_connections(&self) -> bool {
+        false
+    }
+    /// As [`CharBackend::read`], for those who keep the other side's connections apart. The [`CharBackend::on_ready`] function is called for
+    /// their beginnings and ends as well.
+    fn receive(&self, buf: &mut [u8]) -> Received {
+        match self.read(buf) {
+            0 => Received::Nothing,
+            n => Received::Bytes(n),
+        }
+    }
+    /// Takes the descriptors that came with the input read last, or before it (`SCM_RIGHTS`, unix(7)). Later ones replace them.
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
     /// Gives output; returns how many bytes were taken. When it is fewer than given, the back end is full and calls the
     /// [`CharBackend::on_ready`] function once there is room.
     fn write(&self, data: &[u8]) -> usize;

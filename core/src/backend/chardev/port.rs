@@ -32,6 +32,14 @@ pub(super) trait Port: Send {
     fn output(&self) -> Option<BorrowedFd<'_>>;
     /// An end of file or an error was met.
     fn lost(&mut self, end: End);
+    /// Does the other side come and go?
+    fn has_connections(&self) -> bool {
+        false
+    }
+    /// Takes the descriptors that came with what was read last.
+    fn take_fds(&mut self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
     /// How to learn of a newcomer.
     fn waiting(&self) -> Waiting<'_> {
         Waiting::No

@@ -2,10 +2,13 @@
 
 use super::port::{End, Port, Waiting};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, accept_with, recvmsg, send,
+};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,16 +19,21 @@ pub(super) struct Socket {
     connection: Option<OwnedFd>,
     /// Removed from the file system in the end.
     path: Option<PathBuf>,
+    /// Descriptors that came with what was read last.
+    fds: Vec<OwnedFd>,
 }
+
+/// Most descriptors that one message brings.
+const FDS: usize = 16;
 
 impl Socket {
     /// A connected socket.
     pub(super) fn client(connection: OwnedFd) -> Self {
-        Self { listener: None, connection: Some(connection), path: None }
+        Self { listener: None, connection: Some(connection), path: None, fds: Vec::new() }
     }
     /// A listening socket; `path` is removed when it goes.
     pub(super) fn server(listener: OwnedFd, path: Option<&Path>) -> Self {
-        Self { listener: Some(listener), connection: None, path: path.map(Path::to_owned) }
+        Self { listener: Some(listener), connection: None, path: path.map(Path::to_owned), fds: Vec::new() }
     }
     /// Waits for the first client.
     pub(super) fn wait(&mut self) -> io::Result<()> {
@@ -55,6 +63,12 @@ impl Port for Socket {
     fn lost(&mut self, _: End) {
         self.connection = None;
     }
+    fn has_connections(&self) -> bool {
+        true
+    }
+    fn take_fds(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.fds)
+    }
     fn waiting(&self) -> Waiting<'_> {
         match (&self.connection, &self.listener) {
             (None, Some(listener)) => Waiting::Readable(listener.as_fd()),
@@ -68,7 +82,16 @@ impl Port for Socket {
     }
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let fd = self.input().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(recv(fd, buf, RecvFlags::DONTWAIT)?.0)
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(fd, &mut [IoSliceMut::new(buf)], &mut ancillary, flags)?;
+        let messages = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        self.fds = messages.flatten().collect();
+        Ok(received.bytes)
     }
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let fd = self.output().ok_or(io::ErrorKind::NotConnected)?;
@@ -112,6 +135,9 @@ impl Port for Pty {
     }
     fn lost(&mut self, _: End) {
         self.connected = false;
+    }
+    fn has_connections(&self) -> bool {
+        true
     }
     fn waiting(&self) -> Waiting<'_> {
         if self.connected { Waiting::No } else { Waiting::Look(Self::LOOK) }

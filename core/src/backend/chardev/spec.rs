@@ -2,7 +2,7 @@
 
 use super::port::Files;
 use super::socket::{Pty, Socket};
-use super::{CharBackend, Null, Stream};
+use super::{CharBackend, Null, Received, Stream};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -176,6 +176,12 @@ impl CharBackend for Stdio {
     }
     fn on_ready(&self, ready: Box<dyn Fn() + Send + Sync>) {
         self.0.on_ready(ready);
+    }
+    fn receive(&self, buf: &mut [u8]) -> Received {
+        self.0.receive(buf)
+    }
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        self.0.take_fds()
     }
     fn call_again(&self) {
         self.0.call_again();

@@ -1,13 +1,15 @@
 //! The engine of every back end that has a descriptor: bounded queues for both directions, and a thread that moves bytes between them and
 //! a [`Port`].
 
-use super::CharBackend;
+use super::connection::Connection;
 use super::port::{End, Port, Waiting};
 use super::wake::Wake;
+use super::{CharBackend, Received};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,11 +37,13 @@ struct Shared {
     drained: Condvar,
     wake: Wake,
     ready: Mutex<Option<Ready>>,
+    has_connections: bool,
 }
 
 #[derive(Default)]
 struct Queues {
     input: VecDeque<u8>,
+    connection: Connection,
     output: VecDeque<u8>,
     /// A write was refused, and its writer waits to hear of room.
     refused: bool,
@@ -56,6 +60,7 @@ impl Stream {
             drained: Condvar::new(),
             wake: Wake::new()?,
             ready: Mutex::new(None),
+            has_connections: port.has_connections(),
         });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name(label.to_owned()).spawn(move || theirs.serve(port))?;
@@ -65,13 +70,28 @@ impl Stream {
 
 impl CharBackend for Stream {
     fn read(&self, buf: &mut [u8]) -> usize {
+        self.shared.take_input(&mut self.shared.queues.lock(), buf)
+    }
+    fn has_connections(&self) -> bool {
+        self.shared.has_connections
+    }
+    fn receive(&self, buf: &mut [u8]) -> Received {
         let mut q = self.shared.queues.lock();
-        let was_full = q.input.len() >= INPUT;
-        let n = take(&mut q.input, buf);
-        if was_full && n > 0 {
-            self.shared.wake.notify();
+        if q.connection.tell_begin() {
+            return Received::Connected;
         }
-        n
+        match self.shared.take_input(&mut q, buf) {
+            0 if q.connection.tell_end() => {
+                // The next one is let in.
+                self.shared.wake.notify();
+                Received::Disconnected
+            }
+            0 => Received::Nothing,
+            n => Received::Bytes(n),
+        }
+    }
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        self.shared.queues.lock().connection.take_fds()
     }
     fn write(&self, data: &[u8]) -> usize {
         let mut q = self.shared.queues.lock();
@@ -137,23 +157,37 @@ struct Events {
 }
 
 impl Shared {
+    fn take_input(&self, q: &mut Queues, buf: &mut [u8]) -> usize {
+        let most = q.connection.until_fds().min(buf.len());
+        let was_full = q.input.len() >= INPUT || q.connection.is_full();
+        let n = take(&mut q.input, &mut buf[..most]);
+        q.connection.taken(n);
+        if was_full && n > 0 {
+            self.wake.notify();
+        }
+        n
+    }
+
     /// The life of the thread.
     fn serve(&self, mut port: impl Port) {
         let mut chunk = vec![0; CHUNK];
         loop {
+            let connected = self.has_connections && port.input().is_some();
             let mut q = self.queues.lock();
             if q.quit {
                 return;
             }
+            q.news |= q.connection.is(connected);
             let tell = std::mem::take(&mut q.news);
-            let (room, pending) = (INPUT.saturating_sub(q.input.len()), !q.output.is_empty());
+            let room = if q.connection.is_full() { 0 } else { INPUT.saturating_sub(q.input.len()) };
+            let (pending, open) = (!q.output.is_empty(), q.connection.may_begin());
             drop(q);
             if tell {
                 self.tell();
             } else if pending && port.output().is_none() {
                 self.sent(OUTPUT);
             } else {
-                let events = self.wait(&port, room > 0, pending);
+                let events = self.wait(&port, room > 0, pending, open);
                 if events.newcomer {
                     port.look();
                 }
@@ -174,10 +208,11 @@ impl Shared {
         }
     }
 
-    fn wait(&self, port: &impl Port, input: bool, output: bool) -> Events {
+    fn wait(&self, port: &impl Port, input: bool, output: bool, newcomers: bool) -> Events {
         let input = port.input().filter(|_| input);
         let output = port.output().filter(|_| output);
         let (newcomer, timeout) = match port.waiting() {
+            _ if !newcomers => (None, None),
             Waiting::No => (None, None),
             Waiting::Readable(fd) => (Some(fd), None),
             Waiting::Look(every) => (None, Timespec::try_from(every).ok()),
@@ -235,7 +270,10 @@ impl Shared {
         match port.read(chunk) {
             Ok(0) => port.lost(End::Input),
             Ok(n) => {
+                let fds = port.take_fds();
                 let mut q = self.queues.lock();
+                let before = q.input.len();
+                q.connection.received(before, fds);
                 q.input.extend(&chunk[..n]);
                 q.news = true;
             }

@@ -6,6 +6,7 @@ use crate::acpi::{PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::ioapic::IOAPIC_BASE;
 use crate::devices::pci::{i440fx, piix3, piix4_pm};
+use crate::devices::serial::SerialDevice;
 use gearbox_core::board::{Board, BoardState};
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
 use gearbox_core::mem::NotRam;
@@ -21,7 +22,9 @@ const PM_BASE: u16 = 0x600;
 const PCI_PORTS: u32 = 0xc000;
 
 /// What the tables tell of this board.
-pub(super) fn platform(s: &BoardState, config: &MachineConfig, layout: Layout, serials: Vec<(u16, u8)>) -> Platform {
+pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layout) -> Platform {
+    let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
+    let serials = ids.into_iter().filter_map(|id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
     let functions = s.fabric.pci.functions();
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {

@@ -1,10 +1,8 @@
 //! The PC with an i440FX chipset: QEMU's `pc-i440fx` machines.
 
-mod devices;
 mod direct;
 mod memory;
 
-use super::args::hint;
 use crate::boot;
 use crate::devices::a20::A20;
 use crate::devices::fw_cfg::{FwCfg, key};
@@ -13,18 +11,17 @@ use crate::devices::i8254::Pit;
 use crate::devices::i8259::Pic;
 use crate::devices::ioapic::{IoApic, Version};
 use crate::devices::mc146818::Rtc;
-use crate::devices::or_gate::OrGate;
+use crate::devices::pci::host::PciHost;
 use crate::devices::pci::i440fx::I440fx;
 use crate::devices::pci::piix3::Piix3;
 use crate::devices::pci::piix4_pm::{self, Piix4Pm};
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
-use gearbox_core::board::{Board, BoardState, Line, Pin, RealizeError};
-use gearbox_core::machine::{BootError, BuildError, DeviceInfo, MachineConfig, MachineType, Wiring};
+use gearbox_core::board::{Board, BoardState, ISA_IRQS, RealizeError};
+use gearbox_core::machine::{BootError, BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Slot of the PIIX3 and its functions.
@@ -33,6 +30,10 @@ const PIIX_SLOT: u8 = 1;
 const SCI: u8 = 9;
 /// Interrupts that a PIRQ can be routed to (290550, PIRQRC).
 const PIRQ_TARGETS: [u8; 11] = [3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15];
+/// The input through which the second interrupt controller reaches the first.
+const CASCADE: u8 = 2;
+/// Where devices are that have no better place.
+const UNATTACHED: &str = "/machine/unattached/device[*]";
 /// Most vCPUs: what 8-bit APIC ids can name.
 const MAX_CPUS: u32 = 255;
 
@@ -42,6 +43,7 @@ pub(super) struct PcVersion {
     alias: Option<&'static str>,
     description: &'static str,
     ioapic: Version,
+    compat: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// The version of QEMU 7.2.
@@ -50,7 +52,10 @@ pub(super) static V7_2: PcVersion = PcVersion {
     alias: Some("pc"),
     description: "Standard PC (i440FX + PIIX, 1996)",
     ioapic: Version::V20,
+    compat: &[],
 };
+
+inventory::submit! { MachineEntry(&V7_2) }
 
 impl MachineType for PcVersion {
     fn name(&self) -> &'static str {
@@ -68,8 +73,11 @@ impl MachineType for PcVersion {
     fn max_cpus(&self) -> u32 {
         MAX_CPUS
     }
-    fn devices(&self) -> &'static [DeviceInfo] {
-        &devices::TYPES
+    fn parent_type(&self) -> &'static str {
+        "generic-pc-machine"
+    }
+    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        self.compat
     }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         check(config)?;
@@ -105,41 +113,10 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
     for (name, _) in &config.properties {
         refuse("machine", name.clone(), "the machine has no such property".into());
     }
-    for d in config.devices.iter().filter(|d| devices::TYPES.iter().all(|t| t.name != d.type_name)) {
-        let near = hint(&d.type_name, devices::TYPES.iter().map(|t| t.name));
-        refuse("device", d.type_name.clone(), format!("there is no such device{near}"));
-    }
     match wrong.len() {
         0 => Ok(()),
         1 => Err(wrong.remove(0)),
         _ => Err(BuildError::Several(wrong)),
-    }
-}
-
-/// Who drives each ISA interrupt.
-#[derive(Default)]
-struct IsaInterrupts(BTreeMap<u8, Vec<Line>>);
-
-impl IsaInterrupts {
-    fn add(&mut self, irq: u8, line: Line) {
-        self.0.entry(irq).or_default().push(line);
-    }
-    /// Wires every interrupt to the inputs that `inputs` names, through an OR gate where several lines drive it.
-    fn connect(self, s: &mut BoardState, inputs: impl Fn(u8) -> Vec<Pin>) -> Result<(), RealizeError> {
-        for (irq, lines) in self.0 {
-            let line = match lines[..] {
-                [line] => line,
-                _ => {
-                    let or = s.realize(&format!("/machine/irq{irq}"), OrGate(lines.len() as u32))?;
-                    for (n, line) in (0..).zip(lines) {
-                        s.connect(line, or.input.get(n));
-                    }
-                    or.output
-                }
-            };
-            inputs(irq).into_iter().for_each(|pin| s.connect(line, pin));
-        }
-        Ok(())
     }
 }
 
@@ -155,53 +132,46 @@ impl PcVersion {
         let ram = layout.realize(s).map_err(no_memory)?;
         let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
 
-        let a20 = s.realize("/machine/a20", A20)?;
-        let mut irqs = IsaInterrupts::default();
+        let a20 = s.realize(UNATTACHED, A20)?;
 
         // Host bridge, interrupt controllers.
-        let bridge = I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci };
-        s.realize("/machine/i440fx", bridge)?;
-        let pic = s.realize("/machine/pic", Pic)?;
-        let ioapic = s.realize("/machine/ioapic", IoApic { version: self.ioapic, ..IoApic::default() })?;
+        s.realize("/machine/i440fx", PciHost)?;
+        s.realize(UNATTACHED, I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci })?;
+        let pic = s.realize(UNATTACHED, Pic)?;
+        let ioapic = IoApic { version: self.ioapic, ..IoApic::default() };
+        let ioapic = s.realize("/machine/i440fx/ioapic", ioapic)?;
+        // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
+        for irq in (0..ISA_IRQS as u8).filter(|&irq| irq != CASCADE) {
+            s.feed_isa_irq(irq, pic.irq.get(irq.into()));
+            s.feed_isa_irq(irq, ioapic.intin.get(if irq == 0 { 2 } else { irq.into() }));
+        }
 
         // The PIIX3 and its functions.
-        let piix3 = s.realize("/machine/piix3", Piix3 { slot: PIIX_SLOT })?;
+        let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let at = Devfn::new(PIIX_SLOT, 3);
-        let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false };
-        let pm = s.realize("/machine/piix4-pm", pm)?;
-        PIRQ_TARGETS.into_iter().for_each(|irq| irqs.add(irq, piix3.irq[usize::from(irq)]));
-        irqs.add(SCI, pm.sci);
+        let pm = s.realize(UNATTACHED, Piix4Pm { at, serials: [present(0), present(1)], parallel: false })?;
+        PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
+        s.connect_isa_irq(pm.sci, SCI);
 
         // ISA devices.
-        let pit = s.realize("/machine/pit", Pit)?;
-        let rtc = s.realize("/machine/rtc", Rtc { config: config.rtc, memory: cmos(config, layout) })?;
-        let keyboard = s.realize("/machine/i8042", I8042)?;
-        let port92 = s.realize("/machine/port92", Port92)?;
+        let pit = s.realize(UNATTACHED, Pit)?;
+        let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory: cmos(config, layout) })?;
+        let keyboard = s.realize(UNATTACHED, I8042)?;
+        let port92 = s.realize(UNATTACHED, Port92)?;
         s.connect(keyboard.a20, a20.enable.get(0));
         s.connect(port92.a20, a20.enable.get(1));
-        irqs.add(0, pit.out0);
-        irqs.add(1, keyboard.irq_keyboard);
-        irqs.add(8, rtc.irq);
-        irqs.add(12, keyboard.irq_mouse);
-        let mut serials = Vec::new();
-        for (n, chardev) in config.serials.iter().enumerate().filter(|(_, c)| c.is_some()) {
-            let serial = s.realize(&format!("/machine/serial{n}"), Serial::com(n, chardev.clone()))?;
-            irqs.add(COM[n].1, serial.irq);
-            serials.push(COM[n]);
+        s.connect_isa_irq(pit.out0, 0);
+        s.connect_isa_irq(keyboard.irq_keyboard, 1);
+        s.connect_isa_irq(rtc.irq, 8);
+        s.connect_isa_irq(keyboard.irq_mouse, 12);
+        for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
+            s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
         s.realize("/machine/fw_cfg", fw_cfg(config, layout))?;
-        for (n, arg) in config.devices.iter().enumerate() {
-            devices::realize(s, n, arg, config, &mut irqs, &mut serials)?;
-        }
+        config.add_devices(s)?;
 
-        // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
-        irqs.connect(s, |irq| {
-            let input = if irq == 0 { 2 } else { irq };
-            vec![pic.irq.get(irq.into()), ioapic.intin.get(input.into())]
-        })?;
-
-        let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), cpus: true, boot: None };
-        Ok((wiring, direct::platform(s, config, layout, serials)))
+        let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), boot: None };
+        Ok((wiring, direct::platform(s, config, layout)))
     }
 }
 

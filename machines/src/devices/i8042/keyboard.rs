@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(strike(&mut k, Key::Plain(0x1e)), [0x1e, 0x9e]);
         assert_eq!(strike(&mut k, Key::Pause), [0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5]);
         asked(&mut k, &[0xf5]);
-        assert_eq!(strike(&mut k, Key::Plain(0x1e)), []);
+        assert!(strike(&mut k, Key::Plain(0x1e)).is_empty());
     }
 
     #[test]

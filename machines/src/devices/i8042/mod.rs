@@ -10,6 +10,8 @@ pub use keyboard::{Key, Keyboard};
 pub use mouse::Mouse;
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::event::ShutdownCause;
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use std::collections::VecDeque;
 
 /// Status register, port 64h.
@@ -113,6 +115,8 @@ impl DeviceSpec for I8042 {
     }
 }
 
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<I8042>("isa-device", "keyboard controller, 8042")) }
+
 impl I8042Device {
     fn new(pins: I8042Pins) -> Self {
         Self {
@@ -205,7 +209,7 @@ impl I8042Device {
     fn set_output_port(&mut self, cx: &mut Cx<'_>, v: u8) {
         self.p2 = v;
         if v & p2::NO_RESET == 0 {
-            cx.request(SystemRequest::Reset { by_guest: true });
+            cx.request(SystemRequest::Reset(ShutdownCause::GuestReset));
         }
     }
     /// A store to port 64h.
@@ -235,7 +239,7 @@ impl I8042Device {
             0xdd => self.p2 &= !p2::A20,
             0xdf => self.p2 |= p2::A20,
             // Pulses of output port bits 0 to 3, low where the command's bit is: only bit 0 is connected.
-            0xf0..=0xff if v & 1 == 0 => cx.request(SystemRequest::Reset { by_guest: true }),
+            0xf0..=0xff if v & 1 == 0 => cx.request(SystemRequest::Reset(ShutdownCause::GuestReset)),
             0xf0..=0xff => {}
             _ => cx.guest_error(format_args!("8042: no command {v:#04x}")),
         }
@@ -421,10 +425,10 @@ mod tests {
         r.command(0xff);
         assert_eq!(r.b.requests(), []);
         r.command(0xfe);
-        assert_eq!(r.b.requests(), [SystemRequest::Reset { by_guest: true }]);
+        assert_eq!(r.b.requests(), [SystemRequest::Reset(ShutdownCause::GuestReset)]);
         r.command(0xd1);
         r.data(0xde);
-        assert_eq!(r.b.requests(), [SystemRequest::Reset { by_guest: true }]);
+        assert_eq!(r.b.requests(), [SystemRequest::Reset(ShutdownCause::GuestReset)]);
         r.b.reset();
         assert!(r.b.level(r.kbc.a20));
     }

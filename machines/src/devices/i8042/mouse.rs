@@ -236,14 +236,14 @@ mod tests {
     fn it_reports_movement_when_enabled() {
         let mut m = Mouse::default();
         m.moved(1, 1, 0, 0);
-        assert_eq!(said(&mut m), []);
+        assert!(said(&mut m).is_empty());
         asked(&mut m, &[0xf6, 0xf4]);
         m.moved(5, -3, 0, 1);
         assert_eq!(said(&mut m), [0x29, 5, 0xfd]);
         m.moved(300, 0, 9, 0);
         assert_eq!(said(&mut m), [0x08, 255, 0, 0x08, 45, 0], "in two packets; there is no wheel");
         m.moved(0, 0, 0, 0);
-        assert_eq!(said(&mut m), []);
+        assert!(said(&mut m).is_empty());
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
         let mut m = Mouse::default();
         asked(&mut m, &[0xf4, 0xf0]);
         m.moved(2, 0, 0, 0);
-        assert_eq!(said(&mut m), []);
+        assert!(said(&mut m).is_empty());
         assert_eq!(asked(&mut m, &[0xeb]), [ACK, 0x08, 2, 0]);
     }
 

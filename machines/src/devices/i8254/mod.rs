@@ -7,6 +7,7 @@ mod counter;
 pub use counter::{Counter, Mode, PIT_HZ};
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Bits of port 61h.
 mod port61 {
@@ -63,6 +64,8 @@ impl DeviceSpec for Pit {
         Ok((PitDevice { counters: power_on(r.now()), port61: 0, out0: pins.out0, timer: r.timer(0), due: 0 }, pins))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<Pit>("pit-common", "interval timer, 8254")) }
 
 /// Only the gate of counter 2 is not tied high.
 fn power_on(now: u64) -> [Counter; 3] {

@@ -9,6 +9,7 @@ pub use calendar::{Alarm, Cmos, Format, reg};
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
 use gearbox_core::machine::{RtcBase, RtcClock, RtcConfig};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::UtcOffset;
 
@@ -116,6 +117,8 @@ impl DeviceSpec for Rtc {
         Ok((device, pins))
     }
 }
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<Rtc>("isa-device", "real-time clock, MC146818A")) }
 
 fn host_ns() -> i128 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {

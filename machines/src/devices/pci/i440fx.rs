@@ -1,11 +1,12 @@
-//! The host bridge of the 82440FX chipset (PMC): configuration mechanism #1, and what is RAM below 1 MiB.
+//! The host bridge of the 82440FX chipset (PMC) as a PCI function: what is RAM below 1 MiB. The other half of it is [`super::host`].
 //!
-//! Sources: Intel 82441FX (PMC) datasheet (290549); PCI Local Bus Specification 3.0, 3.2.2.3.2. Contents and write masks of the
+//! Source: Intel 82441FX (PMC) datasheet (290549). Contents and write masks of the
 //! configuration space are those of QEMU's `i440FX`.
 
 use super::QEMU_SUBSYSTEM;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
 use gearbox_core::mem::{MemTree, RegionId};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, Devfn};
 
 /// Configuration registers beyond the standard header.
@@ -59,19 +60,16 @@ struct Shadow {
     pci: RegionId,
 }
 
-/// The host bridge.
+/// The bridge's PCI function.
 pub struct I440fxDevice {
-    /// CONFADD at 0xcf8.
-    address: u32,
     segments: [Shadow; SEGMENTS],
     /// PCI's view of 0xa0000-0xbffff.
     smram: RegionId,
 }
 
-const ADDRESS: u32 = 0;
-const DATA: u32 = 1;
-/// CONFADD: forward accesses at 0xcfc to configuration space.
-const ENABLE: u32 = 1 << 31;
+inventory::submit! {
+    TypeEntry(&TypeInfo::onboard::<I440fx>("pci-device", "host bridge").implements(&["conventional-pci-device"]))
+}
 
 impl DeviceSpec for I440fx {
     type Device = I440fxDevice;
@@ -91,8 +89,6 @@ impl DeviceSpec for I440fx {
         c.init(config::COREBOOT_RAM_SIZE, &[u8::try_from(self.ram_below_4g >> 23).unwrap_or(u8::MAX)]);
         c.init(config::SMRAM, &[SMRAM_RESET]);
         r.pci().set_memory_space(self.pci_memory);
-        r.ports_wide(ADDRESS, "pci-conf-idx", 0xcf8, 4, 4);
-        r.ports_wide(DATA, "pci-conf-data", 0xcfc, 4, 4);
 
         let tree = r.memory();
         let mut overlay = |name, of, at, size, on| {
@@ -109,7 +105,7 @@ impl DeviceSpec for I440fx {
             }
         });
         let smram = overlay("smram-region", self.pci_memory, 0xa_0000, 0x2_0000, true);
-        Ok((I440fxDevice { address: 0, segments, smram }, ()))
+        Ok((I440fxDevice { segments, smram }, ()))
     }
 }
 
@@ -141,27 +137,7 @@ impl Shadow {
 }
 
 impl Device for I440fxDevice {
-    fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
-        if region == ADDRESS {
-            return u64::from(self.address >> (8 * (offset & 3)));
-        }
-        match self.target(offset) {
-            Some(at) => u64::from(cx.pci().config_read(at, size)),
-            None => u64::MAX >> (64 - 8 * u32::from(size)),
-        }
-    }
-    fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, value: u64) {
-        if region == ADDRESS {
-            // Only a full doubleword loads CONFADD; others are I/O to whatever else has these ports (290549, 3.2.1).
-            if (offset, size) == (0, 4) {
-                self.address = value as u32;
-            }
-        } else if let Some(at) = self.target(offset) {
-            cx.pci().config_write(at, size, value as u32);
-        }
-    }
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
-        self.address = 0;
         self.map_shadow(cx);
     }
     fn config_written(&mut self, cx: &mut Cx<'_>, _: u8, _: u8) {
@@ -169,15 +145,9 @@ impl Device for I440fxDevice {
     }
 }
 
-impl I440fxDevice {
-    /// The configuration address that an access at offset `offset` of 0xcfc means.
-    fn target(&self, offset: u64) -> Option<u32> {
-        (self.address & ENABLE != 0).then_some(self.address & 0x00ff_fffc | (offset & 3) as u32)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::host::{ENABLE, PciHost};
     use super::*;
     use gearbox_accel_qtest::Bench;
     use gearbox_core::mem::RamBlock;
@@ -199,6 +169,7 @@ mod tests {
             }
             (ram, pci)
         });
+        b.realize(PciHost).unwrap();
         b.realize(I440fx { ram, ram_below_4g: 512 << 20, pci_memory: pci }).unwrap();
         b
     }

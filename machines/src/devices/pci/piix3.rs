@@ -5,6 +5,8 @@
 
 use super::QEMU_SUBSYSTEM;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::event::ShutdownCause;
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, Devfn, status};
 
 /// First of the four PIRQ route control registers.
@@ -61,6 +63,7 @@ impl DeviceSpec for Piix3 {
             multifunction: true,
             ..ConfigHeader::default()
         };
+        r.bus("isa.0", "ISA", false);
         let c = r.pci_function(Some(Devfn::new(self.slot, 0)), &header);
         for (offset, values) in [
             (0x4c, &[0x4d][..]), // I/O recovery
@@ -84,6 +87,13 @@ impl DeviceSpec for Piix3 {
         let irq = r.outputs("irq");
         Ok((Piix3Device { asserted: [0; 4], irq, reset_control: 0 }, Piix3Pins { irq }))
     }
+}
+
+inventory::submit! {
+    TypeEntry(
+        &TypeInfo::onboard::<Piix3>("pci-piix3", "PCI-ISA bridge")
+            .implements(&["conventional-pci-device"]),
+    )
 }
 
 impl Piix3Device {
@@ -110,7 +120,7 @@ impl Device for Piix3Device {
     fn write(&mut self, cx: &mut Cx<'_>, _: u32, _: u64, _: u8, value: u64) {
         let value = value as u8;
         if value & RESET_CPU != 0 {
-            cx.request(SystemRequest::Reset { by_guest: true });
+            cx.request(SystemRequest::Reset(ShutdownCause::GuestReset));
         }
         self.reset_control = value & HARD_RESET;
     }
@@ -197,7 +207,7 @@ mod tests {
         b.outb(0xcf9, 2);
         assert_eq!((b.inb(0xcf9), b.requests().len()), (2, 0));
         b.outb(0xcf9, 6);
-        assert_eq!(b.requests(), [SystemRequest::Reset { by_guest: true }]);
+        assert_eq!(b.requests(), [SystemRequest::Reset(ShutdownCause::GuestReset)]);
         assert_eq!(b.inb(0xcf9), 2);
         b.reset();
         assert_eq!(b.inb(0xcf9), 0);

@@ -8,7 +8,9 @@
 use super::QEMU_SUBSYSTEM;
 use crate::devices::pm::{GpeBlock, Pm1, event};
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pin, Realize, RealizeError, ResetKind, SystemRequest, Timer};
+use gearbox_core::event::ShutdownCause;
 use gearbox_core::mem::RegionId;
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, status};
 
 /// Configuration registers beyond the standard header.
@@ -122,6 +124,13 @@ impl DeviceSpec for Piix4Pm {
     }
 }
 
+inventory::submit! {
+    TypeEntry(
+        &TypeInfo::onboard::<Piix4Pm>("pci-device", "power management")
+            .implements(&["acpi-device-interface", "conventional-pci-device", "hotplug-handler"]),
+    )
+}
+
 impl Piix4PmDevice {
     /// Moves the ports to where PMBASE and PMREGMISC say.
     fn map_ports(&self, cx: &mut Cx<'_>) {
@@ -140,7 +149,7 @@ impl Piix4PmDevice {
     }
     fn sleep(&self, cx: &mut Cx<'_>, sleep_type: u8) {
         match sleep_type {
-            SLEEP_S5 => cx.request(SystemRequest::Shutdown { by_guest: true }),
+            SLEEP_S5 => cx.request(SystemRequest::Shutdown(ShutdownCause::GuestShutdown)),
             other => cx.guest_error(format_args!("sleep type {other} is not one of the machine's")),
         }
     }
@@ -302,7 +311,7 @@ mod tests {
         b.outw(0x604, 0x2400);
         assert_eq!(b.requests(), []);
         b.outw(0x604, 0x2001);
-        assert_eq!(b.requests(), [SystemRequest::Shutdown { by_guest: true }]);
+        assert_eq!(b.requests(), [SystemRequest::Shutdown(ShutdownCause::GuestShutdown)]);
         assert_eq!(b.inw(0x604), 1);
     }
 

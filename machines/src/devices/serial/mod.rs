@@ -6,29 +6,32 @@ mod uart;
 pub use pci::PciSerial;
 pub use uart::{BAUD_BASE, FIFO, Uart};
 
-use gearbox_core::backend::chardev::CharBackend;
+use gearbox_core::backend::chardev::{CharBackend, Chardev};
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::property;
 use std::sync::Arc;
 
 /// First port and ISA interrupt of COM1 to COM4.
 pub const COM: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
 
-/// Configuration of a port.
-#[derive(Clone)]
+/// Configuration of a port. What is not given follows from the index.
+#[derive(Clone, Default)]
 pub struct Serial {
+    /// Which of COM1 to COM4 it is, from 0; by default the first one that no other port is.
+    pub index: Option<u32>,
     /// First port.
-    pub iobase: u16,
+    pub iobase: Option<u16>,
+    /// ISA interrupt.
+    pub irq: Option<u8>,
     /// The far end. Without one, output is lost.
-    pub chardev: Option<Arc<dyn CharBackend>>,
+    pub chardev: Chardev,
 }
 
 impl Serial {
     /// COM1 (`n` = 0) to COM4.
-    ///
-    /// # Panics
-    /// `n` is above 3.
-    pub fn com(n: usize, chardev: Option<Arc<dyn CharBackend>>) -> Self {
-        Self { iobase: COM[n].0, chardev }
+    pub fn com(n: u32, chardev: Option<Arc<dyn CharBackend>>) -> Self {
+        Self { index: Some(n), chardev: chardev.into(), ..Self::default() }
     }
 }
 
@@ -61,26 +64,55 @@ pub struct SerialDevice {
     uart: Uart,
     irq: Interrupt,
     timer: Timer,
+    /// First port and interrupt of one on the ISA bus.
+    isa: Option<(u16, u8)>,
 }
 
 impl DeviceSpec for Serial {
     type Device = SerialDevice;
     type Pins = SerialPins;
     const TYPE: &'static str = "isa-serial";
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[
+        property!("chardev", Chardev, chardev, "the back end"),
+        property!("index", Option<u32>, index, "which of COM1 to COM4 it is, from 0; by default the next one"),
+        property!("iobase", Option<u16>, iobase, "first port; by default that of its index"),
+        property!("irq", Option<u8>, irq, "the interrupt; by default that of its index"),
+    ]];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(SerialDevice, SerialPins), RealizeError> {
-        if self.iobase.checked_add(7).is_none() {
-            return Err(r.property_error("iobase", format!("{:#x} leaves no room for 8 ports", self.iobase)));
+        let index = self.index.unwrap_or(r.siblings());
+        let com = usize::try_from(index).ok().and_then(|n| COM.get(n));
+        let (base, irq) = *com.ok_or_else(|| r.property_error("index", format!("{index} is not between 0 and 3")))?;
+        let (base, irq) = (self.iobase.unwrap_or(base), self.irq.unwrap_or(irq));
+        if base.checked_add(7).is_none() {
+            return Err(r.property_error("iobase", format!("{base:#x} leaves no room for 8 ports")));
         }
-        r.ports(0, "serial", self.iobase, 8);
-        r.chardev(0, self.chardev);
-        let pins = SerialPins { irq: r.output("irq") };
-        let irq = Interrupt::Line(pins.irq);
-        Ok((SerialDevice { uart: Uart::new(), irq, timer: r.timer(0) }, pins))
+        if !(3..16).contains(&irq) || [8, 13].contains(&irq) {
+            return Err(r.property_error("irq", format!("ISA cards have no interrupt {irq}")));
+        }
+        r.settle_property("index", index);
+        r.settle_property("iobase", base);
+        r.settle_property("irq", irq);
+        r.ports(0, "serial", base, 8);
+        r.chardev(0, self.chardev.backend());
+        let pins = SerialPins { irq: r.isa_irq(irq) };
+        let device = SerialDevice {
+            uart: Uart::new(),
+            irq: Interrupt::Line(pins.irq),
+            timer: r.timer(0),
+            isa: Some((base, irq)),
+        };
+        Ok((device, pins))
     }
 }
 
+inventory::submit! { TypeEntry(&TypeInfo::device::<Serial>("isa-device", "a serial port, 16550A")) }
+
 impl SerialDevice {
+    /// First port and interrupt of one on the ISA bus, for firmware tables.
+    pub fn isa_resources(&self) -> Option<(u16, u8)> {
+        self.isa
+    }
     /// Moves characters both ways as far as they go, and shows the interrupt.
     fn pump(&mut self, cx: &mut Cx<'_>) {
         // The interrupt may fall and rise again at once; an edge-triggered input must see both.
@@ -393,9 +425,9 @@ mod tests {
     #[test]
     fn a_port_without_a_far_end_still_works() {
         let mut b = Bench::new();
-        b.realize(Serial { iobase: 0x2f8, chardev: None }).unwrap();
+        b.realize(Serial::com(1, None)).unwrap();
         b.outb(0x2f8, b'x');
         assert_eq!(b.inb(0x2fd), 0x60);
-        assert!(b.realize(Serial { iobase: 0xfffc, chardev: None }).is_err());
+        assert!(b.realize(Serial { iobase: Some(0xfffc), ..Serial::default() }).is_err());
     }
 }

@@ -2,26 +2,40 @@
 
 use super::{Interrupt, SerialDevice, Uart};
 use crate::devices::pci::QEMU_SUBSYSTEM;
-use gearbox_core::backend::chardev::CharBackend;
+use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{DeviceSpec, Realize, RealizeError};
-use gearbox_core::pci::{BarKind, ConfigHeader, Devfn, IntxPin};
-use std::sync::Arc;
+use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, IntxPin, PciPlace, pci_properties};
+use gearbox_core::property;
 
 /// Configuration of a card.
 #[derive(Clone)]
 pub struct PciSerial {
-    /// Its slot and function; the first free slot without one.
-    pub addr: Option<Devfn>,
+    /// Where it is.
+    pub place: PciPlace,
     /// The far end. Without one, output is lost.
-    pub chardev: Option<Arc<dyn CharBackend>>,
+    pub chardev: Chardev,
     /// Programming interface in the class code: 2 says that it is compatible with a 16550.
     pub prog_if: u8,
 }
 
 impl Default for PciSerial {
     fn default() -> Self {
-        Self { addr: None, chardev: None, prog_if: 2 }
+        Self { place: PciPlace::default(), chardev: Chardev::default(), prog_if: 2 }
     }
+}
+
+impl HasPciPlace for PciSerial {
+    fn place(&mut self) -> &mut PciPlace {
+        &mut self.place
+    }
+    fn place_ref(&self) -> &PciPlace {
+        &self.place
+    }
+}
+
+inventory::submit! {
+    TypeEntry(&TypeInfo::device::<PciSerial>("pci-device", "a serial port, 16550A, on a PCI card").implements(&["conventional-pci-device"]))
 }
 
 /// Ports behind BAR 0.
@@ -31,6 +45,13 @@ impl DeviceSpec for PciSerial {
     type Device = SerialDevice;
     type Pins = ();
     const TYPE: &'static str = "pci-serial";
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[
+        &[
+            property!("chardev", Chardev, chardev, "the back end"),
+            property!("prog_if", u8, prog_if, "programming interface in the class code"),
+        ],
+        pci_properties(),
+    ];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(SerialDevice, ()), RealizeError> {
         let header = ConfigHeader {
@@ -40,13 +61,14 @@ impl DeviceSpec for PciSerial {
             revision: 1,
             subsystem: QEMU_SUBSYSTEM,
             interrupt_pin: Some(IntxPin::A),
+            multifunction: self.place.multifunction,
             ..ConfigHeader::default()
         };
-        r.pci_function(self.addr, &header);
+        r.pci_function(self.place.addr, &header);
         let ports = r.port_region(0, "serial", PORTS, 1);
         r.pci_bar(0, BarKind::Io, PORTS.into(), ports);
-        r.chardev(0, self.chardev);
-        Ok((SerialDevice { uart: Uart::new(), irq: Interrupt::Intx, timer: r.timer(0) }, ()))
+        r.chardev(0, self.chardev.backend());
+        Ok((SerialDevice { uart: Uart::new(), irq: Interrupt::Intx, timer: r.timer(0), isa: None }, ()))
     }
 }
 
@@ -54,7 +76,7 @@ impl DeviceSpec for PciSerial {
 mod tests {
     use super::*;
     use gearbox_accel_qtest::Bench;
-    use gearbox_core::pci::{command, reg, status};
+    use gearbox_core::pci::{Devfn, command, reg, status};
 
     const AT: u32 = 4 << 11;
 
@@ -70,7 +92,12 @@ mod tests {
         let mut b = Bench::new();
         let far = Bench::chardev();
         let addr = Some(Devfn::new(4, 0));
-        b.realize(PciSerial { addr, chardev: Some(far.clone()), ..PciSerial::default() }).unwrap();
+        b.realize(PciSerial {
+            place: PciPlace { addr, ..PciPlace::default() },
+            chardev: far.clone().into(),
+            ..PciSerial::default()
+        })
+        .unwrap();
         assert_eq!([0, 8].map(|r| config(&b, r, 4)), [0x0002_1b36, 0x0700_0201]);
         assert_eq!(config(&b, reg::INTERRUPT_PIN, 1), 1);
         set_config(&b, reg::BAR0, 4, u32::MAX);

@@ -1,0 +1,278 @@
+//! Devices that come by name and go again: `-device`, `device_add`, `device_del`.
+
+use super::{BoardState, DeviceId, Realize, RealizeError, Slot};
+use crate::event::Event;
+use crate::object::{AnySpec, NodeId, Value, types};
+use crate::pci::Devfn;
+
+/// A bus that devices plug into.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// Its name, such as `pci.0`.
+    pub name: String,
+    /// Its type, such as `PCI`.
+    pub kind: &'static str,
+    /// Devices can come and go while the machine runs.
+    pub hotplug: bool,
+    pub(super) node: NodeId,
+}
+
+/// What a hot-plug handler (QEMU's interface of that name, here a part of [`Device`](super::Device)) is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hotplug {
+    /// A PCI function is there.
+    PciPlugged(Devfn),
+    /// The user wants a PCI function to go; the guest is to be asked.
+    PciUnplugRequest(Devfn),
+    /// A CPU is there: its index among the possible ones.
+    CpuPlugged(u32),
+    /// The user wants a CPU to go.
+    CpuUnplugRequest(u32),
+}
+
+/// Why a device was not added. The texts are QEMU's.
+#[derive(Debug, thiserror::Error)]
+pub enum PlugError {
+    /// No such type.
+    #[error("'{name}' is not a valid device model name{hint}")]
+    UnknownType {
+        /// As given.
+        name: String,
+        /// `; did you mean 'x'?`, or nothing.
+        hint: String,
+    },
+    /// There is such a type, but not for users.
+    #[error("Parameter 'driver' expects a pluggable device type")]
+    NotPluggable,
+    /// The id is taken.
+    #[error("Duplicate device ID '{0}'")]
+    Duplicate(String),
+    /// An id that could not be told from a path.
+    #[error(
+        "Parameter 'id' expects an identifier; Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
+    )]
+    Id,
+    /// The board has no bus for it.
+    #[error("No '{bus}' bus found for device '{device}'")]
+    NoBus {
+        /// Type of bus.
+        bus: &'static str,
+        /// Type of the device.
+        device: String,
+    },
+    /// The bus that was asked for does not exist, or does not fit.
+    #[error("{0}")]
+    WrongBus(String),
+    /// The bus does not take devices while the machine runs.
+    #[error("Bus '{0}' does not support hotplugging")]
+    ColdBus(String),
+    /// The type does not.
+    #[error("Device '{0}' does not support hotplugging")]
+    ColdDevice(String),
+    /// A property.
+    #[error(transparent)]
+    Property(#[from] crate::object::SetError),
+    /// Realization.
+    #[error(transparent)]
+    Realize(#[from] RealizeError),
+}
+
+/// Why a device does not go. The texts are QEMU's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnplugError {
+    /// No such device.
+    #[error("Device '{0}' not found")]
+    NotFound(String),
+    /// It is part of the board.
+    #[error("Device '{0}' not hotpluggable")]
+    Fixed(String),
+    /// Its bus does not let devices go.
+    #[error("Bus '{0}' does not support hotplugging")]
+    ColdBus(String),
+}
+
+/// A value set for a type and its descendants before each of their instances is realized (`-global`, and what differs between versions of a machine).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    /// The type.
+    pub driver: String,
+    /// The property.
+    pub property: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// Is this an identifier (QEMU's `id_wellformed`)?
+pub fn well_formed_id(id: &str) -> bool {
+    id.starts_with(|c: char| c.is_ascii_alphabetic())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+impl BoardState {
+    /// The buses of the board.
+    pub fn buses(&self) -> &[Bus] {
+        &self.buses
+    }
+    pub(super) fn add_bus(&mut self, bus: Bus) {
+        self.buses.push(bus);
+    }
+    /// Sets values for types, for devices that are realized from now on. Later ones win.
+    pub fn set_globals(&mut self, globals: Vec<Global>) {
+        self.globals = globals;
+    }
+    pub(super) fn apply_globals(&self, spec: &mut dyn AnySpec) -> Result<(), RealizeError> {
+        let device = spec.type_name();
+        for g in self.globals.iter().filter(|g| types().is_a(device, &g.driver)) {
+            spec.set(&g.property, &g.value, &*self.chardevs).map_err(|error| RealizeError::Global {
+                driver: g.driver.clone(),
+                property: g.property.clone(),
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds a device by the name of its type: sets `properties` (with `id` and `bus` among them) and realizes it, under `/machine/peripheral/ID` or
+    /// `/machine/peripheral-anon/device[N]`. With `hotplug`, while the machine runs, and the board's hot-plug handler is told.
+    ///
+    /// # Errors
+    /// See [`PlugError`]; nothing has changed then.
+    pub fn add_device(
+        &mut self,
+        type_name: &str,
+        properties: &[(String, Value)],
+        hotplug: bool,
+    ) -> Result<DeviceId, PlugError> {
+        let info = types().get(type_name).ok_or_else(|| {
+            let near = crate::closest(type_name, types().user_creatable().map(|t| t.name));
+            let hint = near.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+            PlugError::UnknownType { name: type_name.to_owned(), hint }
+        })?;
+        let class = info.device.filter(|d| d.user_creatable).ok_or(PlugError::NotPluggable)?;
+        let mut spec = class.make.ok_or(PlugError::NotPluggable)?();
+        let text = |key: &str| properties.iter().rev().find(|(k, _)| k == key).and_then(|(_, v)| v.as_str());
+        let id = text("id");
+        if id.is_some_and(|id| !well_formed_id(id)) {
+            return Err(PlugError::Id);
+        }
+        let bus = self.bus_for(info.name, text("bus"))?;
+        if hotplug {
+            match bus.as_ref().filter(|b| !b.hotplug) {
+                Some(bus) => return Err(PlugError::ColdBus(bus.name.clone())),
+                None if !class.hotpluggable => return Err(PlugError::ColdDevice(info.name.to_owned())),
+                None => {}
+            }
+        }
+        let path = match id {
+            Some(id) => {
+                let path = format!("/machine/peripheral/{id}");
+                if self.objects.resolve(&path).is_ok() {
+                    return Err(PlugError::Duplicate(id.to_owned()));
+                }
+                path
+            }
+            None => "/machine/peripheral-anon/device[*]".to_owned(),
+        };
+        self.apply_globals(&mut *spec)?;
+        for (name, value) in properties.iter().filter(|(k, _)| !["id", "bus"].contains(&k.as_str())) {
+            spec.set(name, value, &*self.chardevs)?;
+        }
+        let values = spec.properties();
+        let device = self.put(&path, info.name, values, |r| spec.realize_boxed(r).map(|d| (d, ())))?.id;
+        let slot = self.slot_mut(device).expect("just made");
+        slot.id = id.map(str::to_owned);
+        slot.removable = class.hotpluggable;
+        let node = slot.node;
+        if let Some(bus) = &bus {
+            let target = self.objects.path(bus.node);
+            self.objects.set_link(node, "parent_bus", bus.kind, target);
+        }
+        self.objects.set_fixed(node, "hotplugged", "bool", hotplug);
+        self.objects.set_fixed(node, "hotpluggable", "bool", class.hotpluggable);
+        if hotplug {
+            self.call(device, |d, cx| d.reset(cx, super::ResetKind::Power));
+            if let Some(at) = self.fabric.pci.address(device) {
+                self.tell_hotplug(Hotplug::PciPlugged(at));
+            }
+        }
+        Ok(device)
+    }
+    fn bus_for(&self, type_name: &str, wanted: Option<&str>) -> Result<Option<Bus>, PlugError> {
+        let Some(kind) = types().bus_of(type_name) else { return Ok(None) };
+        let Some(name) = wanted else {
+            let found = self.buses.iter().find(|b| b.kind == kind).cloned();
+            return found.map(Some).ok_or_else(|| PlugError::NoBus { bus: kind, device: type_name.to_owned() });
+        };
+        let wrong = |text: String| Err(PlugError::WrongBus(text));
+        match self.buses.iter().find(|b| b.name == name) {
+            None => wrong(format!("Bus '{name}' not found")),
+            Some(b) if b.kind != kind => wrong(format!("Device '{type_name}' can't go on {} bus", b.kind)),
+            Some(b) => Ok(Some(b.clone())),
+        }
+    }
+    /// Tells the board's hot-plug handler.
+    pub fn tell_hotplug(&mut self, event: Hotplug) {
+        if let Some(handler) = self.fabric.hotplug {
+            self.try_call(handler, |d, cx| d.hotplug(cx, event));
+        }
+    }
+
+    /// Asks for a device to go, by id or path (`device_del`). It goes at once where there is nobody to ask; else when the guest ejects it. A
+    /// [`Event::DeviceDeleted`] says that it has gone.
+    ///
+    /// # Errors
+    /// There is no such device, or it stays.
+    pub fn request_unplug(&mut self, id_or_path: &str) -> Result<(), UnplugError> {
+        let path = if id_or_path.starts_with('/') {
+            id_or_path.to_owned()
+        } else {
+            format!("/machine/peripheral/{id_or_path}")
+        };
+        let node = self.objects.resolve(&path).ok();
+        let device = node.and_then(|n| self.objects.device(n));
+        let device = device.ok_or_else(|| UnplugError::NotFound(id_or_path.to_owned()))?;
+        let slot = self.slot(device).ok_or_else(|| UnplugError::NotFound(id_or_path.to_owned()))?;
+        if !slot.removable {
+            return Err(UnplugError::Fixed(id_or_path.to_owned()));
+        }
+        let kind = types().bus_of(slot.type_name);
+        if let Some(bus) = self.buses.iter().find(|b| Some(b.kind) == kind && !b.hotplug) {
+            return Err(UnplugError::ColdBus(bus.name.clone()));
+        }
+        match (self.fabric.pci.address(device), self.fabric.hotplug) {
+            (Some(at), Some(_)) => self.tell_hotplug(Hotplug::PciUnplugRequest(at)),
+            _ => self.fabric.unplugs.push(device),
+        }
+        Ok(())
+    }
+    /// Takes a device off the board: everything that it claimed is given back, the lines that it drove are released, and its object goes. The
+    /// device value is returned.
+    pub fn unrealize(&mut self, id: DeviceId) -> Option<Box<dyn super::Device>> {
+        let slot = *self.slots.get_mut(id.0 as usize)?.take()?;
+        slot.claims.give_back(&mut self.fabric);
+        for sink in self.fabric.forget(id) {
+            self.deliver(sink, false);
+        }
+        self.objects.remove(slot.node);
+        Some(slot.device)
+    }
+    /// Carries out what [`Cx::unplug`](super::Cx::unplug) asked for.
+    pub(super) fn finish_unplug(&mut self, id: DeviceId) {
+        let Some(Slot { id: name, path, .. }) = self.slot(id) else { return };
+        let event = Event::DeviceDeleted { id: name.clone(), path: path.clone() };
+        self.unrealize(id);
+        self.fabric.emit(&event);
+    }
+}
+
+impl Realize<'_> {
+    /// The device has a bus for others, as a part of its object.
+    pub fn bus(&mut self, name: &str, kind: &'static str, hotplug: bool) {
+        let node = self.child(name, kind);
+        self.claims.buses.push(Bus { name: name.to_owned(), kind, hotplug, node });
+    }
+    /// This device handles hot-plug for the board's PCI bus and CPUs: it hears [`super::Device::hotplug`].
+    pub fn handle_hotplug(&mut self) {
+        self.fabric.hotplug = Some(self.id);
+    }
+}

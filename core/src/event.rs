@@ -1,0 +1,189 @@
+//! What a machine tells whoever watches it: the events of QMP, as types.
+
+use crate::object::Value;
+
+/// Why a reset or a shutdown happened (QMP `ShutdownCause`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownCause {
+    /// A vCPU could not continue.
+    HostError,
+    /// `quit`.
+    HostQmpQuit,
+    /// `system_reset`.
+    HostQmpSystemReset,
+    /// A signal.
+    HostSignal,
+    /// The user interface.
+    HostUi,
+    /// The guest powered off.
+    GuestShutdown,
+    /// The guest reset.
+    GuestReset,
+    /// The guest panicked.
+    GuestPanic,
+    /// A device that ends the process (`isa-debug-exit`); no event tells of it.
+    GuestExit,
+}
+
+impl ShutdownCause {
+    /// QMP's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HostError => "host-error",
+            Self::HostQmpQuit => "host-qmp-quit",
+            Self::HostQmpSystemReset => "host-qmp-system-reset",
+            Self::HostSignal => "host-signal",
+            Self::HostUi => "host-ui",
+            Self::GuestShutdown => "guest-shutdown",
+            Self::GuestReset => "guest-reset",
+            Self::GuestPanic => "guest-panic",
+            Self::GuestExit => "guest-shutdown",
+        }
+    }
+    /// The guest did it.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Self::GuestShutdown | Self::GuestReset | Self::GuestPanic | Self::GuestExit)
+    }
+}
+
+/// What happens when a watchdog expires (QMP `WatchdogAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchdogAction {
+    /// System reset.
+    #[default]
+    Reset,
+    /// Ask the guest to shut down, by the power button.
+    Shutdown,
+    /// End.
+    Poweroff,
+    /// Stop the vCPUs.
+    Pause,
+    /// Write a message.
+    Debug,
+    /// Nothing.
+    None,
+    /// A non-maskable interrupt.
+    InjectNmi,
+}
+
+/// What a reset does (QMP `RebootAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RebootAction {
+    /// It resets.
+    #[default]
+    Reset,
+    /// It ends the machine (`-no-reboot`).
+    Shutdown,
+}
+
+/// What a shutdown does (QMP `ShutdownAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShutdownAction {
+    /// It ends the machine.
+    #[default]
+    Poweroff,
+    /// It only stops the vCPUs (`-no-shutdown`).
+    Pause,
+}
+
+/// What was done about a panic of the guest (QMP `GuestPanicAction`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestPanicAction {
+    /// The vCPUs were stopped.
+    Pause,
+    /// The machine ends.
+    Poweroff,
+    /// Nothing.
+    Run,
+}
+
+/// What happens when the guest says that it has panicked (QMP `PanicAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PanicAction {
+    /// Stop the vCPUs.
+    Pause,
+    /// End.
+    #[default]
+    Shutdown,
+    /// End with status 1.
+    ExitFailure,
+    /// Nothing.
+    None,
+}
+
+macro_rules! named {
+    ($ty:ident: $($variant:ident = $name:literal),*) => {
+        impl $ty {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// QMP's name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+            /// By QMP's name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|a| a.name() == name)
+            }
+        }
+    };
+}
+
+named!(WatchdogAction: Reset = "reset", Shutdown = "shutdown", Poweroff = "poweroff", Pause = "pause", Debug = "debug",
+    None = "none", InjectNmi = "inject-nmi");
+named!(RebootAction: Reset = "reset", Shutdown = "shutdown");
+named!(ShutdownAction: Poweroff = "poweroff", Pause = "pause");
+named!(GuestPanicAction: Pause = "pause", Poweroff = "poweroff", Run = "run");
+named!(PanicAction: Pause = "pause", Shutdown = "shutdown", ExitFailure = "exit-failure", None = "none");
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The vCPUs have stopped.
+    Stop,
+    /// They run again.
+    Resume,
+    /// The machine was reset.
+    Reset(ShutdownCause),
+    /// The machine ends, or with `-no-shutdown` stays without running.
+    Shutdown(ShutdownCause),
+    /// The power button was pressed.
+    Powerdown,
+    /// A device has gone, by request.
+    DeviceDeleted {
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// Its path.
+        path: String,
+    },
+    /// The guest refused to let a device go.
+    DeviceUnplugGuestError {
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// Its path.
+        path: String,
+    },
+    /// The guest says that it has panicked.
+    GuestPanicked {
+        /// What is done about it.
+        action: GuestPanicAction,
+    },
+    /// The guest says that it has panicked, and has loaded a crash kernel.
+    GuestCrashloaded,
+    /// A watchdog has expired.
+    Watchdog {
+        /// What is done about it.
+        action: WatchdogAction,
+    },
+    /// The guest has set the clock.
+    RtcChange {
+        /// How far it is from the host's time now, in seconds.
+        offset: i64,
+        /// Path of the clock.
+        path: String,
+    },
+    /// The guest's answer to a hot-plug, by ACPI's `_OST`.
+    AcpiDeviceOst {
+        /// QMP's `ACPIOSTInfo`: slot, slot-type, source, status and, if it has one, the device's id.
+        info: Value,
+    },
+}
