@@ -1,3 +1,4 @@
 //! Back ends: the host's side of devices.
 
 pub mod chardev;
+pub mod memory;

@@ -29,7 +29,7 @@ use crate::backend::chardev::Chardevs;
 use crate::clock::ClockSource;
 use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree};
-use crate::object::{NodeId, PropertyInfo, Tree};
+use crate::object::{NodeId, PropertyInfo, Tree, UserObject, UserObjects};
 use crate::vm::MsiSink;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +68,9 @@ pub struct BoardState {
     buses: Vec<Bus>,
     globals: Vec<Global>,
     chardevs: Arc<Chardevs>,
+    user_objects: Arc<UserObjects>,
+    /// User objects that the board is made of.
+    held: Vec<Arc<dyn UserObject>>,
     /// Lines, timers, memory trees, back ends: everything between the devices.
     pub fabric: Fabric,
 }
@@ -138,6 +141,8 @@ impl Board {
                     buses: Vec::new(),
                     globals: Vec::new(),
                     chardevs: Arc::default(),
+                    user_objects: Arc::default(),
+                    held: Vec::new(),
                     fabric,
                 }),
                 events,
@@ -354,6 +359,31 @@ impl BoardState {
     /// Names them.
     pub fn set_chardevs(&mut self, chardevs: Arc<Chardevs>) {
         self.chardevs = chardevs;
+    }
+    /// The objects that users have made.
+    pub fn user_objects(&self) -> &Arc<UserObjects> {
+        &self.user_objects
+    }
+    /// Names them.
+    pub fn set_user_objects(&mut self, objects: Arc<UserObjects>) {
+        self.user_objects = objects;
+        self.show_user_objects();
+    }
+    /// Shows the user objects that there are now under `/objects`.
+    pub fn show_user_objects(&mut self) {
+        let container = self.objects.make_path("/objects", "container");
+        let stale: Vec<_> = self.objects.children(container).map(|(_, node)| node).collect();
+        stale.into_iter().for_each(|node| self.objects.remove(node));
+        for object in self.user_objects.list() {
+            let node = self.objects.add(container, &object.id, object.type_name);
+            for p in object.properties {
+                self.objects.set_fixed(node, p.name, p.kind, p.default.unwrap_or_default());
+            }
+        }
+    }
+    /// Keeps a user object for as long as the board lives.
+    pub fn hold(&mut self, object: Arc<dyn UserObject>) {
+        self.held.push(object);
     }
 
     /// Connects an output to an input. One output may feed several inputs; an input that several outputs feed is driven by each of

@@ -1,8 +1,10 @@
 //! What describes a machine before it exists.
 
 use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::backend::memory::MemoryBackend;
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
-use crate::object::Value;
+use crate::mem::RamBlock;
+use crate::object::{UserObjects, Value};
 use crate::x86::cpu_model::CpuModel;
 use crate::x86::state::X86State;
 use crate::x86::topology::Topology;
@@ -77,6 +79,10 @@ pub struct MachineConfig {
     pub serials: Vec<Option<Arc<dyn CharBackend>>>,
     /// `-chardev` by id, for devices that name one.
     pub chardevs: Arc<Chardevs>,
+    /// `-object` by id.
+    pub objects: Arc<UserObjects>,
+    /// The memory back end that is the machine's RAM (`-machine memory-backend=`).
+    pub memory_backend: Option<String>,
     /// `-global`.
     pub globals: Vec<Global>,
     /// `-device`.
@@ -98,6 +104,8 @@ impl Default for MachineConfig {
             kernel: None,
             serials: Vec::new(),
             chardevs: Arc::default(),
+            objects: Arc::default(),
+            memory_backend: None,
             globals: Vec::new(),
             devices: Vec::new(),
             rtc: RtcConfig::default(),
@@ -108,6 +116,26 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
+    /// The machine's RAM: what `-machine memory-backend=` names, or new memory under `name`. For board files.
+    ///
+    /// # Errors
+    /// There is no such back end, its size is another one, or the host has no memory.
+    pub fn ram(&self, s: &mut BoardState, name: &str) -> Result<Arc<RamBlock>, BuildError> {
+        let Some(id) = &self.memory_backend else {
+            return RamBlock::new(name, self.ram_size)
+                .map_err(|source| RealizeError::Host { what: "allocating guest memory".into(), source }.into());
+        };
+        let refuse =
+            |reason: String| BuildError::Option { option: "machine", value: format!("memory-backend={id}"), reason };
+        let backend = self.objects.get::<MemoryBackend>(id);
+        let backend = backend.ok_or_else(|| refuse("there is no such memory back end; -object makes one".into()))?;
+        if backend.block.size() != self.ram_size {
+            let (has, wants) = (backend.block.size(), self.ram_size);
+            return Err(refuse(format!("it has {has} bytes, and the machine {wants}; give the same size with -m")));
+        }
+        s.hold(backend.clone());
+        Ok(backend.block.clone())
+    }
     /// Adds what `-device` asks for; for board files, once their buses are there.
     ///
     /// # Errors
@@ -151,6 +179,7 @@ pub fn machine_types() -> &'static [&'static dyn MachineType] {
 pub fn build(machine: &dyn MachineType, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
     board.with(|s| {
         s.set_chardevs(config.chardevs.clone());
+        s.set_user_objects(config.objects.clone());
         let defaults = machine.compat().iter().map(|&(driver, property, value)| Global {
             driver: driver.to_owned(),
             property: property.to_owned(),

@@ -1,10 +1,13 @@
 //! RAM blocks: host memory behind guest RAM and ROM, with dirty bitmaps.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vm_memory::bitmap::BitmapSlice;
-use vm_memory::{MmapRegion, VolatileMemory};
+use vm_memory::mmap::MmapRegionError;
+use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 /// Guest page size: the granule of dirty tracking.
 pub const PAGE_SIZE: u64 = 4096;
@@ -46,19 +49,53 @@ pub struct RamBlock {
     code: Bitmap,
 }
 
+/// A number of bytes in whole pages.
+fn whole_pages(size: u64) -> io::Result<usize> {
+    let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(io::ErrorKind::OutOfMemory)?;
+    usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
+/// A file in a directory that nobody else can open, and that goes with the last mapping.
+fn unnamed_file(directory: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
 impl RamBlock {
     /// Maps `size` bytes (rounded up to a page).
     ///
     /// # Errors
     /// The host refused the mapping.
     pub fn new(name: &str, size: u64) -> io::Result<Arc<Self>> {
-        let size = size.div_ceil(PAGE_SIZE) * PAGE_SIZE;
-        let bytes = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let map = MmapRegion::new(bytes).map_err(|e| match e {
-            vm_memory::mmap::MmapRegionError::Mmap(e) => e,
+        Self::mapped(name, MmapRegion::new(whole_pages(size)?))
+    }
+    /// Maps `size` bytes (rounded up to a page) of a file, which is made or made longer where it has to be; of one without a name if `path` is a
+    /// directory. With `share`, what is written to the block goes to the file.
+    ///
+    /// # Errors
+    /// The host refused.
+    pub fn in_file(name: &str, path: &Path, size: u64, share: bool) -> io::Result<Arc<Self>> {
+        let size = whole_pages(size)?;
+        let file = if path.is_dir() {
+            unnamed_file(path)?
+        } else {
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?
+        };
+        if file.metadata()?.len() < size as u64 {
+            file.set_len(size as u64)?;
+        }
+        let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+        let kind = if share { rustix::mm::MapFlags::SHARED } else { rustix::mm::MapFlags::PRIVATE };
+        let (protection, kind) = (protection.bits() as i32, kind.bits() as i32);
+        Self::mapped(name, MmapRegion::build(Some(FileOffset::new(file, 0)), size, protection, kind))
+    }
+    fn mapped(name: &str, map: Result<MmapRegion<()>, MmapRegionError>) -> io::Result<Arc<Self>> {
+        let map = map.map_err(|e| match e {
+            MmapRegionError::Mmap(e) => e,
             e => io::Error::other(e),
         })?;
-        let pages = size / PAGE_SIZE;
+        let pages = map.size() as u64 / PAGE_SIZE;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             map,
@@ -68,6 +105,14 @@ impl RamBlock {
         }))
     }
 
+    /// Has the host allocate every page now.
+    pub fn touch(&self) {
+        for at in (0..self.size()).step_by(PAGE_SIZE as usize) {
+            let mut byte = [0];
+            self.read(at, &mut byte);
+            self.write(at, &byte);
+        }
+    }
     /// QEMU's name for the block, such as `pc.ram`.
     pub fn name(&self) -> &str {
         &self.name

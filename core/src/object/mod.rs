@@ -44,10 +44,12 @@ mod hierarchy;
 mod property;
 mod tree;
 mod types;
+mod user;
 mod value;
 
 pub use property::{AnySpec, Property, PropertyInfo, SetError};
 pub use serde_json::Value;
 pub use tree::{Access, GetFn, NodeId, NodeProperty, ObjectError, ResolveError, SetFn, Tree};
 pub use types::{DeviceClass, TypeEntry, TypeInfo, TypeRegistry, types};
+pub use user::{ObjectAddError, ObjectSpec, UserClass, UserObject, UserObjectInfo, UserObjects};
 pub use value::{Backends, NoBackends, PropertyValue, parse_size, parse_switch, parse_unsigned};

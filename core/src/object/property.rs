@@ -72,6 +72,14 @@ pub enum SetError {
     },
 }
 
+impl SetError {
+    /// A property that is not among those that are `known`.
+    pub fn unknown<'a>(object: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let hint = crate::closest(name, known).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+        Self::Unknown { object, name: name.to_owned(), hint }
+    }
+}
+
 /// A [`DeviceSpec`] of unknown type: a device that is not realized.
 pub trait AnySpec {
     /// QEMU's type name.
@@ -114,9 +122,7 @@ impl<S: DeviceSpec> AnySpec for S {
     }
     fn set(&mut self, name: &str, value: &Value, backends: &dyn Backends) -> Result<(), SetError> {
         let Some(p) = all::<S>().find(|p| p.name == name) else {
-            let near = crate::closest(name, all::<S>().map(|p| p.name));
-            let hint = near.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
-            return Err(SetError::Unknown { object: S::TYPE, name: name.to_owned(), hint });
+            return Err(SetError::unknown(S::TYPE, name, all::<S>().map(|p| p.name)));
         };
         (p.set)(self, value, backends).map_err(|reason| SetError::Value { name: name.to_owned(), reason })
     }
@@ -128,6 +134,7 @@ impl<S: DeviceSpec> AnySpec for S {
 impl TypeInfo {
     /// The properties that it adds to those of its parents.
     pub fn properties(&self) -> Vec<PropertyInfo> {
-        self.device.as_ref().map_or_else(Vec::new, |d| (d.properties)())
+        let device = self.device.map(|d| (d.properties)());
+        device.or_else(|| self.user.map(|u| (u.properties)())).unwrap_or_default()
     }
 }

@@ -1,5 +1,6 @@
 //! Types and their registry.
 
+use super::UserClass;
 use super::hierarchy;
 use super::property::{AnySpec, PropertyInfo, list};
 use crate::board::DeviceSpec;
@@ -21,6 +22,8 @@ pub struct TypeInfo {
     pub description: &'static str,
     /// It is a device, made from a [`DeviceSpec`].
     pub device: Option<DeviceClass>,
+    /// Users make it by itself.
+    pub user: Option<UserClass>,
 }
 
 /// What is known of a type of devices.
@@ -61,7 +64,15 @@ impl TypeInfo {
     }
     /// A type without anything of its own.
     pub const fn of(name: &'static str, parent: &'static str) -> Self {
-        Self { name, parent: Some(parent), is_abstract: false, interfaces: &[], description: "", device: None }
+        Self {
+            name,
+            parent: Some(parent),
+            is_abstract: false,
+            interfaces: &[],
+            description: "",
+            device: None,
+            user: None,
+        }
     }
     /// The same, abstract.
     pub const fn abstract_of(name: &'static str, parent: &'static str) -> Self {

@@ -2,7 +2,6 @@
 
 use gearbox_core::board::Board;
 use gearbox_core::machine::{BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
-use gearbox_core::mem::RamBlock;
 use std::sync::Arc;
 
 /// QEMU's `none`.
@@ -32,13 +31,13 @@ impl MachineType for NoneMachine {
             return Err(refuse("machine", name.clone(), "the machine 'none' has no such property"));
         }
         if config.ram_size > 0 {
-            let ram = RamBlock::new("ram", config.ram_size)
-                .map_err(|e| refuse("m", config.ram_size.to_string(), &format!("the host refused the memory: {e}")))?;
-            board.with(|s| {
+            board.with(|s| -> Result<(), BuildError> {
+                let ram = config.ram(s, "ram")?;
                 let tree = s.memory();
                 let region = tree.ram(&ram, 0, config.ram_size);
                 tree.map(tree.root(), 0, region, 0);
-            });
+                Ok(())
+            })?;
         }
         board.with(|s| config.add_devices(s))?;
         Ok(Wiring::default())

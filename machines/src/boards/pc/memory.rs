@@ -1,9 +1,9 @@
 //! Guest RAM around the PCI hole, and what the rest of the machine is told of it.
 
 use crate::boot::e820::{Kind, MemoryMap};
-use gearbox_core::board::BoardState;
+use gearbox_core::board::{BoardState, RealizeError};
+use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
-use std::io;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -84,10 +84,11 @@ impl Layout {
     /// Maps RAM and PCI memory space.
     ///
     /// # Errors
-    /// The host refused the memory.
-    pub(super) fn realize(self, s: &mut BoardState) -> io::Result<Regions> {
-        let ram = RamBlock::new("pc.ram", self.low + self.high)?;
-        let option_roms = RamBlock::new("pc.rom", 0x2_0000)?;
+    /// The host refused the memory, or the back end that was asked for.
+    pub(super) fn realize(self, config: &MachineConfig, s: &mut BoardState) -> Result<Regions, BuildError> {
+        let ram = config.ram(s, "pc.ram")?;
+        let no_memory = |source| RealizeError::Host { what: "allocating ROM".into(), source };
+        let option_roms = RamBlock::new("pc.rom", 0x2_0000).map_err(no_memory)?;
         let m = s.memory();
         let low = m.ram(&ram, 0, self.low);
         m.map(m.root(), 0, low, 0);

@@ -18,7 +18,7 @@ use crate::devices::pci::piix4_pm::{self, Piix4Pm};
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
-use gearbox_core::board::{Board, BoardState, ISA_IRQS, RealizeError};
+use gearbox_core::board::{Board, BoardState, ISA_IRQS};
 use gearbox_core::machine::{BootError, BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
@@ -128,8 +128,7 @@ impl PcVersion {
         layout: Layout,
         s: &mut BoardState,
     ) -> Result<(Wiring, crate::acpi::Platform), BuildError> {
-        let no_memory = |source| RealizeError::Host { what: "allocating guest memory".into(), source };
-        let ram = layout.realize(s).map_err(no_memory)?;
+        let ram = layout.realize(config, s)?;
         let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
 
         let a20 = s.realize(UNATTACHED, A20)?;
