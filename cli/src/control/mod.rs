@@ -1,0 +1,91 @@
+//! Control of a machine from outside: the typed commands that QMP, the monitor and Rust programs share.
+//!
+//! A [`Control`] is there before its machine and outlives it. Commands are its methods, one file for each subject; what they return are the types of
+//! the schema.
+
+mod error;
+mod facts;
+mod fdsets;
+mod run_state;
+
+pub use error::{Error, ErrorClass, Result};
+pub use facts::Facts;
+pub use fdsets::FdSets;
+
+use crate::machine::Machine;
+use crate::qmp::events::Hub;
+use crate::qmp::notice;
+use gearbox_core::event::Event;
+use parking_lot::{Condvar, Mutex};
+use std::sync::{Arc, Weak};
+
+/// The control of one machine.
+#[derive(Default)]
+pub struct Control {
+    facts: Facts,
+    stage: Mutex<Stage>,
+    changed: Condvar,
+    events: Hub,
+    fdsets: FdSets,
+}
+
+/// Hears of the machine's events.
+type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Where in its life the machine is.
+#[derive(Default)]
+enum Stage {
+    /// It is described, and not made (`--preconfig`).
+    #[default]
+    Preconfig,
+    /// It is to be made now.
+    Leaving,
+    /// There was no machine, and there will be none.
+    Quit,
+    /// It is there, or was.
+    Made { machine: Weak<Machine>, _listener: Listener },
+}
+
+impl Control {
+    /// The control of a machine that is yet to be made.
+    pub fn new(facts: Facts) -> Arc<Self> {
+        Arc::new(Self { facts, ..Self::default() })
+    }
+    /// The machine has been made.
+    pub fn attach(self: &Arc<Self>, machine: &Arc<Machine>) {
+        let weak = Arc::downgrade(self);
+        let listener: Listener = Arc::new(move |event| {
+            if let (Some(control), Some(notice)) = (weak.upgrade(), notice(event)) {
+                control.events.publish(notice);
+            }
+        });
+        machine.board().subscribe(&listener);
+        *self.stage.lock() = Stage::Made { machine: Arc::downgrade(machine), _listener: listener };
+    }
+    /// The machine.
+    ///
+    /// # Errors
+    /// It is not there yet, or not any more.
+    pub fn machine(&self) -> Result<Arc<Machine>> {
+        match &*self.stage.lock() {
+            Stage::Made { machine, .. } => machine.upgrade().ok_or_else(|| Error::generic("The machine has ended")),
+            _ => Err(Error::generic("The machine does not exist yet")),
+        }
+    }
+    /// The machine is described, and not made.
+    pub fn in_preconfig(&self) -> bool {
+        matches!(*self.stage.lock(), Stage::Preconfig | Stage::Leaving | Stage::Quit)
+    }
+    /// Who hears of events.
+    pub fn events(&self) -> &Hub {
+        &self.events
+    }
+    /// Descriptors that clients passed.
+    pub fn fdsets(&self) -> &FdSets {
+        &self.fdsets
+    }
+    /// What is known of the machine without asking it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}

@@ -1,0 +1,126 @@
+//! Starting, stopping, resetting and ending a machine.
+
+use super::{Control, Error, Result, Stage};
+use crate::board::SystemRequest;
+use crate::machine::RunState as State;
+use crate::qmp::types::control::{PanicAction, RebootAction, RunState, ShutdownAction, StatusInfo, WatchdogAction};
+use gearbox_core::event::{self, ShutdownCause};
+
+impl Control {
+    /// `query-status`.
+    pub fn status(&self) -> StatusInfo {
+        let state = self.machine().map_or(State::Prelaunch, |m| m.state());
+        StatusInfo {
+            running: state == State::Running,
+            singlestep: false,
+            status: RunState::from_name(state.name()).unwrap_or(RunState::InternalError),
+        }
+    }
+
+    fn request(&self, request: SystemRequest) -> Result<()> {
+        self.machine()?.board().request(request);
+        Ok(())
+    }
+
+    /// `quit`. Whoever waits for a machine that is yet to be made learns that it need not.
+    pub fn quit(&self) {
+        let mut stage = self.stage.lock();
+        match &*stage {
+            Stage::Made { machine, .. } => {
+                if let Some(machine) = machine.upgrade() {
+                    machine.board().request(SystemRequest::Quit(ShutdownCause::HostQmpQuit));
+                }
+            }
+            _ => {
+                *stage = Stage::Quit;
+                self.changed.notify_all();
+            }
+        }
+    }
+    /// `stop`.
+    ///
+    /// # Errors
+    /// There is no machine.
+    pub fn stop(&self) -> Result<()> {
+        let machine = self.machine()?;
+        if machine.state() == State::Running {
+            machine.stop();
+        }
+        Ok(())
+    }
+    /// `cont`.
+    ///
+    /// # Errors
+    /// There is no machine, or it has come to an end.
+    pub fn cont(&self) -> Result<()> {
+        let machine = self.machine()?;
+        match machine.state() {
+            State::Shutdown | State::InternalError => Err(Error::generic("Resetting the Virtual Machine is required")),
+            _ => {
+                machine.cont();
+                Ok(())
+            }
+        }
+    }
+    /// `system_reset`.
+    ///
+    /// # Errors
+    /// There is no machine.
+    pub fn system_reset(&self) -> Result<()> {
+        self.request(SystemRequest::Reset(ShutdownCause::HostQmpSystemReset))
+    }
+    /// `system_powerdown`.
+    ///
+    /// # Errors
+    /// There is no machine.
+    pub fn system_powerdown(&self) -> Result<()> {
+        self.request(SystemRequest::Powerdown)
+    }
+    /// `system_wakeup`.
+    ///
+    /// # Errors
+    /// No machine sleeps.
+    pub fn system_wakeup(&self) -> Result<()> {
+        Err(Error::generic("wake-up from suspend is not supported by this guest"))
+    }
+    /// `inject-nmi`.
+    ///
+    /// # Errors
+    /// There is no machine, or it has no CPU.
+    pub fn inject_nmi(&self) -> Result<()> {
+        let machine = self.machine()?;
+        if machine.vcpu_count() == 0 {
+            return Err(Error::generic("machine does not provide NMIs"));
+        }
+        machine.board().request(SystemRequest::Nmi);
+        Ok(())
+    }
+    /// `set-action`: what is not given stays.
+    ///
+    /// # Errors
+    /// There is no machine.
+    pub fn set_action(
+        &self,
+        reboot: Option<RebootAction>,
+        shutdown: Option<ShutdownAction>,
+        panic: Option<PanicAction>,
+        watchdog: Option<WatchdogAction>,
+    ) -> Result<()> {
+        let machine = self.machine()?;
+        let mut policy = machine.policy();
+        if let Some(action) = reboot.and_then(|a| event::RebootAction::from_name(a.name())) {
+            policy.reboot = action;
+        }
+        if let Some(action) = shutdown.and_then(|a| event::ShutdownAction::from_name(a.name())) {
+            policy.shutdown = action;
+        }
+        if let Some(action) = panic.and_then(|a| event::PanicAction::from_name(a.name())) {
+            policy.panic = action;
+        }
+        if let Some(action) = watchdog.and_then(|a| event::WatchdogAction::from_name(a.name())) {
+            policy.watchdog = action;
+        }
+        machine.set_policy(policy);
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! Descriptions of types, from which introspection is made.
+
+use super::Qapi;
+
+/// JSON types (QAPI `JSONType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonType {
+    /// `string`
+    String,
+    /// `number`
+    Number,
+    /// `int`
+    Int,
+    /// `boolean`
+    Boolean,
+    /// `value`: anything.
+    Value,
+}
+
+/// A type.
+#[derive(Debug)]
+pub struct Type {
+    /// QAPI's name. It is not shown to clients, who should look at commands and events.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a type is.
+#[derive(Debug)]
+pub enum Kind {
+    /// One of QAPI's own.
+    Builtin(JsonType),
+    /// One of several strings.
+    Enum(&'static [&'static str]),
+    /// A list.
+    Array(fn() -> &'static Type),
+    /// An object.
+    Object {
+        /// Members that it always has, or may have.
+        members: &'static [Member],
+        /// Further members, by the value of one.
+        variants: Option<Variants>,
+    },
+}
+
+/// A member of an object.
+#[derive(Debug)]
+pub struct Member {
+    /// Name.
+    pub name: &'static str,
+    /// Type.
+    pub ty: fn() -> &'static Type,
+    /// May be missing.
+    pub optional: bool,
+}
+
+impl Member {
+    /// A member of type `T`; an `Option` may be missing.
+    pub const fn of<T: Qapi>(name: &'static str) -> Self {
+        Self { name, ty: T::ty, optional: T::OPTIONAL }
+    }
+}
+
+/// The variants of a union.
+#[derive(Debug)]
+pub struct Variants {
+    /// The member that selects.
+    pub tag: &'static str,
+    /// Its values, and the type whose members each of them adds.
+    pub cases: &'static [(&'static str, fn() -> &'static Type)],
+}

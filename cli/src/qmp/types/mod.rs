@@ -1,0 +1,6 @@
+//! The types of the schema, by what they are about.
+
+pub mod accel;
+pub mod control;
+pub mod event;
+pub mod introspect;
