@@ -75,7 +75,10 @@ impl Walk {
             Kind::Builtin(json_type) => SchemaInfoKind::Builtin(SchemaInfoBuiltin { json_type: json_type.name() }),
             Kind::Array(element) => SchemaInfoKind::Array(SchemaInfoArray { element_type: self.name(element()) }),
             Kind::Enum(values) => SchemaInfoKind::Enum(SchemaInfoEnum {
-                members: values.iter().map(|v| SchemaInfoEnumMember { name: (*v).to_owned(), features: None }).collect(),
+                members: values
+                    .iter()
+                    .map(|v| SchemaInfoEnumMember { name: (*v).to_owned(), features: None })
+                    .collect(),
                 values: values.iter().map(|v| (*v).to_owned()).collect(),
             }),
             Kind::Object { members, variants } => {

@@ -71,9 +71,7 @@ impl<'a> Members<'a> {
     pub fn end(self) -> Result<(), Error> {
         match self.members.keys().next() {
             None => Ok(()),
-            Some(name) => {
-                Err(Error::generic(format!("Parameter '{}' is unexpected", Path::Member(self.at, name))))
-            }
+            Some(name) => Err(Error::generic(format!("Parameter '{}' is unexpected", Path::Member(self.at, name)))),
         }
     }
 }
