@@ -180,9 +180,10 @@ impl<'a> Cx<'a> {
     pub fn send_msi(&self, addr: u64, data: u32) {
         self.fabric.msi().send_msi(addr, data);
     }
-    /// Takes the PCI function at `at` off the board, after the callback: the guest has ejected it.
+    /// Takes the PCI function at `at` off the board, after the callback: the guest has ejected it. Nothing happens if there is none, or if it is
+    /// part of the board.
     pub fn eject(&mut self, at: Devfn) {
-        if let Some(device) = self.fabric.pci.owner(at) {
+        if let Some(device) = self.fabric.pci.removable(at) {
             self.fabric.unplugs.push(device);
         }
     }

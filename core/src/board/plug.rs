@@ -183,6 +183,9 @@ impl BoardState {
         slot.id = id.map(str::to_owned);
         slot.removable = class.hotpluggable;
         let node = slot.node;
+        if class.hotpluggable {
+            self.fabric.pci.set_removable(device);
+        }
         if let Some(bus) = &bus {
             let target = self.objects.path(bus.node);
             self.objects.set_link(node, "parent_bus", bus.kind, target);

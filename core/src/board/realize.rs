@@ -6,7 +6,7 @@ use super::{BoardState, Cx, Device, DeviceId, Line, Pins, Timer};
 use crate::backend::chardev::CharBackend;
 use crate::mem::{IoTarget, MemTree, Place, RegionId};
 use crate::object::{Access, GetFn, NodeId, NodeProperty, SetFn, Tree, Value};
-use crate::pci::{BarKind, ConfigHeader, ConfigSpace, Devfn};
+use crate::pci::{BarKind, ConfigHeader, ConfigSpace, MOST_ACPI_INDEX, PciPlace};
 use crate::vm::MsiSink;
 use std::sync::Arc;
 
@@ -344,18 +344,25 @@ impl<'a> Realize<'a> {
     pub fn pci(&mut self) -> &mut crate::pci::PciBus {
         &mut self.fabric.pci
     }
-    /// Claims a function of the PCI bus, at `at` or in the first free slot. A device has at most one. Its configuration space is
-    /// [`super::Cx::config`] from then on, and its interrupt pin [`super::Cx::set_intx`].
-    pub fn pci_function(&mut self, at: Option<Devfn>, header: &ConfigHeader) -> &mut ConfigSpace {
+    /// Claims a function of the PCI bus, at a place ([`PciPlace`], or an address) or in the first free slot. A device has at most one. Its
+    /// configuration space is [`super::Cx::config`] from then on, and its interrupt pin [`super::Cx::set_intx`].
+    pub fn pci_function(&mut self, place: impl Into<PciPlace>, header: &ConfigHeader) -> &mut ConfigSpace {
+        let place = place.into();
+        let index = place.acpi_index;
+        if index > MOST_ACPI_INDEX {
+            self.conflicts.push(format!("acpi-index should be less or equal to {MOST_ACPI_INDEX}"));
+        } else if self.fabric.pci.has_acpi_index(index) {
+            self.conflicts.push(format!("a PCI device with acpi-index = {index} already exist"));
+        }
         let intx = header.interrupt_pin.map(|_| self.output("intx"));
-        match self.fabric.pci.add(self.id, at, header, intx) {
+        match self.fabric.pci.add(self.id, place, header, intx) {
             Ok(at) => {
                 let input = header.interrupt_pin.and_then(|pin| self.fabric.pci.intx_input(at, pin));
                 if let (Some(line), Some(input)) = (intx, input) {
                     self.fabric.connect(line, input);
                 }
             }
-            Err(Some(_)) => self.conflicts.push(format!("PCI address {} is taken", at.unwrap_or_default())),
+            Err(Some(_)) => self.conflicts.push(format!("PCI address {} is taken", place.addr.unwrap_or_default())),
             Err(None) => self.conflicts.push("the PCI bus is full".into()),
         }
         self.fabric.pci.config_mut(self.id).unwrap_or(&mut self.spare_config)

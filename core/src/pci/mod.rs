@@ -14,7 +14,7 @@ pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, 
 use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
 use crate::mem::{MemTree, RegionId};
 use bar::Bar;
-pub use place::{HasPciPlace, PciPlace, pci_properties};
+pub use place::{HasPciPlace, MOST_ACPI_INDEX, PciPlace, pci_properties};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a function is on its bus: device (slot) in bits 7..3, function in bits 2..0.
@@ -57,6 +57,9 @@ struct Function {
     /// The wire of its interrupt pin, and whether the device asks for an interrupt on it.
     intx: Option<Line>,
     asserted: bool,
+    /// It can be taken out while the machine runs.
+    removable: bool,
+    acpi_index: u32,
 }
 
 /// A PCI bus.
@@ -88,6 +91,29 @@ impl PciBus {
     pub fn free_slot(&self) -> Option<Devfn> {
         let taken = |slot| self.functions.keys().any(|f| f.slot() == slot);
         (0..32).find(|&s| !taken(s)).map(|s| Devfn::new(s, 0))
+    }
+    /// Says that a device's function can be taken out while the machine runs.
+    pub(crate) fn set_removable(&mut self, owner: DeviceId) {
+        if let Some(f) = self.by_owner.get(&owner).and_then(|at| self.functions.get_mut(at)) {
+            f.removable = true;
+        }
+    }
+    /// Whose function is at an address, if it can be taken out while the machine runs.
+    pub fn removable(&self, at: Devfn) -> Option<DeviceId> {
+        self.functions.get(&at).filter(|f| f.removable).map(|f| f.owner)
+    }
+    /// A bit for each slot with a function that cannot be taken out while the machine runs.
+    pub fn fixed_slots(&self) -> u32 {
+        let fixed = self.functions.iter().filter(|(_, f)| !f.removable);
+        fixed.fold(0, |slots, (at, _)| slots | 1 << at.slot())
+    }
+    /// ACPI index of the first function in a slot; 0 for none.
+    pub fn acpi_index(&self, slot: u8) -> u32 {
+        self.functions.iter().find(|(at, _)| at.slot() == slot).map_or(0, |(_, f)| f.acpi_index)
+    }
+    /// A function has this ACPI index, which is not 0.
+    pub(crate) fn has_acpi_index(&self, index: u32) -> bool {
+        index != 0 && self.functions.values().any(|f| f.acpi_index == index)
     }
     /// Configuration space of a device that has one.
     pub fn config(&self, owner: DeviceId) -> Option<&ConfigSpace> {
@@ -140,16 +166,19 @@ impl PciBus {
     pub(crate) fn add(
         &mut self,
         owner: DeviceId,
-        at: Option<Devfn>,
+        place: PciPlace,
         header: &ConfigHeader,
         intx: Option<Line>,
     ) -> Result<Devfn, Option<DeviceId>> {
-        let at = at.or_else(|| self.free_slot()).ok_or(None)?;
+        let at = place.addr.or_else(|| self.free_slot()).ok_or(None)?;
         if let Some(other) = self.functions.get(&at) {
             return Err(Some(other.owner));
         }
-        let config = ConfigSpace::new(header);
-        self.functions.insert(at, Function { owner, config, bars: Vec::new(), intx, asserted: false });
+        let multifunction = header.multifunction || place.multifunction;
+        let config = ConfigSpace::new(&ConfigHeader { multifunction, ..*header });
+        let (asserted, removable, acpi_index) = (false, false, place.acpi_index);
+        let function = Function { owner, config, bars: Vec::new(), intx, asserted, removable, acpi_index };
+        self.functions.insert(at, function);
         self.by_owner.insert(owner, at);
         Ok(at)
     }

@@ -16,6 +16,15 @@ pub struct PciPlace {
     pub acpi_index: u32,
 }
 
+/// The highest ACPI index: what names of network interfaces have room for.
+pub const MOST_ACPI_INDEX: u32 = 16383;
+
+impl From<Option<Devfn>> for PciPlace {
+    fn from(addr: Option<Devfn>) -> Self {
+        Self { addr, ..Self::default() }
+    }
+}
+
 /// A PCI device that is not realized.
 pub trait HasPciPlace: DeviceSpec {
     /// Where it wants to be.

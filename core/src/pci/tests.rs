@@ -43,8 +43,8 @@ impl Device for Host {
 struct Card {
     written: Vec<(u8, u8)>,
 }
-struct CardSpec(Option<Devfn>);
-impl DeviceSpec for CardSpec {
+struct CardSpec<P>(P);
+impl<P: Into<PciPlace> + 'static> DeviceSpec for CardSpec<P> {
     type Device = Card;
     type Pins = ();
     const TYPE: &'static str = "test-card";
@@ -125,7 +125,7 @@ fn dma_needs_the_bus_master_bit() {
         let (m, root) = (s.memory().ram(&ram, 0, 0x1000), s.memory().root());
         s.memory().map(root, 0, m, 0);
         s.realize("/host", HostSpec).unwrap();
-        s.realize("/card", CardSpec(None)).unwrap();
+        s.realize("/card", CardSpec(PciPlace::default())).unwrap();
     });
     set_config(&b, 0x10, 4, 0xc000);
     set_config(&b, 0x4, 2, 1);
@@ -142,10 +142,27 @@ fn a_place_is_taken_once_and_given_back() {
         let e = s.realize("/b", CardSpec(Some(Devfn::new(0, 0)))).err().unwrap();
         assert!(e.to_string().contains("00.0"), "{e}");
         for n in 1..32 {
-            s.realize(&format!("/c{n}"), CardSpec(None)).unwrap();
+            s.realize(&format!("/c{n}"), CardSpec(PciPlace::default())).unwrap();
         }
-        let e = s.realize("/full", CardSpec(None)).err().unwrap();
+        let e = s.realize("/full", CardSpec(PciPlace::default())).err().unwrap();
         assert!(e.to_string().contains("full"), "{e}");
         assert_eq!(s.fabric.pci.functions().count(), 32);
+    });
+}
+
+#[test]
+fn acpi_indexes_are_unique_and_have_a_limit() {
+    let b = board();
+    b.with(|s| {
+        let at = |slot, acpi_index| PciPlace { addr: Some(Devfn::new(slot, 0)), acpi_index, ..PciPlace::default() };
+        s.realize("/a", CardSpec(at(3, 7))).unwrap();
+        s.realize("/b", CardSpec(at(4, 0))).unwrap();
+        assert_eq!([3, 4, 5].map(|slot| s.fabric.pci.acpi_index(slot)), [7, 0, 0]);
+        for (index, reason) in [(7, "acpi-index = 7 already exist"), (MOST_ACPI_INDEX + 1, "less or equal to 16383")] {
+            let e = s.realize("/c", CardSpec(at(5, index))).err().unwrap();
+            assert!(e.to_string().contains(reason), "{e}");
+        }
+        s.realize("/d", CardSpec(at(5, MOST_ACPI_INDEX))).unwrap();
+        assert_eq!(s.fabric.pci.fixed_slots(), 0b11_1000, "none came by name");
     });
 }

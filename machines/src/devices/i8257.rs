@@ -5,6 +5,7 @@
 //! what was programmed; a request by software waits for a device for ever.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Configuration of a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ mod control {
     pub(super) const SET: u8 = 1 << 2;
 }
 const ALL_MASKED: u8 = 0xff;
+
+inventory::submit! { TypeEntry(&TypeInfo::onboard::<Dma>("isa-device", "DMA controller")) }
 
 impl DeviceSpec for Dma {
     type Device = DmaDevice;

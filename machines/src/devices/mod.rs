@@ -15,4 +15,6 @@ pub mod pci;
 pub mod pci_testdev;
 pub mod pm;
 pub mod port92;
+pub mod pvpanic;
 pub mod serial;
+pub mod watchdog;

@@ -5,16 +5,28 @@
 //! instead of being counted.
 
 use crate::devices::pci::QEMU_SUBSYSTEM;
+use gearbox_core::backend::memory::Size;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
-use gearbox_core::pci::{BarKind, ConfigHeader, Devfn};
+use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, PciPlace, pci_properties};
+use gearbox_core::property;
 
 /// Configuration of the function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PciTestdev {
-    /// Its slot and function; the first free slot without one.
-    pub addr: Option<Devfn>,
+    /// Where it is.
+    pub place: PciPlace,
     /// Size of a 64-bit memory BAR 2 with nothing behind it, a power of two; 0 for none.
-    pub membar: u64,
+    pub membar: Size,
+}
+
+impl HasPciPlace for PciTestdev {
+    fn place(&mut self) -> &mut PciPlace {
+        &mut self.place
+    }
+    fn place_ref(&self) -> &PciPlace {
+        &self.place
+    }
 }
 
 /// What a test is: its name, the byte to store, whether stores are counted.
@@ -74,14 +86,21 @@ pub struct PciTestdevDevice {
     test: Option<Test>,
 }
 
+inventory::submit! {
+    TypeEntry(&TypeInfo::device::<PciTestdev>("pci-device", "PCI test device").implements(&["conventional-pci-device"]))
+}
+
 impl DeviceSpec for PciTestdev {
     type Device = PciTestdevDevice;
     type Pins = ();
     const TYPE: &'static str = "pci-testdev";
+    const PROPERTIES: &'static [&'static [Property<Self>]] =
+        &[&[property!("membar", Size, membar, "size of a memory BAR with nothing behind it")], pci_properties()];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(PciTestdevDevice, ()), RealizeError> {
-        if self.membar != 0 && !self.membar.is_power_of_two() {
-            return Err(r.property_error("membar", format!("{} is not a power of two", self.membar)));
+        let Size(membar) = self.membar;
+        if membar != 0 && !membar.is_power_of_two() {
+            return Err(r.property_error("membar", format!("{membar} is not a power of two")));
         }
         let header = ConfigHeader {
             vendor: 0x1b36,
@@ -90,14 +109,14 @@ impl DeviceSpec for PciTestdev {
             subsystem: QEMU_SUBSYSTEM,
             ..ConfigHeader::default()
         };
-        r.pci_function(self.addr, &header);
+        r.pci_function(self.place, &header);
         let memory = r.mmio_region(MEMORY, "pci-testdev-mmio", MEMORY_SIZE, 1);
         let ports = r.port_region(PORTS, "pci-testdev-portio", PORTS_SIZE, 1);
         r.pci_bar(0, BarKind::Memory32 { prefetchable: false }, MEMORY_SIZE, memory);
         r.pci_bar(1, BarKind::Io, PORTS_SIZE.into(), ports);
-        if self.membar != 0 {
-            let nothing = r.memory().container("pci-testdev-membar", self.membar);
-            r.pci_bar(2, BarKind::Memory64 { prefetchable: true }, self.membar, nothing);
+        if membar != 0 {
+            let nothing = r.memory().container("pci-testdev-membar", membar);
+            r.pci_bar(2, BarKind::Memory64 { prefetchable: true }, membar, nothing);
         }
         Ok((PciTestdevDevice::default(), ()))
     }
@@ -130,7 +149,7 @@ impl Device for PciTestdevDevice {
 mod tests {
     use super::*;
     use gearbox_accel_qtest::Bench;
-    use gearbox_core::pci::{command, reg};
+    use gearbox_core::pci::{Devfn, command, reg};
 
     const BAR: [u64; 2] = [0xe000_0000, 0xc000];
 
@@ -142,7 +161,8 @@ mod tests {
     }
     fn bench(membar: u64) -> Bench {
         let mut b = Bench::new();
-        b.realize(PciTestdev { addr: Some(Devfn::new(4, 0)), membar }).unwrap();
+        let place = PciPlace { addr: Some(Devfn::new(4, 0)), ..PciPlace::default() };
+        b.realize(PciTestdev { place, membar: Size(membar) }).unwrap();
         for (n, base) in (0..).zip(BAR) {
             set_config(&b, reg::BAR0 + 4 * n, base as u32);
         }
@@ -202,6 +222,6 @@ mod tests {
         set_config(&b, 0x18, u32::MAX);
         set_config(&b, 0x1c, u32::MAX);
         assert_eq!((config(&b, 0x18), config(&b, 0x1c)), (0x0000_000c, 0xffff_ff00));
-        assert!(Bench::new().realize(PciTestdev { membar: 3, ..PciTestdev::default() }).is_err());
+        assert!(Bench::new().realize(PciTestdev { membar: Size(3), ..PciTestdev::default() }).is_err());
     }
 }

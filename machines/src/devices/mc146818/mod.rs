@@ -57,6 +57,8 @@ pub struct Rtc {
     pub config: RtcConfig,
     /// What its memory holds at first, as (index, value).
     pub memory: Vec<(u8, u8)>,
+    /// What every system reset writes there, as (index, value).
+    pub memory_at_reset: Vec<(u8, u8)>,
 }
 
 /// Pins of the clock.
@@ -79,6 +81,7 @@ pub struct RtcDevice {
     seen: i128,
     irq: Line,
     timer: Timer,
+    memory_at_reset: Vec<(u8, u8)>,
 }
 
 impl DeviceSpec for Rtc {
@@ -107,6 +110,7 @@ impl DeviceSpec for Rtc {
             seen: start,
             irq: pins.irq,
             timer: r.timer(0),
+            memory_at_reset: self.memory_at_reset,
         };
         device.cmos[REG_A] = 0x26;
         device.cmos[REG_B] = b::HOURS24;
@@ -321,7 +325,12 @@ impl Device for RtcDevice {
         self.catch_up(t);
         self.settle(cx, t);
     }
-    fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {
+    fn reset(&mut self, cx: &mut Cx<'_>, kind: ResetKind) {
+        if kind == ResetKind::System {
+            for (index, value) in self.memory_at_reset.clone() {
+                self.set_memory(index, value);
+            }
+        }
         let t = self.time(cx);
         self.catch_up(t);
         self.cmos[REG_B] &= !(flag::ALL | b::SQWE);
@@ -348,7 +357,7 @@ mod tests {
     fn rig() -> Rig {
         let mut b = Bench::new();
         let config = RtcConfig { base: RtcBase::At(LEAP), clock: RtcClock::Vm };
-        let rtc = b.realize(Rtc { config, memory: vec![(0x15, 0x80), (0x16, 0x02), (0x0b, 0xff)] }).unwrap();
+        let rtc = b.realize(Rtc { config, memory: vec![(0x15, 0x80), (0x16, 0x02), (0x0b, 0xff)], ..Rtc::default() }).unwrap();
         Rig { b, rtc }
     }
     impl Rig {

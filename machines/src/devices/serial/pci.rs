@@ -61,10 +61,9 @@ impl DeviceSpec for PciSerial {
             revision: 1,
             subsystem: QEMU_SUBSYSTEM,
             interrupt_pin: Some(IntxPin::A),
-            multifunction: self.place.multifunction,
             ..ConfigHeader::default()
         };
-        r.pci_function(self.place.addr, &header);
+        r.pci_function(self.place, &header);
         let ports = r.port_region(0, "serial", PORTS, 1);
         r.pci_bar(0, BarKind::Io, PORTS.into(), ports);
         r.chardev(0, self.chardev.backend());
