@@ -1,8 +1,11 @@
 //! The DSDT: what is on the board and cannot be discovered, in AML (ACPI 6.4, chapters 5.3, 6 and 20).
 
-use super::aml::{Interrupts, Raw, device, hid, list, method, name, path, ports, resources, scope};
+use super::aml::{
+    Interrupts, Raw, device, field, hid, list, method, name, path, ports, raw, region, resources, scope, store,
+};
+use super::cpu_hotplug::{self, processor_name};
 use super::table::table;
-use super::{LINK_IRQS, Platform};
+use super::{LINK_IRQS, Platform, pci_hotplug};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Equal, Field, FieldAccessType, FieldEntry,
@@ -29,11 +32,18 @@ pub(super) fn dsdt(p: &Platform) -> Vec<u8> {
     if let Some(pm) = &p.pm {
         system_bus.push(sci_link(pm.sci));
     }
-    system_bus.extend((0..p.apic_ids.len()).map(|n| {
-        let uid = name("_UID", &(n as u32));
-        device(&format!("C{n:03X}"), &[name("_HID", &"ACPI0007"), uid])
-    }));
+    match &p.hotplug {
+        Some(h) => system_bus.push(cpu_hotplug::container(h.cpus, &p.processors)),
+        None => system_bus.extend(
+            (0..p.processors.len() as u32)
+                .map(|uid| device(&processor_name(uid), &[name("_HID", &"ACPI0007"), name("_UID", &uid)])),
+        ),
+    }
     let mut body = scope("\\_SB_", &system_bus).0;
+    if p.hotplug.is_some() {
+        body.extend(pci_hotplug::event_handler().0);
+        body.extend(cpu_hotplug::event_handler().0);
+    }
     if let Some(pm) = &p.pm {
         let s5 = Package::new(vec![&pm.s5, &pm.s5, &ZERO, &ZERO]);
         body.extend(name("\\_S5_", &s5).0);
@@ -57,7 +67,9 @@ fn pci_root(p: &Platform) -> Raw {
             &hole,
         ],
     );
-    device("PCI0", &[hid("PNP0A03"), name("_UID", &ZERO), crs, routing(), isa_bridge(p)])
+    let mut terms = vec![hid("PNP0A03"), name("_UID", &ZERO), crs, routing(), isa_bridge(p)];
+    terms.extend(p.hotplug.iter().flat_map(pci_hotplug::slots));
+    device("PCI0", &terms)
 }
 
 /// `_PRT`: which link each pin of each slot is wired to.
@@ -76,12 +88,12 @@ fn routing() -> Raw {
 /// A link whose interrupt a route register of the ISA bridge chooses.
 fn pci_link(link: &str, register: &str, n: u8) -> Raw {
     let route = path(&format!("\\_SB_.PCI0.ISA_.{register}"));
-    let disabled = Equal::new(&And::new(&ZERO, &route, &ROUTE_DISABLED), &ROUTE_DISABLED).bytes();
+    let disabled = raw(&Equal::new(&And::new(&ZERO, &route, &ROUTE_DISABLED), &ROUTE_DISABLED));
     let any = Interrupts { edge: false, numbers: &LINK_IRQS };
     let none = Interrupts { edge: false, numbers: &[0] };
     let (buffer, number) = (Local(0), path("IRQN"));
-    let chosen = And::new(&number, &route, &15u8).bytes();
-    let clear = Store::new(&number, &ZERO).bytes();
+    let chosen = raw(&And::new(&number, &route, &15u8));
+    let clear = raw(&Store::new(&number, &ZERO));
     device(
         link,
         &[
@@ -141,9 +153,26 @@ fn isa_bridge(p: &Platform) -> Raw {
         routes.collect(),
     );
     let region = OpRegion::new(path("P40C"), OpRegionSpace::PCIConfig, &PIRQ_ROUTE, &4u8);
-    let mut terms = vec![name("_ADR", &(ISA_SLOT << 16)), list(&[region.bytes(), fields.bytes()])];
+    let mut terms = vec![name("_ADR", &(ISA_SLOT << 16)), list(&[raw(&region), raw(&fields)])];
     terms.extend(isa_devices(p));
     device("ISA_", &terms)
+}
+
+/// The register of panics, with the methods by which it is read and written (QEMU, docs/specs/pvpanic).
+fn pvpanic(port: u16) -> Raw {
+    let register = FieldEntry::Named(*b"PVPR", 8);
+    device(
+        "PVPA",
+        &[
+            name("_HID", &"QEMU0001"),
+            name("_STA", &0x0fu8),
+            resources("_CRS", &[&ports(port, 1)]),
+            region("PVPO", port, 1),
+            field("PVPO", FieldAccessType::Byte, FieldUpdateRule::Preserve, vec![register]),
+            method("RDPT", 0, &[&Return::new(&path("PVPR"))]),
+            method("WRPT", 1, &[&store("PVPR", &Arg(0))]),
+        ],
+    )
 }
 
 fn isa_devices(p: &Platform) -> Vec<Raw> {
@@ -166,23 +195,11 @@ fn isa_devices(p: &Platform) -> Vec<Raw> {
     }
     let fw_cfg = [name("_HID", &"QEMU0002"), name("_STA", &0x0bu8), resources("_CRS", &[&ports(0x510, 12)])];
     devices.push(device("FWCF", &fw_cfg));
+    devices.extend(p.pvpanic.map(pvpanic));
     if let Some(pm) = &p.pm {
         let own = [ports(pm.base, 64), ports(pm.gpe0, pm.gpe0_len), ports(pm.command.0, 2), ports(0x92, 1)];
         let own: Vec<&dyn Aml> = own.iter().map(|r| r as &dyn Aml).collect();
         devices.push(isa("MBRD", "PNP0C02", &own));
     }
     devices
-}
-
-/// An AML object as its bytes, so that it can be put where it is needed more than once.
-trait Bytes {
-    fn bytes(&self) -> Raw;
-}
-
-impl<T: Aml> Bytes for T {
-    fn bytes(&self) -> Raw {
-        let mut b = Vec::new();
-        self.to_aml_bytes(&mut b);
-        Raw(b)
-    }
 }

@@ -1,7 +1,7 @@
 //! FADT, FACS and MADT (ACPI 6.4, 5.2.9, 5.2.10, 5.2.12).
 
 use super::table::{HEADER, table};
-use super::{LAPIC_BASE, LEVEL_IRQS, Platform, PowerManagement, gsi};
+use super::{LAPIC_BASE, LEVEL_IRQS, Platform, PowerManagement, Processor, gsi};
 use crate::boot::image::Table;
 
 /// IAPC_BOOT_ARCH: there are ISA devices, and an 8042.
@@ -75,28 +75,25 @@ impl Fadt {
     }
 }
 
+/// The entry of a processor's local APIC, or of the place for one.
+pub(super) fn local_apic(uid: u32, p: Processor) -> Vec<u8> {
+    let enabled = u32::from(p.present);
+    match u8::try_from(p.apic_id) {
+        Ok(id) if id != u8::MAX => [&[0, 8, uid as u8, id][..], &enabled.to_le_bytes()].concat(),
+        _ => [&[9, 16, 0, 0][..], &[p.apic_id, enabled, uid].map(u32::to_le_bytes).concat()].concat(),
+    }
+}
+
 /// The interrupt controllers.
 pub(super) fn madt(p: &Platform) -> Vec<u8> {
     /// There is a pair of 8259A too.
     const PCAT_COMPAT: u32 = 1;
-    const ENABLED: u32 = 1;
     /// Active high, level-triggered.
     const LEVEL_HIGH: u16 = 1 | 3 << 2;
     const ALL_PROCESSORS: u8 = 0xff;
     const ALL_X2APIC: u32 = u32::MAX;
     let mut b = [LAPIC_BASE.to_le_bytes(), PCAT_COMPAT.to_le_bytes()].concat();
-    for (uid, &id) in (0u32..).zip(&p.apic_ids) {
-        match u8::try_from(id) {
-            Ok(id) if id != u8::MAX => {
-                b.extend([0, 8, uid as u8, id]);
-                b.extend(ENABLED.to_le_bytes());
-            }
-            _ => {
-                b.extend([9, 16, 0, 0]);
-                b.extend([id, ENABLED, uid].map(u32::to_le_bytes).concat());
-            }
-        }
-    }
+    b.extend((0..).zip(&p.processors).flat_map(|(uid, p)| local_apic(uid, *p)));
     b.extend([1, 12, 0, 0]);
     b.extend([p.ioapic, 0].map(u32::to_le_bytes).concat());
     let mut redirect = |irq: u8, flags: u16| {
@@ -107,7 +104,7 @@ pub(super) fn madt(p: &Platform) -> Vec<u8> {
     redirect(0, 0);
     LEVEL_IRQS.into_iter().for_each(|irq| redirect(irq, LEVEL_HIGH));
     // NMI is on LINT1 of every processor.
-    if p.apic_ids.iter().any(|&id| id >= 0xff) {
+    if p.processors.iter().any(|p| p.apic_id >= 0xff) {
         b.extend([10, 12, 0, 0]);
         b.extend(ALL_X2APIC.to_le_bytes());
         b.extend([1, 0, 0, 0]);

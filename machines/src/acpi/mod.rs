@@ -2,9 +2,11 @@
 //! 1.4). Built from a [`Platform`], which the board fills in with what it has realized.
 
 mod aml;
+mod cpu_hotplug;
 mod dsdt;
 mod fixed;
 mod mp;
+mod pci_hotplug;
 mod table;
 
 use crate::boot::Blob;
@@ -12,20 +14,44 @@ use crate::boot::Blob;
 /// What the tables tell of.
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
-    /// Local APIC ids of the processors, the bootstrap processor's first.
-    pub apic_ids: Vec<u32>,
+    /// The processors that there can be, the bootstrap processor first.
+    pub processors: Vec<Processor>,
     /// Base of the I/O APIC.
     pub ioapic: u32,
     /// First and last address of the memory that PCI has below 4 GiB.
     pub pci_memory: (u32, u32),
     /// The ACPI registers.
     pub pm: Option<PowerManagement>,
+    /// Devices and processors can come and go.
+    pub hotplug: Option<Hotplug>,
     /// First port and interrupt of each serial port.
     pub serials: Vec<(u16, u8)>,
+    /// Port of a [`PvPanic`](crate::devices::pvpanic::PvPanic).
+    pub pvpanic: Option<u16>,
     /// There is a PS/2 mouse.
     pub mouse: bool,
     /// Functions on PCI bus 0 that use an interrupt pin.
     pub pci_interrupts: Vec<PciInterrupt>,
+}
+
+/// A processor, or a place for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processor {
+    /// Local APIC id.
+    pub apic_id: u32,
+    /// It is there.
+    pub present: bool,
+}
+
+/// Where the registers of hot-plug are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hotplug {
+    /// Those of [`crate::devices::pci::hotplug`].
+    pub pci: u16,
+    /// A bit for each slot of PCI bus 0 whose device can come and go.
+    pub pci_slots: u32,
+    /// Those of [`crate::devices::cpu_hotplug`].
+    pub cpus: u16,
 }
 
 /// Where the ACPI registers are.

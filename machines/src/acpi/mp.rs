@@ -31,10 +31,10 @@ pub(super) fn floating_pointer(table: u32) -> Vec<u8> {
 /// The configuration table. Processors whose APIC id has more than 8 bits cannot be named in it.
 pub(super) fn configuration(p: &Platform) -> Vec<u8> {
     let mut entries: Vec<Vec<u8>> = Vec::new();
-    for (n, id) in p.apic_ids.iter().enumerate() {
+    for (n, cpu) in p.processors.iter().enumerate().filter(|(_, cpu)| cpu.present) {
         const ENABLED: u8 = 1;
         const BOOTSTRAP: u8 = 2;
-        let Some(id) = u8::try_from(*id).ok().filter(|&id| id != ALL_LAPICS) else { continue };
+        let Some(id) = u8::try_from(cpu.apic_id).ok().filter(|&id| id != ALL_LAPICS) else { continue };
         let flags = ENABLED | if n == 0 { BOOTSTRAP } else { 0 };
         let mut e = vec![0, id, LAPIC_VERSION, flags];
         // A processor of family 6 with FPU and APIC; software asks CPUID for more.

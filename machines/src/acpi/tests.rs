@@ -1,9 +1,13 @@
 use super::*;
 use crate::boot::image::Bytes;
 
+fn processors(list: impl IntoIterator<Item = (u32, bool)>) -> Vec<Processor> {
+    list.into_iter().map(|(apic_id, present)| Processor { apic_id, present }).collect()
+}
 fn platform() -> Platform {
     Platform {
-        apic_ids: vec![0, 1, 2],
+        processors: processors([(0, true), (1, true), (2, true), (3, false)]),
+        hotplug: Some(Hotplug { pci: 0xae00, pci_slots: !0b11, cpus: 0xaf00 }),
         ioapic: 0xfec0_0000,
         pci_memory: (0xc000_0000, 0xfebf_ffff),
         pm: Some(PowerManagement {
@@ -16,6 +20,7 @@ fn platform() -> Platform {
             s5: 0,
         }),
         serials: vec![(0x3f8, 4), (0x2f8, 3)],
+        pvpanic: Some(0x505),
         mouse: true,
         pci_interrupts: vec![PciInterrupt { slot: 3, pin: 0, irq: 11 }],
     }
@@ -70,15 +75,22 @@ fn fadt_names_the_registers() {
 #[test]
 fn madt_lists_processors_and_redirections() {
     let mut p = platform();
-    p.apic_ids.push(300);
+    p.processors.extend(processors([(300, true)]));
     let m = fixed::madt(&p);
     let mut kinds = Vec::new();
+    let mut enabled = Vec::new();
     let mut rest = &m[44..];
     while let [kind, len, ..] = rest {
         kinds.push(*kind);
+        match kind {
+            0 => enabled.push(rest[4]),
+            9 => enabled.push(rest[8]),
+            _ => {}
+        }
         rest = &rest[usize::from(*len)..];
     }
-    assert_eq!(kinds, [0, 0, 0, 9, 1, 2, 2, 2, 2, 2, 10, 4]);
+    assert_eq!(kinds, [0, 0, 0, 0, 9, 1, 2, 2, 2, 2, 2, 10, 4]);
+    assert_eq!(enabled, [1, 1, 1, 0, 1], "the fourth may come");
 }
 
 #[test]
@@ -98,10 +110,32 @@ fn mp_tables() {
     assert!(c.windows(8).any(|w| w == [3, 0, 0x0d, 0, 0, 12, 0, 11]), "slot 3 INTA on input 11");
 }
 
+fn has(dsdt: &[u8], bytes: &[u8]) -> bool {
+    dsdt.windows(bytes.len()).any(|w| w == bytes)
+}
+
+#[test]
+fn dsdt_describes_hot_plug() {
+    let t = tables();
+    let d = find(&t, "DSDT");
+    for part in ["PHPO", "SL02", "SL1F", "_EJ0", "_SUN", "_E01", "_E02", "CPHO", "C003", "_MAT"] {
+        assert!(has(d, part.as_bytes()), "{part}");
+    }
+    for part in ["SL00", "SL01", "C004"] {
+        assert!(!has(d, part.as_bytes()), "{part}");
+    }
+    assert!(has(d, b"QEMU0001") && has(d, b"WRPT"));
+    assert!(has(d, b"_SUN\x0a\x1f"), "slot 31");
+    assert!(has(d, b"_MAT\x11\x0b\x0a\x08\0\x08\x03\x03\x01"), "enabled once it is there");
+
+    let fixed = dsdt::dsdt(&Platform { hotplug: None, ..platform() });
+    assert!(has(&fixed, b"C003") && !has(&fixed, b"_EJ0") && !has(&fixed, b"_E01"));
+}
+
 #[test]
 fn room_is_checked_and_enough_for_many_processors() {
     let mut p = platform();
-    p.apic_ids = (0..255).collect();
+    p.processors = processors((0..255).map(|id| (id, id == 0)));
     build(&p, 0xf_0000, 0x10_0000).unwrap();
     assert!(build(&p, 0xf_f000, 0x10_0000).unwrap_err().contains("4096"));
 }

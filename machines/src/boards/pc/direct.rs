@@ -2,10 +2,12 @@
 
 use super::memory::{EBDA, Layout};
 use super::{PIIX_SLOT, SCI};
-use crate::acpi::{PciInterrupt, Platform, PowerManagement};
+use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement, Processor};
 use crate::boot::{Blob, BootImage};
+use crate::devices::cpu_hotplug;
 use crate::devices::ioapic::IOAPIC_BASE;
-use crate::devices::pci::{i440fx, piix3, piix4_pm};
+use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
+use crate::devices::pvpanic::PvPanicDevice;
 use crate::devices::serial::SerialDevice;
 use gearbox_core::board::{Board, BoardState};
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
@@ -24,11 +26,14 @@ const PCI_PORTS: u32 = 0xc000;
 /// What the tables tell of this board.
 pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layout) -> Platform {
     let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
-    let serials = ids.into_iter().filter_map(|id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
+    let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
+    let pvpanic = ids.iter().find_map(|&id| s.device::<PvPanicDevice>(id)?.port());
     let functions = s.fabric.pci.functions();
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {
-        apic_ids: (0..config.topology.total()).map(|n| config.topology.apic_id(n)).collect(),
+        processors: (0..config.topology.total())
+            .map(|n| Processor { apic_id: config.topology.apic_id(n), present: true })
+            .collect(),
         ioapic: IOAPIC_BASE as u32,
         pci_memory: layout.hole(),
         pm: Some(PowerManagement {
@@ -40,7 +45,13 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layou
             reset: (piix3::RESET_CONTROL, piix3::RESET_EVERYTHING),
             s5: piix4_pm::SLEEP_S5,
         }),
+        hotplug: Some(Hotplug {
+            pci: pci::hotplug::BASE,
+            pci_slots: !s.fabric.pci.fixed_slots(),
+            cpus: cpu_hotplug::BASE,
+        }),
         serials,
+        pvpanic,
         mouse: true,
         pci_interrupts: pci_interrupts.collect(),
     }

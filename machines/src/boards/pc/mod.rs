@@ -8,6 +8,7 @@ use crate::devices::a20::A20;
 use crate::devices::fw_cfg::{FwCfg, key};
 use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
+use crate::devices::i8257::Dma;
 use crate::devices::i8259::Pic;
 use crate::devices::ioapic::{IoApic, Version};
 use crate::devices::mc146818::Rtc;
@@ -148,11 +149,16 @@ impl PcVersion {
         // The PIIX3 and its functions.
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let at = Devfn::new(PIIX_SLOT, 3);
-        let pm = s.realize(UNATTACHED, Piix4Pm { at, serials: [present(0), present(1)], parallel: false })?;
+        let cpus = (0..config.topology.total()).map(|n| (config.topology.apic_id(n), true)).collect();
+        let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false, cpus };
+        let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
         s.connect_isa_irq(pm.sci, SCI);
 
         // ISA devices.
+        for dma in Dma::PC {
+            s.realize(UNATTACHED, dma)?;
+        }
         let pit = s.realize(UNATTACHED, Pit)?;
         let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory: cmos(config, layout) })?;
         let keyboard = s.realize(UNATTACHED, I8042)?;

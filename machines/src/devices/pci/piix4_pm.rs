@@ -1,16 +1,20 @@
 //! Power management function of the 82371AB (PIIX4): relocatable ACPI registers, the advanced power management ports, the system
-//! control interrupt, soft-off.
+//! control interrupt, soft-off, and the registers of PCI and CPU hot-plug that QEMU adds to it.
 //!
 //! Sources: Intel 82371AB (PIIX4) datasheet (290562), chapter 7; ACPI 6.4, chapter 4. Contents of the configuration space and the fixed
 //! port of the general-purpose events are those of QEMU's `PIIX4_PM`. Its SMBus controller is not modelled, so that its base and host
 //! configuration registers read as after a reset of the chip.
 
 use super::QEMU_SUBSYSTEM;
+use super::hotplug::{self as pci_hotplug, PciHotplug};
+use crate::devices::cpu_hotplug::{self, CpuHotplug};
 use crate::devices::pm::{GpeBlock, Pm1, event};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pin, Realize, RealizeError, ResetKind, SystemRequest, Timer};
-use gearbox_core::event::ShutdownCause;
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, Hotplug, Line, Pin, Realize, RealizeError, ResetKind, SystemRequest, Timer,
+};
+use gearbox_core::event::{Event, ShutdownCause};
 use gearbox_core::mem::RegionId;
-use gearbox_core::object::{TypeEntry, TypeInfo};
+use gearbox_core::object::{TypeEntry, TypeInfo, Value};
 use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, status};
 
 /// Configuration registers beyond the standard header.
@@ -54,6 +58,8 @@ pub struct Piix4Pm {
     pub serials: [bool; 2],
     /// There is a parallel port.
     pub parallel: bool,
+    /// The CPUs that there can be: local APIC id, and whether it is there at the start.
+    pub cpus: Vec<(u32, bool)>,
 }
 
 /// Pins.
@@ -70,6 +76,10 @@ pub struct Piix4PmDevice {
     gpe: GpeBlock,
     apm: [u8; 2],
     ports: RegionId,
+    pci: PciHotplug,
+    cpus: CpuHotplug,
+    /// Where the bitmap of CPUs is, and the register set that takes its place.
+    cpu_regions: [RegionId; 2],
     sci: Line,
     timer: Timer,
 }
@@ -79,6 +89,9 @@ const PM1_CONTROL: u32 = 1;
 const PM_TIMER: u32 = 2;
 const APM: u32 = 3;
 const GPE: u32 = 4;
+const PCI_HOTPLUG: u32 = 5;
+const CPU_BITMAP: u32 = 6;
+const CPU_REGISTERS: u32 = 7;
 
 impl DeviceSpec for Piix4Pm {
     type Device = Piix4PmDevice;
@@ -110,6 +123,12 @@ impl DeviceSpec for Piix4Pm {
         let timer = r.port_region(PM_TIMER, "acpi-tmr", 4, 4);
         r.ports(APM, "apm-io", APM_CONTROL, 2);
         r.ports(GPE, "acpi-gpe0", GPE0, GPE0_LEN.into());
+        r.ports_wide(PCI_HOTPLUG, "acpi-pci-hotplug", pci_hotplug::BASE, pci_hotplug::LEN.into(), 4);
+        let cpu_regions = [
+            r.ports(CPU_BITMAP, "acpi-cpu-hotplug", cpu_hotplug::BASE, cpu_hotplug::BITMAP_LEN),
+            r.port_region(CPU_REGISTERS, "acpi-cpu-hotplug", cpu_hotplug::LEN.into(), 4),
+        ];
+        r.handle_hotplug();
         let tree = r.port_tree();
         let ports = tree.container("piix4-pm", 64);
         tree.map(ports, port::PM1_EVENT.into(), event, 0);
@@ -119,7 +138,17 @@ impl DeviceSpec for Piix4Pm {
         let sci = r.output("sci");
         let power_button = r.inputs("power-button", 1).get(0);
         let timer = r.timer(0);
-        let pm = Piix4PmDevice { pm1: Pm1::default(), gpe: GpeBlock::default(), apm: [0; 2], ports, sci, timer };
+        let pm = Piix4PmDevice {
+            pm1: Pm1::default(),
+            gpe: GpeBlock::default(),
+            apm: [0; 2],
+            ports,
+            pci: PciHotplug::default(),
+            cpus: CpuHotplug::new(self.cpus),
+            cpu_regions,
+            sci,
+            timer,
+        };
         Ok((pm, Piix4PmPins { sci, power_button }))
     }
 }
@@ -163,16 +192,51 @@ impl Piix4PmDevice {
             cx.guest_error(format_args!("the APM command {command:#x} asks for an SMI, which no CPU here takes"));
         }
     }
+    /// Takes everything that is in a slot off the board.
+    fn eject_slot(cx: &mut Cx<'_>, slot: u8) {
+        (0..8).for_each(|function| cx.eject(Devfn::new(slot, function)));
+    }
+    fn pci_request(&mut self, cx: &mut Cx<'_>, request: pci_hotplug::Request) {
+        match request {
+            pci_hotplug::Request::Eject(slot) => Self::eject_slot(cx, slot),
+            pci_hotplug::Request::AcpiIndex(slot) => self.pci.set_acpi_index(cx.pci().acpi_index(slot)),
+        }
+    }
+    fn cpu_request(&mut self, cx: &mut Cx<'_>, request: cpu_hotplug::Request) {
+        match request {
+            cpu_hotplug::Request::Switch => {
+                let [bitmap, registers] = self.cpu_regions;
+                cx.map_ports(bitmap, None);
+                cx.map_ports(registers, Some(cpu_hotplug::BASE));
+            }
+            cpu_hotplug::Request::Eject(cpu) => {
+                cx.guest_error(format_args!("CPU {cpu} was ejected, and cannot leave the machine"));
+            }
+            cpu_hotplug::Request::Status { cpu, event, status } => {
+                let fields = [
+                    ("slot", Value::from(cpu.to_string())),
+                    ("slot-type", "CPU".into()),
+                    ("source", event.into()),
+                    ("status", status.into()),
+                ];
+                let info = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                cx.emit(&Event::AcpiDeviceOst { info });
+            }
+        }
+    }
 }
 
 impl Device for Piix4PmDevice {
-    fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _: u8) -> u64 {
+    fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         let now = cx.now();
         match region {
             PM1_EVENT => self.pm1.read_event(now, offset).into(),
             PM1_CONTROL => (self.pm1.control() >> (8 * (offset & 1))).into(),
             PM_TIMER => (self.pm1.timer(now) >> (8 * (offset & 3))).into(),
             APM => self.apm[(offset & 1) as usize].into(),
+            PCI_HOTPLUG => self.pci.read(offset, size).into(),
+            CPU_BITMAP => self.cpus.read_bitmap(offset).into(),
+            CPU_REGISTERS => self.cpus.read(offset).into(),
             _ => self.gpe.read(offset).into(),
         }
     }
@@ -191,8 +255,46 @@ impl Device for Piix4PmDevice {
                     self.apm_command(cx, value as u8);
                 }
             }
+            PCI_HOTPLUG => {
+                if let Some(request) = self.pci.write(offset, size, value as u32) {
+                    self.pci_request(cx, request);
+                }
+            }
+            CPU_BITMAP | CPU_REGISTERS => {
+                let request = match region {
+                    CPU_BITMAP => self.cpus.write_bitmap(offset, value as u8),
+                    // An access across two registers reaches neither.
+                    _ if offset.is_multiple_of(size.into()) => self.cpus.write(offset, value as u32),
+                    _ => None,
+                };
+                if let Some(request) = request {
+                    self.cpu_request(cx, request);
+                }
+            }
             _ => self.gpe.write(offset, value as u8),
         }
+        self.update(cx);
+    }
+    fn hotplug(&mut self, cx: &mut Cx<'_>, event: Hotplug) {
+        let gpe = match event {
+            Hotplug::PciPlugged(at) => {
+                self.pci.plugged(at.slot());
+                pci_hotplug::GPE
+            }
+            Hotplug::PciUnplugRequest(at) => {
+                self.pci.unplug_requested(at.slot());
+                pci_hotplug::GPE
+            }
+            Hotplug::CpuPlugged(cpu) => {
+                self.cpus.plugged(cpu);
+                cpu_hotplug::GPE
+            }
+            Hotplug::CpuUnplugRequest(cpu) => {
+                self.cpus.unplug_requested(cpu);
+                cpu_hotplug::GPE
+            }
+        };
+        self.gpe.raise(gpe);
         self.update(cx);
     }
     fn pin(&mut self, cx: &mut Cx<'_>, _: u32, level: bool) {
@@ -211,6 +313,9 @@ impl Device for Piix4PmDevice {
         self.pm1 = Pm1::default();
         self.gpe = GpeBlock::default();
         self.apm = [0; 2];
+        let fixed = cx.pci().fixed_slots();
+        let going = self.pci.reset(fixed);
+        (0..32).filter(|slot| going & 1 << slot != 0).for_each(|slot| Self::eject_slot(cx, slot));
         self.map_ports(cx);
         self.update(cx);
     }
@@ -228,7 +333,7 @@ mod tests {
 
     fn bench() -> (Bench, Realized<Piix4PmPins>) {
         let mut b = Bench::new();
-        let p = b.realize(Piix4Pm { at: Devfn::new(1, 3), serials: [true, false], parallel: false }).unwrap();
+        let p = b.realize(Piix4Pm { at: Devfn::new(1, 3), serials: [true, false], parallel: false, cpus: vec![(0, true), (1, false)] }).unwrap();
         (b, p)
     }
     fn set_config(b: &Bench, register: u8, size: u8, value: u32) {
@@ -324,5 +429,78 @@ mod tests {
         b.pulse(p.power_button);
         assert!(b.level(p.sci));
         assert_eq!(b.inw(0x600), event::POWER_BUTTON | event::TIMER);
+    }
+
+    /// With a bus for devices, and one on it that came while the machine ran.
+    fn with_card() -> (Bench, Realized<Piix4PmPins>) {
+        let (mut b, p) = mapped();
+        b.realize(crate::devices::pci::host::PciHost).unwrap();
+        b.outl(0xafe0, 0x0002_0000);
+        let properties = [("id", "card"), ("addr", "4")].map(|(k, v)| (k.to_owned(), v.into()));
+        b.with(|s| s.add_device("pci-serial", &properties, true)).unwrap();
+        (b, p)
+    }
+    fn card(b: &Bench) -> u32 {
+        b.with(|s| s.fabric.pci.config_read(4 << 11, 4))
+    }
+
+    #[test]
+    fn a_card_comes_and_goes_by_way_of_the_guest() {
+        let (mut b, p) = with_card();
+        assert_eq!((b.level(p.sci), b.inw(0xafe0)), (true, 1 << 1));
+        b.outb(0xafe0, 1 << 1);
+        assert!(!b.level(p.sci));
+        assert_eq!((b.inl(0xae00), b.inl(0xae00), b.inl(0xae04)), (1 << 4, 0, 0));
+
+        b.with(|s| s.request_unplug("card")).unwrap();
+        assert_eq!((b.level(p.sci), b.inl(0xae04), card(&b)), (true, 1 << 4, 0x0002_1b36));
+        b.outl(0xae08, 1 << 4);
+        assert_eq!((b.inl(0xae04), card(&b)), (0, u32::MAX));
+    }
+
+    #[test]
+    fn a_reset_takes_a_card_that_was_to_go() {
+        let (mut b, _) = with_card();
+        assert_eq!(b.inl(0xae0c), !0b10, "the function itself is soldered in");
+        b.reset();
+        assert_eq!(card(&b), 0x0002_1b36);
+        b.with(|s| s.request_unplug("card")).unwrap();
+        b.reset();
+        assert_eq!((card(&b), b.inl(0xae04)), (u32::MAX, 0));
+    }
+
+    #[test]
+    fn what_is_soldered_in_stays() {
+        let (mut b, _) = with_card();
+        b.outl(0xae08, 1 << 1);
+        assert_eq!(b.with(|s| s.fabric.pci.config_read(AT, 4)), 0x7113_8086);
+    }
+
+    #[test]
+    fn the_acpi_index_of_a_slot() {
+        let (mut b, _) = with_card();
+        let properties = [("addr", "6"), ("acpi-index", "12")].map(|(k, v)| (k.to_owned(), v.into()));
+        b.with(|s| s.add_device("pci-serial", &properties, true)).unwrap();
+        b.outl(0xae14, 1 << 6);
+        assert_eq!((b.inl(0xae14), b.inl(0xae14)), (12, 0));
+        b.outl(0xae14, 1 << 4);
+        assert_eq!(b.inl(0xae14), 0);
+    }
+
+    #[test]
+    fn cpus_behind_the_bitmap_and_behind_the_registers() {
+        let (mut b, p) = mapped();
+        b.outb(0xafe2, 1 << 2);
+        assert_eq!((b.inl(0xaf00), b.inb(0xaf1f), b.inb(0xaf20)), (1, 0, 0xff));
+        b.outl(0xaf00, 0);
+        assert_eq!((b.inl(0xaf00), b.inb(0xaf04), b.inb(0xaf0c)), (0, 1, 0xff), "QEMU's test for the register set");
+        b.with(|s| s.tell_hotplug(Hotplug::CpuPlugged(1)));
+        assert!(b.level(p.sci));
+        b.outb(0xaf05, cpu_hotplug::command::NEXT_EVENT);
+        assert_eq!((b.inl(0xaf08), b.inb(0xaf04)), (1, 3));
+        b.outl(0xaf05, 3);
+        assert_eq!(b.inl(0xaf08), 1, "not an aligned access");
+        b.reset();
+        assert_eq!((b.inl(0xaf00), b.inb(0xaf04)), (0, 3), "no way back to the bitmap");
     }
 }
