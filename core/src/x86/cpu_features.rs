@@ -1,7 +1,7 @@
 //! CPU features by name: which CPUID bit each of QEMU's feature names stands for, and what needs what.
 //!
 //! Bits are from the CPUID pages of SDM vol. 2 and AMD APM vol. 3 (appendix E), the KVM word from the kernel's
-//! `Documentation/virt/kvm/x86/cpuid.rst`; names are those of QEMU's `-cpu help`.
+//! `Documentation/virt/kvm/x86/cpuid.rst`, C0000001H from VIA's PadLock programming guide; names are those of QEMU's `-cpu help`.
 
 use super::cpuid::{CpuidLeaf, CpuidSet};
 
@@ -53,6 +53,7 @@ pub enum Word {
     Ext7Edx,
     Ext8Ebx,
     ExtAEdx,
+    ExtC1Edx,
     KvmEax,
     KvmEdx,
 }
@@ -70,7 +71,7 @@ pub struct WordInfo {
 }
 
 /// Number of feature words.
-pub const WORD_COUNT: usize = 15;
+pub const WORD_COUNT: usize = 16;
 
 const fn word(function: u32, index: Option<u32>, reg: CpuidReg, bits: &'static [(u8, &'static str)]) -> WordInfo {
     WordInfo { function, index, reg, bits }
@@ -127,6 +128,11 @@ pub static WORDS: [WordInfo; WORD_COUNT] = [
     word(0x8000_000a, None, CpuidReg::Edx, &[
         (0, "npt"), (1, "lbrv"), (2, "svm-lock"), (3, "nrip-save"), (4, "tsc-scale"), (5, "vmcb-clean"), (6, "flushbyasid"),
         (7, "decodeassists"), (10, "pause-filter"), (12, "pfthreshold"), (13, "avic"), (15, "v-vmsave-vmload"), (16, "vgif"),
+        (28, "svme-addr-chk"),
+    ]),
+    word(0xc000_0001, None, CpuidReg::Edx, &[
+        (2, "xstore"), (3, "xstore-en"), (6, "xcrypt"), (7, "xcrypt-en"), (8, "ace2"), (9, "ace2-en"), (10, "phe"), (11, "phe-en"),
+        (12, "pmm"), (13, "pmm-en"),
     ]),
     word(0x4000_0001, None, CpuidReg::Eax, &[
         (0, "kvmclock"), (1, "kvm-nopiodelay"), (2, "kvm-mmu"), (3, "kvmclock"), (4, "kvm-asyncpf"), (5, "kvm-steal-time"),
@@ -205,6 +211,7 @@ pub(super) static NEEDS: &[(&str, &str)] = &[
     ("avic", "svm"),
     ("v-vmsave-vmload", "svm"),
     ("vgif", "svm"),
+    ("svme-addr-chk", "svm"),
 ];
 
 /// A named feature: bits of one word.
@@ -232,6 +239,7 @@ const ALL_WORDS: [Word; WORD_COUNT] = [
     Word::Ext7Edx,
     Word::Ext8Ebx,
     Word::ExtAEdx,
+    Word::ExtC1Edx,
     Word::KvmEax,
     Word::KvmEdx,
 ];
@@ -343,10 +351,17 @@ impl FeatureSet {
     }
     /// Takes away what lacks something that it cannot be without, and says what went.
     pub fn drop_dependents(&mut self) -> Vec<Feature> {
+        self.drop_where(|_| true)
+    }
+    /// The same for those only that cannot be without one feature.
+    pub fn drop_dependents_of(&mut self, needed: &str) -> Vec<Feature> {
+        self.drop_where(|name| name == needed)
+    }
+    fn drop_where(&mut self, counts: impl Fn(&str) -> bool) -> Vec<Feature> {
         let mut gone = Vec::new();
         loop {
             let before = gone.len();
-            for (name, needed) in NEEDS {
+            for (name, needed) in NEEDS.iter().filter(|(_, needed)| counts(needed)) {
                 if let Some(f) = Feature::find(name).filter(|f| self.word(f.word) & f.mask != 0)
                     && !self.has_name(needed)
                 {

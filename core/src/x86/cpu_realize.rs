@@ -1,8 +1,10 @@
 //! From a CPU model to the CPUID leaves that one processor shows: cut down to what the accelerator offers, with topology and caches.
 
 use super::cpu_features::{Feature, FeatureSet, Word};
-use super::cpu_model::{CpuModel, CpuModelError, Facts, Source, encode_signature};
-use super::cpuid::{CpuidLeaf, CpuidSet};
+use super::cpu_leaves::Builder;
+use super::cpu_model::{Base, CpuModel, CpuModelError, Levels, encode_signature};
+use super::cpu_models::{Facts, TabledModel};
+use super::cpuid::CpuidSet;
 use super::topology::Topology;
 
 /// A feature that the model asks for and the accelerator does not offer.
@@ -21,6 +23,51 @@ pub struct RealizedCpu {
     pub cpuid: CpuidSet,
     /// What the guest does not get, although the model asks for it.
     pub missing: Vec<MissingFeature>,
+    /// The features that the guest gets.
+    pub features: FeatureSet,
+    /// The features that it does not get, although the model asks for them.
+    pub filtered: FeatureSet,
+    /// What the processor says of itself besides its features.
+    pub identity: Identity,
+}
+
+/// What a processor says of itself besides its features.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Vendor string.
+    pub vendor: [u8; 12],
+    /// Family, extended family included.
+    pub family: u32,
+    /// Model, extended model included.
+    pub model: u32,
+    /// Stepping.
+    pub stepping: u32,
+    /// Highest basic leaf.
+    pub level: Level,
+    /// Highest extended leaf, or 0.
+    pub xlevel: Level,
+    /// Highest leaf of the range of Centaur and VIA (C0000000H), or 0.
+    pub xlevel2: Level,
+    /// Brand string.
+    pub model_id: String,
+    /// Width of physical addresses.
+    pub phys_bits: u32,
+}
+
+/// The highest leaf of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// What the guest sees.
+    pub value: u32,
+    /// What the model and its features need.
+    pub least: u32,
+}
+
+impl Level {
+    fn new(asked: Levels, tabled: u32, raised: u32) -> Self {
+        let least = asked.least.unwrap_or(tabled).max(raised);
+        Self { value: asked.fixed.unwrap_or(least), least }
+    }
 }
 
 const KVM_SIGNATURE: &[u8; 12] = b"KVMKVMKVM\0\0\0";
@@ -58,9 +105,6 @@ const ALWAYS: &[&str] = &["hypervisor", "ht", "cmp-legacy"];
 /// Features that pin a guest to its host; `max` and `host` leave them out unless asked by name.
 const NOT_MIGRATABLE: &[&str] = &["invtsc"];
 
-/// Bits of CPUID.80000001H:EDX that repeat CPUID.1:EDX on AMD processors (APM vol. 3, E.4.2).
-const AMD_REPEATED: u32 = 0x0183_f3ff;
-
 /// Width of physical addresses of tabled models, as QEMU's.
 const DEFAULT_PHYS_BITS: u32 = 40;
 
@@ -76,92 +120,130 @@ impl CpuModel {
     pub fn realize(&self, offered: &CpuidSet, topo: &Topology, apic_id: u32) -> Result<RealizedCpu, CpuModelError> {
         let hypervisor = offered.vendor(CpuidSet::HYPERVISOR);
         let on_host_cpu = hypervisor.as_ref() == Some(KVM_SIGNATURE);
-        if self.base.source == Source::Host && !on_host_cpu {
+        if self.base == Base::Host && !on_host_cpu {
             return Err(CpuModelError::HostNeedsKvm);
         }
-        let (features, missing) = self.cut_features(&offered.features(), hypervisor, topo);
+        let defaults = defaults(hypervisor);
+        let asked = self.asked_features(offered, &defaults);
+        let (features, filtered, missing) =
+            self.cut_features(asked, &offered.features(), &defaults, hypervisor.is_some(), topo);
         if self.props.enforce && !missing.is_empty() {
             let missing = missing.iter().map(|m| m.feature.to_string()).collect();
             return Err(CpuModelError::Enforced { model: self.name.clone(), missing });
         }
-        let identity = self.identity(offered, on_host_cpu, &features);
-        let mut b = Builder { set: CpuidSet::new(), features, topo, apic_id, offered };
+        let identity = self.identity(offered, on_host_cpu, &asked);
+        let mut b = Builder::new(features, topo, apic_id, offered, &self.props);
         b.basic(&identity);
         b.extended(&identity);
-        if !self.props.hide_hypervisor {
+        let hidden = match hypervisor.as_ref() {
+            Some(KVM_SIGNATURE) => self.props.hide_kvm,
+            Some(TCG_SIGNATURE) => self.props.hide_tcg,
+            _ => false,
+        };
+        if !hidden {
             b.hypervisor(hypervisor);
         }
-        Ok(RealizedCpu { cpuid: b.set, missing })
+        Ok(RealizedCpu { cpuid: b.finish(), missing, features, filtered, identity })
     }
 
-    fn cut_features(
-        &self,
-        offered: &FeatureSet,
-        hypervisor: Option<[u8; 12]>,
-        topo: &Topology,
-    ) -> (FeatureSet, Vec<MissingFeature>) {
-        let mut available = *offered;
-        each(&mut available, ALWAYS, true);
-        let defaults = defaults(hypervisor);
-        let mut asked = match &self.base.source {
-            Source::Table(facts) => {
-                let mut f = FeatureSet::from_names(facts.features.split_whitespace()).unwrap_or_default();
+    /// What the user switched last.
+    fn switched(&self, feature: Feature) -> Option<bool> {
+        self.changes.iter().rev().find(|(f, _)| *f == feature).map(|(_, on)| *on)
+    }
+
+    fn asked_features(&self, offered: &CpuidSet, defaults: &Defaults) -> FeatureSet {
+        let offered = offered.features();
+        let mut asked = match self.base {
+            Base::Table(model) => {
+                let mut f = FeatureSet::from_names(model.facts.features()).unwrap_or_default();
                 each(&mut f, defaults.off, false);
                 f
             }
-            Source::Offered | Source::Host => {
+            Base::Offered | Base::Host => {
                 let mut named = FeatureSet::default();
                 offered.iter().for_each(|f| named.set(f, true));
                 each(&mut named, NOT_MIGRATABLE, false);
-                named.and(offered)
+                named.and(&offered)
             }
         };
         each(&mut asked, &["hypervisor"], true);
-        let by_name = |f: Feature| self.changes.iter().rev().find(|(g, _)| *g == f).map(|(_, on)| *on);
         self.changes.iter().for_each(|(f, on)| asked.set(*f, *on));
-        let mut missing: Vec<_> = asked.drop_dependents().into_iter().filter(|f| by_name(*f) == Some(true)).collect();
+        asked
+    }
+
+    /// What of the features is there, what of them is not, and how that is told. Where no guest code `runs`, a feature may be without those
+    /// that it needs, as in QEMU, except for those of SVM.
+    fn cut_features(
+        &self,
+        mut asked: FeatureSet,
+        offered: &FeatureSet,
+        defaults: &Defaults,
+        runs: bool,
+        topo: &Topology,
+    ) -> (FeatureSet, FeatureSet, Vec<MissingFeature>) {
+        let mut available = *offered;
+        each(&mut available, ALWAYS, true);
+        let drop = |set: &mut FeatureSet| if runs { set.drop_dependents() } else { set.drop_dependents_of("svm") };
+        let on_by_name = |f: &Feature| self.switched(*f) == Some(true);
+        let mut missing: Vec<_> = drop(&mut asked).into_iter().filter(on_by_name).collect();
 
         let mut have = asked.and(&available);
         missing.extend(asked.iter().filter(|f| asked.word(f.word) & f.mask & !available.word(f.word) != 0));
-        missing.extend(have.drop_dependents());
-        if matches!(self.base.source, Source::Table(_)) {
-            let soft = defaults.on.iter().filter_map(|n| Feature::find(n)).filter(|f| by_name(*f).is_none());
+        missing.extend(drop(&mut have));
+        let mut filtered = FeatureSet::default();
+        missing.iter().for_each(|f| filtered.set(*f, true));
+        if matches!(self.base, Base::Table(_)) {
+            let soft = defaults.on.iter().filter_map(|n| Feature::find(n)).filter(|f| self.switched(*f).is_none());
             soft.for_each(|f| *have.word_mut(f.word) |= f.mask & available.word(f.word));
         }
-        let many = topo.package_threads() > 1;
-        each(&mut have, &["ht"], many);
-        let missing =
-            missing.into_iter().map(|feature| MissingFeature { feature, by_name: by_name(feature) == Some(true) });
-        (have, missing.collect())
+        each(&mut have, &["ht"], topo.package_threads() > 1);
+        let missing = missing.into_iter().map(|feature| MissingFeature { feature, by_name: on_by_name(&feature) });
+        (have, filtered, missing.collect())
     }
 
-    fn identity(&self, offered: &CpuidSet, on_host_cpu: bool, features: &FeatureSet) -> Identity {
+    fn identity(&self, offered: &CpuidSet, on_host_cpu: bool, asked: &FeatureSet) -> Identity {
+        let p = &self.props;
         let offered_vendor = || offered.vendor(0).unwrap_or(*INTEL);
         let offered_bits = offered.get(0x8000_0008, 0).map_or(36, |l| l.eax & 0xff);
         let max_leaf = |f: u32| offered.get(f, 0).map_or(f, |l| l.eax);
-        let mut id = match &self.base.source {
-            Source::Table(Facts { vendor, family, model, stepping, level, xlevel, model_id, .. }) => Identity {
-                // Guest code runs on the host's processor, and vendors differ in SYSENTER and SYSCALL: so QEMU, too.
-                vendor: if on_host_cpu { offered_vendor() } else { **vendor },
-                signature: encode_signature(*family, *model, *stepping),
-                level: *level,
-                xlevel: *xlevel,
-                model_id: (*model_id).to_owned(),
-                phys_bits: offered_bits.min(DEFAULT_PHYS_BITS),
-            },
-            Source::Offered | Source::Host => Identity {
-                vendor: offered_vendor(),
-                signature: offered.signature(),
-                level: max_leaf(0).min(HIGHEST_LEVEL),
-                xlevel: max_leaf(0x8000_0000).min(HIGHEST_XLEVEL),
-                model_id: offered.brand(),
-                phys_bits: offered_bits,
-            },
+        let raised = |range| raised_level(asked, range, !p.no_auto_level);
+        let level = |tabled| Level::new(p.levels, tabled, raised(0));
+        let xlevel = |tabled| Level::new(p.xlevels, tabled, raised(0x8000_0000));
+        let xlevel2 = Level::new(p.xlevels2, 0, raised(0xc000_0000));
+        let mut id = match self.base {
+            Base::Table(TabledModel { facts, .. }) => {
+                let Facts { vendor, family, model, stepping, model_id, .. } = *facts;
+                Identity {
+                    // Guest code runs on the host's processor, and vendors differ in SYSENTER and SYSCALL: so QEMU, too.
+                    vendor: if on_host_cpu { offered_vendor() } else { *vendor },
+                    family,
+                    model,
+                    stepping,
+                    level: level(facts.level),
+                    xlevel: xlevel(facts.xlevel),
+                    xlevel2,
+                    model_id: model_id.to_owned(),
+                    phys_bits: offered_bits.min(DEFAULT_PHYS_BITS),
+                }
+            }
+            Base::Offered | Base::Host => {
+                let (family, model, stepping) = decode_signature(offered.signature());
+                Identity {
+                    vendor: offered_vendor(),
+                    family,
+                    model,
+                    stepping,
+                    level: level(max_leaf(0).min(HIGHEST_LEVEL)),
+                    xlevel: xlevel(max_leaf(0x8000_0000).min(HIGHEST_XLEVEL)),
+                    xlevel2,
+                    model_id: offered.brand(),
+                    phys_bits: offered_bits,
+                }
+            }
         };
-        let p = &self.props;
-        let (family, model, stepping) = decode_signature(id.signature);
-        id.signature =
-            encode_signature(p.family.unwrap_or(family), p.model.unwrap_or(model), p.stepping.unwrap_or(stepping));
+        id.family = p.family.unwrap_or(id.family);
+        id.model = p.model.unwrap_or(id.model);
+        id.stepping = p.stepping.unwrap_or(id.stepping);
         id.vendor = p.vendor.unwrap_or(id.vendor);
         id.model_id = p.model_id.clone().unwrap_or(id.model_id);
         match p.host_phys_bits {
@@ -170,34 +252,38 @@ impl CpuModel {
             None => {}
         }
         id.phys_bits = p.phys_bits.unwrap_or(id.phys_bits).min(offered_bits);
-        // A feature shows the leaf that it is in, unless the user fixed the level.
-        let shown = |range: u32| {
-            let in_range = move |f: &u32| f & 0xf000_0000 == range;
-            Word::all()
-                .filter(|w| features.word(*w) != 0)
-                .map(|w| w.info().function)
-                .filter(in_range)
-                .max()
-                .unwrap_or(0)
-        };
-        id.level = p.level.unwrap_or_else(|| id.level.max(shown(0)));
-        id.xlevel = p.xlevel.unwrap_or_else(|| id.xlevel.max(shown(0x8000_0000)));
         id
     }
+}
+
+impl Identity {
+    /// CPUID.1:EAX.
+    pub fn signature(&self) -> u32 {
+        encode_signature(self.family, self.model, self.stepping)
+    }
+    /// The vendor string as text, `AuthenticAMD`.
+    pub fn vendor_name(&self) -> String {
+        String::from_utf8_lossy(&self.vendor).trim_end_matches('\0').to_owned()
+    }
+}
+
+/// The highest leaf of a range that features need. Leaf 7 always counts with its EBX, the others only with `auto`: versions of QEMU before 2.8
+/// knew no more.
+fn raised_level(features: &FeatureSet, range: u32, auto: bool) -> u32 {
+    let counts = |w: &Word| match w {
+        Word::Leaf7Ebx => true,
+        Word::Leaf7Edx => false,
+        _ => auto,
+    };
+    let in_range = |leaf: &u32| leaf & 0xf000_0000 == range;
+    let leaves = Word::all().filter(counts).filter(|w| features.word(*w) != 0).map(|w| w.info().function);
+    let svm = (auto && features.has_name("svm")).then_some(0x8000_000a);
+    leaves.chain(svm).filter(in_range).max().unwrap_or(0)
 }
 
 /// The highest leaves that [`Builder`] makes.
 const HIGHEST_LEVEL: u32 = 0xd;
 const HIGHEST_XLEVEL: u32 = 0x8000_001e;
-
-struct Identity {
-    vendor: [u8; 12],
-    signature: u32,
-    level: u32,
-    xlevel: u32,
-    model_id: String,
-    phys_bits: u32,
-}
 
 fn decode_signature(s: u32) -> (u32, u32, u32) {
     let family = s >> 8 & 15;
@@ -205,201 +291,10 @@ fn decode_signature(s: u32) -> (u32, u32, u32) {
     (family, s >> 4 & 15 | s >> 12 & 0xf0, s & 15)
 }
 
-/// A cache as leaf 4 describes it.
-struct Cache {
-    /// 1 data, 2 instruction, 3 unified.
-    kind: u32,
-    level: u32,
-    ways: u32,
-    sets: u32,
-    /// EDX of leaf 4: write-back behaviour, inclusiveness, indexing.
-    flags: u32,
-    shared_by: Sharing,
-}
-
-#[derive(Clone, Copy)]
-enum Sharing {
-    Core,
-    Package,
-}
-
-const LINE: u32 = 64;
-
-/// The caches of QEMU's tabled models in Intel's form: 32 KiB each for data and code, 4 MiB for a core, 16 MiB for a package.
-const CACHES: [Cache; 4] = [
-    Cache { kind: 1, level: 1, ways: 8, sets: 64, flags: 1, shared_by: Sharing::Core },
-    Cache { kind: 2, level: 1, ways: 8, sets: 64, flags: 1, shared_by: Sharing::Core },
-    Cache { kind: 3, level: 2, ways: 16, sets: 4096, flags: 1, shared_by: Sharing::Core },
-    Cache { kind: 3, level: 3, ways: 16, sets: 16384, flags: 6, shared_by: Sharing::Package },
-];
-
-/// The same for leaf 2: descriptors of 32 KiB data (2CH) and code (30H), 2 MiB L2 (7DH), 16 MiB L3 (4DH).
-const LEAF2: (u32, u32) = (0x4d, 0x2c_307d);
-
-struct Builder<'a> {
-    set: CpuidSet,
-    features: FeatureSet,
-    topo: &'a Topology,
-    apic_id: u32,
-    offered: &'a CpuidSet,
-}
-
-impl Builder<'_> {
-    fn leaf(&mut self, function: u32, index: Option<u32>, [eax, ebx, ecx, edx]: [u32; 4]) {
-        self.set.set(CpuidLeaf { function, index, eax, ebx, ecx, edx });
-    }
-    fn word(&self, w: Word) -> u32 {
-        self.features.word(w)
-    }
-
-    fn basic(&mut self, id: &Identity) {
-        self.set.set_vendor(0, id.level, &id.vendor);
-        let logical = self.topo.package_threads().min(0xff);
-        let ebx = (self.apic_id & 0xff) << 24 | if logical > 1 { logical << 16 } else { 0 } | (LINE / 8) << 8;
-        self.leaf(1, None, [id.signature, ebx, self.word(Word::Leaf1Ecx), self.word(Word::Leaf1Edx)]);
-        let within = |leaf: u32| id.level >= leaf;
-        if within(2) {
-            self.leaf(2, None, [1, 0, LEAF2.0, LEAF2.1]);
-        }
-        if within(4) {
-            self.caches(4);
-        }
-        if within(5) && self.features.has_name("monitor") {
-            let monitor = self.offered.get(5, 0).map_or([0; 4], |l| [l.eax, l.ebx, l.ecx, l.edx]);
-            self.leaf(5, None, monitor);
-        }
-        if within(6) {
-            self.leaf(6, None, [self.word(Word::Leaf6Eax), 0, 0, 0]);
-        }
-        if within(7) {
-            let sub1 = self.word(Word::Leaf7Sub1Eax);
-            let words = [Word::Leaf7Ebx, Word::Leaf7Ecx, Word::Leaf7Edx].map(|w| self.word(w));
-            self.leaf(7, Some(0), [u32::from(sub1 != 0), words[0], words[1], words[2]]);
-            self.leaf(7, Some(1), [sub1, 0, 0, 0]);
-        }
-        if within(0xb) {
-            self.topology();
-        }
-        if within(0xd) {
-            self.xsave();
-        }
-    }
-
-    /// Leaf 4, or 8000001DH, which has the same form.
-    fn caches(&mut self, function: u32) {
-        let ids = |width: u32| (1u32 << width.min(12)) - 1;
-        for (index, c) in (0..).zip(&CACHES) {
-            let sharing = match c.shared_by {
-                Sharing::Core => ids(self.topo.smt_width()),
-                Sharing::Package => ids(self.topo.package_width()),
-            };
-            let cores = ids(self.topo.package_width() - self.topo.smt_width()).min(0x3f);
-            let cores = if function == 4 { cores << 26 } else { 0 };
-            let eax = c.kind | c.level << 5 | 1 << 8 | sharing << 14 | cores;
-            self.leaf(function, Some(index), [eax, (c.ways - 1) << 22 | (LINE - 1), c.sets - 1, c.flags]);
-        }
-        self.leaf(function, Some(CACHES.len() as u32), [0; 4]);
-    }
-
-    /// Leaf 0BH: an SMT and a core level, then the end.
-    fn topology(&mut self) {
-        const SMT: u32 = 1 << 8;
-        const CORE: u32 = 2 << 8;
-        let (t, id) = (*self.topo, self.apic_id);
-        self.leaf(0xb, Some(0), [t.smt_width(), t.threads & 0xffff, SMT, id]);
-        self.leaf(0xb, Some(1), [t.package_width(), t.package_threads() & 0xffff, CORE | 1, id]);
-        self.leaf(0xb, Some(2), [0, 0, 2, id]);
-    }
-
-    /// Leaf 0DH. EBX of the first two subleaves follows XCR0 and IA32_XSS at run time; here it is what RESET leaves.
-    fn xsave(&mut self) {
-        const LEGACY_AND_HEADER: u32 = 576;
-        if !self.features.has_name("xsave") {
-            self.leaf(0xd, Some(0), [0; 4]);
-            return;
-        }
-        let wanted = [("avx", 2), ("mpx", 3), ("mpx", 4), ("avx512f", 5), ("avx512f", 6), ("avx512f", 7), ("pku", 9)];
-        let (mut mask, mut size) = (3u32, LEGACY_AND_HEADER);
-        for (feature, component) in wanted {
-            let offered = self.offered.get(0xd, 0).is_some_and(|l| l.eax >> component & 1 != 0);
-            if let Some(l) = self.offered.get(0xd, component).copied().filter(|_| offered)
-                && self.features.has_name(feature)
-            {
-                mask |= 1 << component;
-                size = size.max(l.eax.saturating_add(l.ebx));
-                self.leaf(0xd, Some(component), [l.eax, l.ebx, l.ecx & !1, 0]);
-            }
-        }
-        self.leaf(0xd, Some(0), [mask, LEGACY_AND_HEADER, size, 0]);
-        self.leaf(0xd, Some(1), [self.word(Word::LeafDSub1Eax), 0, 0, 0]);
-    }
-
-    fn extended(&mut self, id: &Identity) {
-        if id.xlevel < 0x8000_0000 {
-            return;
-        }
-        self.set.set_vendor(0x8000_0000, id.xlevel, &id.vendor);
-        let within = |leaf: u32| id.xlevel >= leaf;
-        let intel = id.vendor == *INTEL;
-        let many = self.topo.package_threads() > 1;
-        let repeated = if intel { 0 } else { self.word(Word::Leaf1Edx) & AMD_REPEATED };
-        if within(0x8000_0001) {
-            let cmp_legacy = u32::from(many && !intel) << 1;
-            let ecx = self.word(Word::Ext1Ecx) & !2 | cmp_legacy;
-            self.leaf(0x8000_0001, None, [id.signature, 0, ecx, self.word(Word::Ext1Edx) & !AMD_REPEATED | repeated]);
-        }
-        if within(0x8000_0004) {
-            self.set.set_brand(&id.model_id);
-        }
-        if within(0x8000_0005) {
-            // AMD's form: 64 KiB, 2 ways, one line a tag, for data and for code; TLBs of 255 entries (APM vol. 3, E.4.4).
-            const TLB: u32 = 0x01ff_01ff;
-            const L1: u32 = 64 << 24 | 2 << 16 | 1 << 8 | LINE;
-            self.leaf(0x8000_0005, None, [TLB, TLB, L1, L1]);
-        }
-        if within(0x8000_0006) {
-            // 512 4-KiB TLB entries of 4 ways; 512 KiB and 16 MiB of 16 ways (code 8).
-            const TLB: u32 = 0x4200_4200;
-            const L2: u32 = 512 << 16 | 8 << 12 | 1 << 8 | LINE;
-            const L3: u32 = 32 << 18 | 8 << 12 | 1 << 8 | LINE;
-            self.leaf(0x8000_0006, None, [0, TLB, L2, L3]);
-        }
-        if within(0x8000_0007) {
-            self.leaf(0x8000_0007, None, [0, 0, 0, self.word(Word::Ext7Edx)]);
-        }
-        if within(0x8000_0008) {
-            let lm = self.features.has_name("lm");
-            let linear = if self.features.has_name("la57") { 57 } else { 48 };
-            let pse36 = if self.features.has_name("pse36") { 36 } else { 32 };
-            let eax = if lm { id.phys_bits | linear << 8 } else { pse36 };
-            let cores = if many { (self.topo.package_threads() - 1) & 0xff } else { 0 };
-            self.leaf(0x8000_0008, None, [eax, self.word(Word::Ext8Ebx), cores | self.topo.package_width() << 12, 0]);
-        }
-        if within(0x8000_000a) && self.features.has_name("svm") {
-            let (revision, asids) = (1, 16);
-            self.leaf(0x8000_000a, None, [revision, asids, 0, self.word(Word::ExtAEdx)]);
-        }
-        if within(0x8000_001e) && self.features.has_name("topoext") {
-            self.caches(0x8000_001d);
-            let core = self.apic_id >> self.topo.smt_width();
-            let ebx = (self.topo.threads.saturating_sub(1) & 0xff) << 8 | core & 0xff;
-            let package = self.apic_id >> self.topo.package_width() & 0xff;
-            self.leaf(0x8000_001e, None, [self.apic_id, ebx, package, 0]);
-        }
-    }
-
-    /// The hypervisor's own leaves, as the accelerator names itself.
-    fn hypervisor(&mut self, signature: Option<[u8; 12]>) {
-        if let Some(signature) = signature {
-            self.set.set_vendor(CpuidSet::HYPERVISOR, CpuidSet::HYPERVISOR + 1, &signature);
-            self.leaf(CpuidSet::HYPERVISOR + 1, None, [self.word(Word::KvmEax), 0, 0, self.word(Word::KvmEdx)]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::cpu_model::Offer;
+    use super::super::cpu_leaves::{AMD_REPEATED, LINE};
+    use super::super::cpu_model::{Offer, everything};
     use super::*;
 
     const BASE: &[&str] = &[
@@ -518,5 +413,51 @@ mod tests {
         assert_eq!(realize("pentium,+smep", &offered).cpuid.get(0, 0).unwrap().eax, 7);
         assert_eq!(realize("pentium,+smep,level=1", &offered).cpuid.get(7, 0), None);
         assert_eq!(realize("pentium", &offered).cpuid.get(0x8000_0000, 0), None);
+    }
+
+    #[test]
+    fn levels_without_a_cpu_are_qemus() {
+        let levels = |arg: &str| {
+            let id = realize(arg, &everything()).identity;
+            (id.level.value, id.xlevel.value, id.xlevel2.value)
+        };
+        for (arg, expect) in [
+            ("phenom", (5, 0x8000_001a, 0)),
+            ("486", (1, 0, 0)),
+            ("phenom,avx512vbmi=on", (7, 0x8000_001a, 0)),
+            ("phenom,xsaveopt=on,xstore=on", (0xd, 0x8000_001a, 0xc000_0001)),
+            ("486,invtsc=on", (1, 0x8000_0007, 0)),
+            ("athlon,svm=on", (2, 0x8000_000a, 0)),
+            ("486,level=0,arat=on,fsgsbase=on", (0, 0, 0)),
+            ("486,xlevel=0,3dnow=on,xlevel2=0xC0000002,xstore=on", (1, 0, 0xc000_0002)),
+            ("486,full-cpuid-auto-level=off,arat=on,3dnow=on,xstore=on", (1, 0, 0)),
+            ("Nehalem,min-level=2,full-cpuid-auto-level=off", (2, 0x8000_0008, 0)),
+            ("Nehalem,min-level=2,full-cpuid-auto-level=off,smap=on", (7, 0x8000_0008, 0)),
+        ] {
+            assert_eq!(levels(arg), expect, "{arg}");
+        }
+    }
+
+    #[test]
+    fn without_a_cpu_nothing_is_filtered() {
+        for (name, _) in CpuModel::known().filter(|(name, _)| *name != "host") {
+            assert_eq!(names(&realize(name, &everything()).missing), Vec::<&str>::new(), "{name}");
+        }
+        let f = realize("max,-mmx,+invtsc", &everything()).features;
+        assert!(!f.has_name("mmx") && f.has_name("invtsc") && f.has_name("amx-tile") && !f.has_name("kvmclock"));
+        assert_eq!(
+            realize("486,+kvmclock", &everything()).filtered.iter().map(|f| f.name).collect::<Vec<_>>(),
+            ["kvmclock"]
+        );
+    }
+
+    #[test]
+    fn older_machines_hide_what_they_did_not_have() {
+        let offered = offer(TCG_SIGNATURE, &[]);
+        let cpu = realize("qemu64,l3-cache=off,cpuid-0xb=off,tcg-cpuid=off", &offered).cpuid;
+        assert_eq!(cpu.get(2, 0).unwrap().ecx, 0);
+        assert_eq!((cpu.get(4, 2).unwrap().eax & 0x1f, cpu.get(4, 3).unwrap().eax), (3, 0));
+        assert_eq!((cpu.get(0x8000_0006, 0).unwrap().edx, cpu.get(0xb, 0).unwrap().ebx), (0, 0));
+        assert_eq!(cpu.get(CpuidSet::HYPERVISOR, 0), None);
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod apic_bus;
 pub mod cpu_features;
+mod cpu_leaves;
 pub mod cpu_model;
+mod cpu_models;
 mod cpu_realize;
 pub mod cpuid;
 mod dump;
@@ -10,4 +12,4 @@ pub mod lapic;
 pub mod state;
 pub mod topology;
 
-pub use cpu_realize::{MissingFeature, RealizedCpu};
+pub use cpu_realize::{Identity, Level, MissingFeature, RealizedCpu};
