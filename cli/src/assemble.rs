@@ -3,11 +3,12 @@
 use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, KernelFiles, Problem, Problems};
 use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, Source};
-use crate::machine::{DeviceArg, KernelArgs};
+use crate::machine::{DeviceArg, KernelArgs, MachineConfig};
 use crate::messages::tell;
+use crate::object::UserObjects;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The monitor's end of a back end.
@@ -180,31 +181,95 @@ fn describe(spec: &ChardevSpec) -> String {
     }
 }
 
+/// What the machine is made from: the command line with everything read and opened.
+///
+/// # Errors
+/// Objects that cannot be made, firmware that cannot be read.
+pub(crate) fn machine_config(
+    config: &Config,
+    consoles: &mut OpenConsoles,
+    kernel: Option<KernelArgs>,
+) -> Result<MachineConfig, Problems> {
+    let mut problems = Problems::default();
+    let firmware = problems.value(read_firmware(config));
+    let objects = problems.value(make_objects(config));
+    problems.or(MachineConfig {
+        ram_size: config.ram_size,
+        cpu: config.cpu.clone(),
+        topology: config.topology,
+        kernel,
+        serials: std::mem::take(&mut consoles.serials),
+        chardevs: consoles.chardevs.clone(),
+        devices: config.devices.iter().cloned().chain(std::mem::take(&mut consoles.devices)).collect(),
+        rtc: config.rtc,
+        uuid: config.uuid,
+        properties: config.properties.clone(),
+        globals: config.globals.clone(),
+        objects,
+        memory_backend: config.memory_backend.clone(),
+        boot: config.boot.clone(),
+        firmware,
+    })
+}
+
+/// Makes the objects of `-object`.
+///
+/// # Errors
+/// Each that cannot be made.
+fn make_objects(config: &Config) -> Result<Arc<UserObjects>, Problems> {
+    let (objects, mut problems) = (UserObjects::default(), Problems::default());
+    for o in &config.objects {
+        let made = objects.add(&o.type_name, &o.id, &o.properties);
+        problems.value(made.map_err(|e| Problem::new("object", format!("{},id={}", o.type_name, o.id), e)));
+    }
+    problems.or(Arc::new(objects))
+}
+
+/// Where firmware is, unless it is named with its path.
+const FIRMWARE_DIRECTORIES: [&str; 2] = ["/usr/share/seabios", "/usr/share/qemu"];
+
+/// Reads the firmware that `-bios` names.
+///
+/// # Errors
+/// It is nowhere to be found, or cannot be read.
+fn read_firmware(config: &Config) -> Result<Option<(Vec<u8>, PathBuf)>, Problem> {
+    const MOST: u64 = 16 << 20;
+    let Some(name) = &config.firmware else { return Ok(None) };
+    let directories = config.firmware_directories.iter().cloned().chain(FIRMWARE_DIRECTORIES.map(PathBuf::from));
+    let places = std::iter::once(PathBuf::from(name)).chain(directories.map(|d| d.join(name)));
+    let missing =
+        || Problem::new("bios", &**name, "could not load it: no such file, here or in the firmware directories");
+    let path = places.into_iter().find(|p| p.is_file()).ok_or_else(missing)?;
+    Ok(Some((read("bios", &path, MOST, "is larger than 16 MiB")?, path)))
+}
+
 /// Reads the images to boot.
 ///
 /// # Errors
 /// Every file that cannot be read, or that is larger than the guest's memory.
 pub(crate) fn read_kernel(files: &KernelFiles, config: &Config) -> Result<KernelArgs, Problems> {
     let mut problems = Problems::default();
-    let image = problems.value(read("kernel", &files.kernel, config.ram_size));
+    let image = problems.value(read("kernel", &files.kernel, config.ram_size, NO_ROOM));
     let initrd = files.initrd.as_deref().map(|text| problems.value(read_initrd(text, config.ram_size)));
     let initrd = initrd.unwrap_or_default();
     problems.or(KernelArgs { image, path: files.kernel.clone(), initrd, cmdline: files.cmdline.clone() })
 }
 
+const NO_ROOM: &str = "is larger than the machine's memory; give it more with -m";
+
 /// One file, or a list of multiboot modules `FILE ARGS,FILE ARGS`.
 fn read_initrd(text: &str, most: u64) -> Result<Vec<(Vec<u8>, String)>, Problem> {
     if Path::new(text).exists() || !text.contains([',', ' ']) {
-        return Ok(vec![(read("initrd", Path::new(text), most)?, text.to_owned())]);
+        return Ok(vec![(read("initrd", Path::new(text), most, NO_ROOM)?, text.to_owned())]);
     }
     let modules = text.split(',').map(|module| {
         let path = module.split_once(' ').map_or(module, |(path, _)| path);
-        Ok((read("initrd", Path::new(path), most)?, module.to_owned()))
+        Ok((read("initrd", Path::new(path), most, NO_ROOM)?, module.to_owned()))
     });
     modules.collect()
 }
 
-fn read(option: &str, path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
+fn read(option: &str, path: &Path, most: u64, too_large: &str) -> Result<Vec<u8>, Problem> {
     let wrong = |reason: String| Problem::new(option, path.display().to_string(), reason);
     let mut data = Vec::new();
     // A device file may have no end.
@@ -212,7 +277,7 @@ fn read(option: &str, path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
     file.take(most.saturating_add(1)).read_to_end(&mut data).map_err(|e| wrong(e.to_string()))?;
     match data.len() as u64 {
         0 => Err(wrong("is empty".to_owned())),
-        n if n > most => Err(wrong("is larger than the machine's memory; give it more with -m".to_owned())),
+        n if n > most => Err(wrong(too_large.to_owned())),
         _ => Ok(data),
     }
 }

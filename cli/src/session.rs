@@ -2,13 +2,13 @@
 
 use crate::accel::{Accelerator, Request, Selection, select};
 use crate::args::{Config, Problem, QtestLog, Target};
-use crate::assemble::{MonitorEnd, OpenConsoles, read_kernel};
+use crate::assemble::{MonitorEnd, OpenConsoles, machine_config, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::control::{self, Control};
 use crate::failure::Failure;
 use crate::guest;
-use crate::machine::{DeviceArg, KernelArgs, Machine, MachineConfig, RebootAction};
+use crate::machine::{DeviceArg, KernelArgs, Machine, RebootAction};
 use crate::messages::{tell, warn};
 use crate::monitor::{Facts, Monitor};
 use crate::qmp;
@@ -39,19 +39,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         // It has no use for the interrupt key; whoever meets Gearbox for the first time has.
         consoles.terminal = consoles.terminal.map(|_| true);
     }
-    let machine_config = MachineConfig {
-        ram_size: config.ram_size,
-        cpu: config.cpu.clone(),
-        topology: config.topology,
-        kernel,
-        serials: std::mem::take(&mut consoles.serials),
-        chardevs: std::mem::take(&mut consoles.chardevs),
-        devices: config.devices.iter().cloned().chain(std::mem::take(&mut consoles.devices)).collect(),
-        rtc: config.rtc,
-        uuid: config.uuid,
-        properties: config.properties.clone(),
-        globals: Vec::new(),
-    };
+    let machine_config = machine_config(&config, &mut consoles, kernel)?;
     let machine = Machine::new(selected.vm, config.machine, &machine_config)
         .map_err(|e| Failure::machine(e, &config.cpu.name))?;
     drop(machine_config);
@@ -89,6 +77,12 @@ fn live(
         name: config.name.clone(),
         uuid: config.uuid,
         accelerators: control::Facts::accelerators(&crate::accelerators(), selection),
+        machine: config.machine,
+        cpu: config.cpu.clone(),
+        topology: config.topology,
+        ram_size: config.ram_size,
+        chardevs: machine.board().with(|s| s.chardevs().clone()),
+        objects: machine.board().with(|s| s.user_objects().clone()),
     });
     control.attach(&machine);
     let qmp = start_qmp(&control, &mut consoles).context("QMP")?;

@@ -1,9 +1,13 @@
 //! From the words of the command line to [`Options`].
 
 use super::options::{OptionInfo, Options};
-use super::{Problem, Problems, unimplemented};
+use super::{Problem, Problems, readconfig, unimplemented};
 use clap::Parser;
 use gearbox_core::closest;
+use std::collections::VecDeque;
+
+/// Most files of options.
+const MOST_FILES: u32 = 64;
 
 /// Reads the words behind the program's name. QEMU's rules hold: one dash or two; a value is always the next word, whatever it looks like.
 ///
@@ -13,8 +17,10 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
     let known = Options::known();
     let mut problems = Problems::default();
     let mut normal = vec!["gearbox".to_owned()];
-    let mut words = words.into_iter().peekable();
-    while let Some(word) = words.next() {
+    let mut words: VecDeque<_> = words.into_iter().collect();
+    // Files that name each other would never end.
+    let mut files = 0;
+    while let Some(word) = words.pop_front() {
         let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|n| !n.is_empty()) else {
             problems
                 .add(Problem::word(&word, "a disk image without an option is not implemented yet; boot with -kernel"));
@@ -22,7 +28,11 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
         };
         match known.iter().find(|o| o.names.iter().any(|n| n == name)) {
             Some(option) if option.value.is_none() => normal.push(format!("--{}", option.names[0])),
-            Some(option) => match words.next() {
+            Some(option) => match words.pop_front() {
+                Some(file) if option.names[0] == "readconfig" && files < MOST_FILES => {
+                    files += 1;
+                    problems.value(readconfig::words(&file)).into_iter().rev().for_each(|w| words.push_front(w));
+                }
                 // With '=', a value may begin with a dash.
                 Some(value) => normal.push(format!("--{}={value}", option.names[0])),
                 None => problems.add(Problem::word(
@@ -33,7 +43,7 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
             None => {
                 let (reason, takes_value) = refuse(name, &known);
                 // What follows an option that nobody knows is its value, if it looks like one.
-                let value = words.next_if(|next| takes_value.unwrap_or(!next.starts_with('-')));
+                let value = words.pop_front_if(|next| takes_value.unwrap_or(!next.starts_with('-')));
                 problems.add(Problem { value, ..Problem::word(&word, reason) });
             }
         }

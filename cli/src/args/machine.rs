@@ -14,9 +14,9 @@ const LEAST_MEMORY: u64 = 1 << 20;
 /// Memory comes in pages.
 const PAGE: u64 = 4096;
 
-/// `-m`: a number of MiB, or one with a suffix.
-pub fn memory(arguments: &[String]) -> Result<u64, Problem> {
-    let mut size = 128 << 20;
+/// `-m`: a number of MiB, or one with a suffix; in bytes, as is the `default`.
+pub fn memory(arguments: &[String], default: u64) -> Result<u64, Problem> {
+    let mut size = default;
     for text in arguments {
         let mut p = Properties::parse("m", text, Some("size"));
         for key in ["slots", "maxmem"] {
@@ -180,9 +180,9 @@ mod tests {
         for (text, mib) in
             [("512", 512), ("512M", 512), ("size=2G", 2048), ("1.5g", 1536), ("2048k", 2), ("64G", 65536)]
         {
-            assert_eq!(one(memory, text), Ok(mib << 20), "{text}");
+            assert_eq!(one(|a: &[String]| memory(a, 128 << 20), text), Ok(mib << 20), "{text}");
         }
-        assert_eq!(memory(&[]).unwrap(), 128 << 20);
+        assert_eq!(memory(&[], 128 << 20).unwrap(), 128 << 20);
         for (text, reason) in [
             ("0", "a PC needs at least 1M"),
             ("65G", "more than 64G are not implemented yet"),
@@ -195,7 +195,7 @@ mod tests {
             ("512,slots=2", "'slots' is not implemented yet; memory is what -m says for good"),
             ("512,sise=2", "unknown option 'sise'; did you mean 'size'?"),
         ] {
-            assert_eq!(one(memory, text), Err(reason.to_owned()), "{text}");
+            assert_eq!(one(|a: &[String]| memory(a, 128 << 20), text), Err(reason.to_owned()), "{text}");
         }
     }
 

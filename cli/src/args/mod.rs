@@ -1,24 +1,30 @@
 //! The command line: from words to a [`Config`] in which every value is understood, or to everything that is wrong with it.
 
 mod argv;
+mod boot;
 pub mod consoles;
 pub mod logging;
 mod machine;
+mod objects;
 mod options;
 mod problem;
 mod properties;
 pub mod qmp;
+mod readconfig;
 mod selection;
 mod unimplemented;
 
 pub use consoles::{Chardev, Consoles, Target};
+pub use objects::ObjectArg;
 pub use options::{OptionInfo, Options};
 pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
 
 use gearbox_core::accel::{Accelerator, Choice};
-use gearbox_core::machine::{DeviceArg, MachineType, PanicAction, Policy, RebootAction, RtcConfig, ShutdownAction, WatchdogAction};
-use gearbox_core::object::types;
+use gearbox_core::board::Global;
+use gearbox_core::machine::{
+    BootOrder, DeviceArg, MachineType, PanicAction, Policy, RebootAction, RtcConfig, ShutdownAction, WatchdogAction,
+};
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::topology::Topology;
 use std::path::PathBuf;
@@ -84,6 +90,18 @@ pub struct Config {
     pub consoles: Consoles,
     /// `-device`.
     pub devices: Vec<DeviceArg>,
+    /// `-object`.
+    pub objects: Vec<ObjectArg>,
+    /// `-global`.
+    pub globals: Vec<Global>,
+    /// `-machine memory-backend=`.
+    pub memory_backend: Option<String>,
+    /// `-boot`.
+    pub boot: BootOrder,
+    /// `-bios`.
+    pub firmware: Option<String>,
+    /// `-L`.
+    pub firmware_directories: Vec<PathBuf>,
     /// `-S`.
     pub stopped: bool,
     /// What resets and shutdowns do.
@@ -170,8 +188,13 @@ fn help(o: &Options) -> Option<Help> {
     })
 }
 
-fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
+fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> {
     let mut problems = Problems::default();
+    for text in std::mem::take(&mut o.set) {
+        const GROUPS: [&str; 3] = ["device", "chardev", "object"];
+        let group = |name: &str| GROUPS.iter().position(|g| *g == name);
+        problems.value(objects::set(&text, group, &mut [&mut o.device, &mut o.chardev, &mut o.object]));
+    }
     let selected = problems.value(selection::machine(&o, available.machines).map(Some));
     let accel = problems.value(selection::accelerators(&o, selected.as_ref(), available.accelerators));
     let topology = problems.value(machine::topology(&o.smp));
@@ -193,7 +216,8 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
     }
     let cpu = o.cpu.as_deref().map_or_else(|| Ok(CpuModel::default()), CpuModel::parse);
     let cpu = problems.value(cpu.map_err(|e| Problem::new("cpu", o.cpu.as_deref().unwrap_or_default(), e)));
-    let ram_size = problems.value(machine::memory(&o.m));
+    let ram_size = selected.as_ref().map_or(0, |s| s.machine.default_ram_size());
+    let ram_size = problems.value(machine::memory(&o.m, ram_size));
     let rtc = problems.value(machine::rtc(&o.rtc));
     let uuid = problems.value(o.uuid.as_deref().map_or(Ok([0; 16]), machine::uuid));
     let name = problems.value(o.name.as_deref().map(machine::name).transpose());
@@ -202,11 +226,15 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
     }
     let kernel = problems.value(kernel(&o));
     let consoles = problems.value(consoles(&o));
-    let devices: Vec<_> = o.device.iter().map(|text| problems.value(device(text).map(Some))).collect();
+    let devices: Vec<_> = o.device.iter().map(|text| problems.value(objects::device(text).map(Some))).collect();
+    let objects: Vec<_> = o.object.iter().map(|text| problems.value(objects::object(text).map(Some))).collect();
+    let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
+    let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
+    let boot = problems.value(boot::order(&o.boot, floppy_check));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
     match selected {
-        Some(selection::SelectedMachine { machine, properties, .. }) => problems.or(Config {
+        Some(selection::SelectedMachine { machine, properties, memory_backend, .. }) => problems.or(Config {
             accel,
             machine,
             properties,
@@ -220,6 +248,12 @@ fn config(o: Options, available: Available<'_>) -> Result<Config, Problems> {
             kernel,
             consoles,
             devices: devices.into_iter().flatten().collect(),
+            objects: objects.into_iter().flatten().collect(),
+            globals: globals.into_iter().flatten().collect(),
+            memory_backend,
+            boot,
+            firmware: o.bios,
+            firmware_directories: o.firmware_directory.into_iter().map(PathBuf::from).collect(),
             stopped: o.stopped,
             policy,
             log,
@@ -286,16 +320,6 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
     problems.or(all)
 }
 
-fn device(text: &str) -> Result<DeviceArg, Problem> {
-    let mut p = Properties::parse("device", text, Some("driver"));
-    let type_name = p.take("driver")?.unwrap_or_default();
-    let known = types().user_creatable().map(|t| t.name);
-    match types().get(&type_name) {
-        Some(_) => Ok(DeviceArg { type_name, properties: p.rest().into_iter().map(|(k, v)| (k, v.into())).collect() }),
-        None => Err(p.problem(unknown("device", &type_name, known))),
-    }
-}
-
 fn policy(o: &Options) -> Result<Policy, Problem> {
     let mut policy = Policy::default();
     if o.no_reboot {
@@ -324,6 +348,11 @@ fn policy(o: &Options) -> Result<Policy, Problem> {
         action(&mut p, "panic", &mut policy.panic, PanicAction::ALL, PanicAction::name)?;
         action(&mut p, "watchdog", &mut policy.watchdog, WatchdogAction::ALL, WatchdogAction::name)?;
         p.end(&["reboot", "shutdown", "panic", "watchdog"])?;
+    }
+    if let Some(name) = &o.watchdog_action {
+        let names = WatchdogAction::ALL.iter().map(|a| a.name());
+        let wrong = || Problem::new("watchdog-action", &**name, unknown("action", name, names));
+        policy.watchdog = WatchdogAction::from_name(name).ok_or_else(wrong)?;
     }
     Ok(policy)
 }

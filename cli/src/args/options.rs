@@ -46,10 +46,37 @@ pub struct Options {
     /// The machine's UUID, which firmware tables give to the guest
     #[arg(long, value_name = "UUID", help_heading = MACHINE)]
     pub uuid: Option<String>,
+    /// An object that others name, such as memory-backend-ram for -machine memory-backend=ID
+    #[arg(long, value_name = "TYPE,id=ID[,PROPERTY=VALUE...]", help_heading = MACHINE)]
+    pub object: Vec<String>,
+    /// The value of a property for all devices of a type
+    #[arg(long, value_name = "TYPE.PROPERTY=VALUE", help_heading = MACHINE)]
+    pub global: Vec<String>,
+    /// Adds a property to an option that has an id: device.com2.irq=5
+    #[arg(long, value_name = "GROUP.ID.PROPERTY=VALUE", help_heading = MACHINE)]
+    pub set: Vec<String>,
+    /// Reads options from a file
+    #[arg(long, value_name = "FILE", help_heading = MACHINE)]
+    pub readconfig: Vec<String>,
     /// A name for the machine, shown by the monitor
     #[arg(long, value_name = "NAME", help_heading = MACHINE)]
     pub name: Option<String>,
 
+    /// The firmware, a file or a name that is looked for in the firmware directories
+    #[arg(long, value_name = "FILE", help_heading = BOOT)]
+    pub bios: Option<String>,
+    /// A directory in which firmware is looked for first
+    #[arg(long = "L", value_name = "DIRECTORY", help_heading = BOOT)]
+    pub firmware_directory: Vec<String>,
+    /// What firmware boots from: drive letters, the same for the first time only, and whether it offers a choice
+    #[arg(long, value_name = "[order=]LETTERS[,once=LETTERS][,menu=on][,splash-time=MS][,reboot-timeout=MS]", help_heading = BOOT)]
+    pub boot: Vec<String>,
+    /// Firmware does not look whether a floppy is bootable
+    #[arg(long, help_heading = BOOT)]
+    pub no_fd_bootchk: bool,
+    /// There is no HPET; this says so
+    #[arg(long, help_heading = MACHINE)]
+    pub no_hpet: bool,
     /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, a small guest of our own
     #[arg(long, value_name = "FILE", help_heading = BOOT)]
     pub kernel: Option<String>,
@@ -113,9 +140,12 @@ pub struct Options {
     /// Only stop where the guest powers off
     #[arg(long, help_heading = RUNNING)]
     pub no_shutdown: bool,
-    /// The same, in QEMU's newer spelling
-    #[arg(long, value_name = "reboot=reset|shutdown[,shutdown=poweroff|pause]", help_heading = RUNNING)]
+    /// The same in QEMU's newer spelling, and what happens when the guest panics or a watchdog expires
+    #[arg(long, value_name = "EVENT=ACTION[,EVENT=ACTION...]", help_heading = RUNNING)]
     pub action: Vec<String>,
+    /// Short for -action watchdog=ACTION
+    #[arg(long, value_name = "ACTION", help_heading = RUNNING)]
+    pub watchdog_action: Option<String>,
     /// No configuration file is read; this says so
     #[arg(long, help_heading = RUNNING)]
     pub no_user_config: bool,

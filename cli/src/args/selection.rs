@@ -7,7 +7,6 @@ use gearbox_core::machine::MachineType;
 /// Properties of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
 const FIXED: &[(&str, &str)] = &[
     ("acpi", "on"),
-    ("fd-bootchk", "off"),
     ("graphics", "off"),
     ("hpet", "off"),
     ("i8042", "on"),
@@ -21,7 +20,7 @@ const FIXED: &[(&str, &str)] = &[
 
 /// Properties of QEMU's machines that are not here at all.
 const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware hmat igd-passthru kvm-shadow-mem \
-    max-fw-size max-ram-below-4g memory-backend memory-encryption oem-id oem-table-id pcspk-audiodev phandle-start sata \
+    max-fw-size max-ram-below-4g memory-encryption oem-id oem-table-id pcspk-audiodev phandle-start sata \
     smbios-entry-point-type smbus suppress-vmdesc x-south-bridge";
 
 /// A machine, and properties that it takes.
@@ -32,6 +31,10 @@ pub struct SelectedMachine {
     pub properties: Vec<(String, String)>,
     /// `accel=`.
     pub accel: Option<String>,
+    /// `memory-backend=`.
+    pub memory_backend: Option<String>,
+    /// `fd-bootchk=`.
+    pub floppy_check: Option<bool>,
     /// `kernel-irqchip=`, which is the accelerator's business.
     pub kernel_irqchip: Option<String>,
 }
@@ -44,6 +47,8 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         properties: Vec::new(),
         accel: None,
         kernel_irqchip: None,
+        memory_backend: None,
+        floppy_check: None,
     };
     let mut last = None;
     for text in &o.machine {
@@ -57,6 +62,8 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
                 .ok_or_else(|| Problem::new("machine", &**text, unknown("machine", &name, names())))?;
         }
         found.accel = p.take("accel")?.or(found.accel);
+        found.memory_backend = p.take("memory-backend")?.or(found.memory_backend);
+        found.floppy_check = p.take_switch("fd-bootchk")?.or(found.floppy_check);
         found.kernel_irqchip = p.take("kernel-irqchip")?.or(found.kernel_irqchip);
         found.properties.extend(p.rest());
         last = Some(text);

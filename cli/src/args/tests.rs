@@ -49,7 +49,10 @@ fn a_kernel_as_qemu_is_given_one() {
     assert_eq!(c.kernel, Some(files));
     assert_eq!((c.ram_size, c.topology.total(), c.cpu_given, c.stopped), (512 << 20, 2, true, true));
     assert_eq!(c.policy, Policy { reboot: RebootAction::Shutdown, ..Policy::default() });
-    assert_eq!(config("-action reboot=shutdown,shutdown=pause").policy, Policy { reboot: RebootAction::Shutdown, shutdown: ShutdownAction::Pause, ..Policy::default() });
+    assert_eq!(
+        config("-action reboot=shutdown,shutdown=pause").policy,
+        Policy { reboot: RebootAction::Shutdown, shutdown: ShutdownAction::Pause, ..Policy::default() }
+    );
 }
 
 #[test]

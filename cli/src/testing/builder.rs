@@ -193,7 +193,7 @@ impl VmBuilder {
         let config = &parts.config;
         let selected = select(&crate::accelerators(), &config.accel, &Request { cpus: config.topology.total() })?;
         let accel = selected.selection.accel.name();
-        let machine_config = parts.machine_config();
+        let machine_config = parts.machine_config()?;
         let machine = match parts.sector.take() {
             None => Machine::new(selected.vm, parts.config.machine, &machine_config)?,
             Some(sector) => {
@@ -210,7 +210,7 @@ impl VmBuilder {
     /// As [`VmBuilder::start`].
     pub fn bench(self) -> Result<Bench, StartError> {
         let mut parts = self.parts()?;
-        let machine_config = parts.machine_config();
+        let machine_config = parts.machine_config()?;
         Ok(Bench::of(parts.config.machine, &machine_config)?)
     }
 
@@ -267,22 +267,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn machine_config(&mut self) -> MachineConfig {
-        let (config, consoles) = (&self.config, &mut self.consoles);
-        let mut serials = std::mem::take(&mut self.serials);
-        serials.append(&mut consoles.serials);
-        MachineConfig {
-            ram_size: config.ram_size,
-            cpu: config.cpu.clone(),
-            topology: config.topology,
-            kernel: self.kernel.take(),
-            serials,
-            chardevs: std::mem::take(&mut consoles.chardevs),
-            devices: config.devices.iter().cloned().chain(std::mem::take(&mut consoles.devices)).collect(),
-            rtc: config.rtc,
-            uuid: config.uuid,
-            properties: config.properties.clone(),
-            globals: Vec::new(),
-        }
+    fn machine_config(&mut self) -> Result<MachineConfig, Problems> {
+        let mut made = crate::assemble::machine_config(&self.config, &mut self.consoles, self.kernel.take())?;
+        made.serials.splice(0..0, std::mem::take(&mut self.serials));
+        Ok(made)
     }
 }

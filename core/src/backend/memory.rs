@@ -75,9 +75,9 @@ impl ObjectSpec for MemoryBackendRam {
         property!("share", bool, common.share, "the memory is shared with others"),
         property!("size", Size, common.size, "bytes"),
     ]];
-    fn complete(self) -> Result<MemoryBackend, String> {
+    fn complete(self, id: &str) -> Result<MemoryBackend, String> {
         self.common.check()?;
-        let block = RamBlock::new("memory-backend-ram", self.common.size.0);
+        let block = RamBlock::new(id, self.common.size.0);
         self.common.complete(block)
     }
 }
@@ -98,13 +98,13 @@ impl ObjectSpec for MemoryBackendFile {
         property!("share", bool, common.share, "others see what is written, and so does the file"),
         property!("size", Size, common.size, "bytes"),
     ]];
-    fn complete(self) -> Result<MemoryBackend, String> {
+    fn complete(self, id: &str) -> Result<MemoryBackend, String> {
         self.common.check()?;
         if self.mem_path.is_empty() {
             return Err("mem-path property not set".to_owned());
         }
         let path = PathBuf::from(&self.mem_path);
-        let block = RamBlock::in_file("memory-backend-file", &path, self.common.size.0, self.common.share);
+        let block = RamBlock::in_file(id, &path, self.common.size.0, self.common.share);
         self.common.complete(block.map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()))))
     }
 }

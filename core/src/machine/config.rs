@@ -1,10 +1,10 @@
 //! What describes a machine before it exists.
 
 use crate::backend::chardev::{CharBackend, Chardevs};
-use crate::backend::memory::MemoryBackend;
+use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
 use crate::mem::RamBlock;
-use crate::object::{UserObjects, Value};
+use crate::object::{ObjectSpec, UserObjects, Value};
 use crate::x86::cpu_model::CpuModel;
 use crate::x86::state::X86State;
 use crate::x86::topology::Topology;
@@ -40,6 +40,39 @@ pub struct RtcConfig {
     pub base: RtcBase,
     /// What it follows from then on.
     pub clock: RtcClock,
+}
+
+/// `-boot`: what firmware is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootOrder {
+    /// Drive letters in the order in which they are tried: a and b are floppies, c the first disk, d the first CD-ROM, n to p the network.
+    pub order: String,
+    /// The same for the first boot only.
+    pub once: Option<String>,
+    /// Firmware offers a choice.
+    pub menu: bool,
+    /// How long the choice is offered, in ms.
+    pub splash_time: Option<u16>,
+    /// Firmware starts anew after this many ms if nothing boots.
+    pub reboot_timeout: Option<u16>,
+    /// Firmware tries nothing but what it is told.
+    pub strict: bool,
+    /// Firmware looks whether a floppy is bootable (`-machine fd-bootchk=`).
+    pub floppy_check: bool,
+}
+
+impl Default for BootOrder {
+    fn default() -> Self {
+        Self {
+            order: "cad".to_owned(),
+            once: None,
+            menu: false,
+            splash_time: None,
+            reboot_timeout: None,
+            strict: false,
+            floppy_check: true,
+        }
+    }
 }
 
 /// `-kernel` and what belongs to it.
@@ -87,6 +120,10 @@ pub struct MachineConfig {
     pub globals: Vec<Global>,
     /// `-device`.
     pub devices: Vec<DeviceArg>,
+    /// `-boot`.
+    pub boot: BootOrder,
+    /// `-bios`: the firmware's image, and where it came from.
+    pub firmware: Option<(Vec<u8>, PathBuf)>,
     /// `-rtc`.
     pub rtc: RtcConfig,
     /// `-uuid`.
@@ -108,6 +145,8 @@ impl Default for MachineConfig {
             memory_backend: None,
             globals: Vec::new(),
             devices: Vec::new(),
+            boot: BootOrder::default(),
+            firmware: None,
             rtc: RtcConfig::default(),
             uuid: [0; 16],
             properties: Vec::new(),
@@ -116,25 +155,32 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
-    /// The machine's RAM: what `-machine memory-backend=` names, or new memory under `name`. For board files.
+    /// The machine's RAM: what `-machine memory-backend=` names, or a new back end `name`. For board files.
     ///
     /// # Errors
     /// There is no such back end, its size is another one, or the host has no memory.
     pub fn ram(&self, s: &mut BoardState, name: &str) -> Result<Arc<RamBlock>, BuildError> {
-        let Some(id) = &self.memory_backend else {
-            return RamBlock::new(name, self.ram_size)
-                .map_err(|source| RealizeError::Host { what: "allocating guest memory".into(), source }.into());
+        let option = |option, value: String, reason: String| BuildError::Option { option, value, reason };
+        let id = match &self.memory_backend {
+            Some(id) => id,
+            None => {
+                let size = ("size".to_owned(), self.ram_size.into());
+                let made = self.objects.add(MemoryBackendRam::TYPE, name, &[size]);
+                made.map_err(|e| option("m", self.ram_size.to_string(), e.to_string()))?;
+                s.show_user_objects();
+                name
+            }
         };
-        let refuse =
-            |reason: String| BuildError::Option { option: "machine", value: format!("memory-backend={id}"), reason };
+        let refuse = |reason: String| option("machine", format!("memory-backend={id}"), reason);
         let backend = self.objects.get::<MemoryBackend>(id);
         let backend = backend.ok_or_else(|| refuse("there is no such memory back end; -object makes one".into()))?;
         if backend.block.size() != self.ram_size {
             let (has, wants) = (backend.block.size(), self.ram_size);
             return Err(refuse(format!("it has {has} bytes, and the machine {wants}; give the same size with -m")));
         }
-        s.hold(backend.clone());
-        Ok(backend.block.clone())
+        let block = backend.block.clone();
+        s.hold(backend);
+        Ok(block)
     }
     /// Adds what `-device` asks for; for board files, once their buses are there.
     ///
@@ -270,6 +316,10 @@ pub trait MachineType: Sync {
     /// Has CPUs (the machine `none` has not).
     fn has_cpus(&self) -> bool {
         true
+    }
+    /// Bytes of RAM without `-m`.
+    fn default_ram_size(&self) -> u64 {
+        128 << 20
     }
     /// Most vCPUs that it takes.
     fn max_cpus(&self) -> u32;

@@ -8,7 +8,7 @@ mod threads;
 
 pub use crate::event::{PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 pub use config::{
-    Boot, BootError, BuildError, DeviceArg, KernelArgs, MachineConfig, MachineEntry, MachineType, RtcBase, RtcClock,
-    RtcConfig, Wiring, build, machine_types,
+    Boot, BootError, BootOrder, BuildError, DeviceArg, KernelArgs, MachineConfig, MachineEntry, MachineType, RtcBase,
+    RtcClock, RtcConfig, Wiring, build, machine_types,
 };
 pub use run::{Machine, MachineError, Outcome, Policy, RunState};

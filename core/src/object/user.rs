@@ -18,17 +18,17 @@ pub trait ObjectSpec: Default + 'static {
     const TYPE: &'static str;
     /// Its properties.
     const PROPERTIES: &'static [&'static [Property<Self>]];
-    /// Makes the object.
+    /// Makes the object, which is to be known as `id`.
     ///
     /// # Errors
     /// A property that cannot be honoured, or what the host refused; in words for the user.
-    fn complete(self) -> Result<Self::Object, String>;
+    fn complete(self, id: &str) -> Result<Self::Object, String>;
 }
 
 /// What is known of a type of user objects.
 #[derive(Clone, Copy)]
 pub struct UserClass {
-    pub(super) make: fn(&[(String, Value)]) -> Result<Made, ObjectAddError>,
+    pub(super) make: fn(&str, &[(String, Value)]) -> Result<Made, ObjectAddError>,
     pub(super) properties: fn() -> Vec<PropertyInfo>,
 }
 
@@ -71,7 +71,7 @@ fn list<S: ObjectSpec>(spec: &S) -> Vec<PropertyInfo> {
         .collect()
 }
 
-fn make<S: ObjectSpec>(properties: &[(String, Value)]) -> Result<Made, ObjectAddError> {
+fn make<S: ObjectSpec>(id: &str, properties: &[(String, Value)]) -> Result<Made, ObjectAddError> {
     let mut spec = S::default();
     for (name, value) in properties {
         let Some(p) = all::<S>().find(|p| p.name == name) else {
@@ -80,7 +80,7 @@ fn make<S: ObjectSpec>(properties: &[(String, Value)]) -> Result<Made, ObjectAdd
         (p.set)(&mut spec, value, &NoBackends).map_err(|reason| SetError::Value { name: name.clone(), reason })?;
     }
     let values = list(&spec);
-    let object = spec.complete().map_err(ObjectAddError::Refused)?;
+    let object = spec.complete(id).map_err(ObjectAddError::Refused)?;
     Ok((Arc::new(object), values))
 }
 
@@ -132,7 +132,7 @@ impl UserObjects {
         if entries.contains_key(id) {
             return Err(ObjectAddError::Duplicate(id.to_owned()));
         }
-        let (object, properties) = (class.make)(properties)?;
+        let (object, properties) = (class.make)(id, properties)?;
         entries.insert(id.to_owned(), Entry { type_name: info.name, object, properties });
         Ok(())
     }

@@ -19,6 +19,9 @@ impl MachineType for NoneMachine {
     fn max_cpus(&self) -> u32 {
         1
     }
+    fn default_ram_size(&self) -> u64 {
+        0
+    }
     fn has_cpus(&self) -> bool {
         false
     }

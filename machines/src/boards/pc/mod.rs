@@ -1,6 +1,8 @@
 //! The PC with an i440FX chipset: QEMU's `pc-i440fx` machines.
 
+mod boot_order;
 mod direct;
+mod firmware;
 mod memory;
 
 use crate::boot;
@@ -130,6 +132,7 @@ impl PcVersion {
         s: &mut BoardState,
     ) -> Result<(Wiring, crate::acpi::Platform), BuildError> {
         let ram = layout.realize(config, s)?;
+        firmware::map(config, s, ram.pci)?;
         let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
 
         let a20 = s.realize(UNATTACHED, A20)?;
@@ -160,7 +163,9 @@ impl PcVersion {
             s.realize(UNATTACHED, dma)?;
         }
         let pit = s.realize(UNATTACHED, Pit)?;
-        let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory: cmos(config, layout) })?;
+        let [first, later] = boot_order::cmos(&config.boot)?;
+        let memory = cmos(config, layout).into_iter().chain(first).collect();
+        let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory, memory_at_reset: later.to_vec() })?;
         let keyboard = s.realize(UNATTACHED, I8042)?;
         let port92 = s.realize(UNATTACHED, Port92)?;
         s.connect(keyboard.a20, a20.enable.get(0));
@@ -184,11 +189,8 @@ impl PcVersion {
 fn cmos(config: &MachineConfig, layout: Layout) -> Vec<(u8, u8)> {
     /// Equipment: FPU, PS/2 mouse.
     const EQUIPMENT: u8 = 0x02 | 0x04;
-    /// Boot order: disk, floppy, CD-ROM.
-    const BOOT_ORDER: [(u8, u8); 2] = [(0x3d, 0x12), (0x38, 0x30)];
     let mut bytes = layout.cmos();
     bytes.push((0x14, EQUIPMENT));
-    bytes.extend(BOOT_ORDER);
     bytes.push((0x5f, (config.topology.total() - 1) as u8));
     bytes
 }
@@ -206,6 +208,7 @@ fn fw_cfg(config: &MachineConfig, layout: Layout) -> FwCfg {
     items.set(key::NB_CPUS, cpus.to_le_bytes());
     items.set(key::MAX_CPUS, cpus.to_le_bytes());
     items.set(key::NOGRAPHIC, 1u16.to_le_bytes());
+    boot_order::items(&config.boot, &mut items);
     items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
     items
 }

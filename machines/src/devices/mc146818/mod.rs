@@ -8,6 +8,7 @@ mod calendar;
 pub use calendar::{Alarm, Cmos, Format, reg};
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::event::Event;
 use gearbox_core::machine::{RtcBase, RtcClock, RtcConfig};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,6 +78,9 @@ pub struct RtcDevice {
     source: RtcClock,
     /// Time of the clock less that of its source, in ns.
     offset: i128,
+    /// The same at first, from which changes are told.
+    base_offset: i128,
+    path: String,
     /// Register C tells of everything up to this time of the clock.
     seen: i128,
     irq: Line,
@@ -101,12 +105,15 @@ impl DeviceSpec for Rtc {
                 host_ns() + i128::from(zone.whole_seconds()) * SECOND
             }
         };
+        let offset = start - source_ns(self.config.clock, r.now());
         let mut device = RtcDevice {
             cmos: [0; 128],
             index: 0,
             nmi_masked: false,
             source: self.config.clock,
-            offset: start - source_ns(self.config.clock, r.now()),
+            offset,
+            base_offset: offset,
+            path: r.path().to_owned(),
             seen: start,
             irq: pins.irq,
             timer: r.timer(0),
@@ -184,10 +191,13 @@ impl RtcDevice {
         }
     }
     /// The guest has changed the registers: that is the time from now on. The phase within the second stays.
-    fn adopt(&mut self, t: i128) {
+    fn adopt(&mut self, cx: &Cx<'_>, t: i128) {
         let delta = (i128::from(self.format().read(&self.cmos)) - i128::from(seconds(t))) * SECOND;
         self.offset += delta;
         self.seen = t + delta;
+        // The calendar spans four digits of years, so that the difference in seconds fits.
+        let offset = ((self.offset - self.base_offset) / SECOND) as i64;
+        cx.emit(&Event::RtcChange { offset, path: self.path.clone() });
     }
 
     /// Notes in register C what has happened since the last time.
@@ -260,13 +270,13 @@ impl RtcDevice {
         self.catch_up(t);
         self.show(t);
         match usize::from(self.index) {
-            REG_A => self.set_divider(v, t),
+            REG_A => self.set_divider(cx, v, t),
             REG_B => {
                 let ran = self.updates();
                 // Inhibiting updates also turns their interrupt off.
                 self.cmos[REG_B] = if v & b::SET != 0 { v & !flag::UPDATE } else { v };
                 if self.updates() && !ran {
-                    self.adopt(t);
+                    self.adopt(cx, t);
                 }
             }
             REG_C | REG_D => {}
@@ -274,7 +284,7 @@ impl RtcDevice {
                 let index = usize::from(self.index);
                 self.cmos[if index == CENTURY_PS2 { reg::CENTURY } else { index }] = v;
                 if self.updates() {
-                    self.adopt(t);
+                    self.adopt(cx, t);
                 }
             }
             index => self.cmos[index] = v,
@@ -283,7 +293,7 @@ impl RtcDevice {
         self.settle(cx, t);
     }
     /// Sets divider and rate. The first update after the chain has been held comes half a second later.
-    fn set_divider(&mut self, v: u8, t: i128) {
+    fn set_divider(&mut self, cx: &Cx<'_>, v: u8, t: i128) {
         let held = self.cmos[REG_A] & a::DIVIDER > a::CRYSTAL_32K;
         self.cmos[REG_A] = v & !a::UIP;
         if held && v & a::DIVIDER <= a::CRYSTAL_32K {
@@ -291,7 +301,7 @@ impl RtcDevice {
             let t = i128::from(seconds(t)) * SECOND + SECOND / 2;
             self.seen = t;
             if self.updates() {
-                self.adopt(t);
+                self.adopt(cx, t);
             }
         }
     }
@@ -357,7 +367,9 @@ mod tests {
     fn rig() -> Rig {
         let mut b = Bench::new();
         let config = RtcConfig { base: RtcBase::At(LEAP), clock: RtcClock::Vm };
-        let rtc = b.realize(Rtc { config, memory: vec![(0x15, 0x80), (0x16, 0x02), (0x0b, 0xff)], ..Rtc::default() }).unwrap();
+        let rtc = b
+            .realize(Rtc { config, memory: vec![(0x15, 0x80), (0x16, 0x02), (0x0b, 0xff)], ..Rtc::default() })
+            .unwrap();
         Rig { b, rtc }
     }
     impl Rig {

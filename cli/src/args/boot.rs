@@ -1,0 +1,83 @@
+//! `-boot`.
+
+use super::{Problem, Properties};
+use gearbox_core::machine::BootOrder;
+
+/// All `-boot` options together.
+///
+/// # Errors
+/// What is unknown, or not there.
+pub fn order(arguments: &[String], floppy_check: bool) -> Result<BootOrder, Problem> {
+    let mut boot = BootOrder { floppy_check, ..BootOrder::default() };
+    for text in arguments {
+        let mut p = Properties::parse("boot", text, Some("order"));
+        let letters = |key: &str, p: &mut Properties| -> Result<Option<String>, Problem> {
+            let letters = p.take(key)?;
+            match letters.as_deref().and_then(misspelt) {
+                Some(reason) => Err(p.problem(reason)),
+                None => Ok(letters),
+            }
+        };
+        boot.order = letters("order", &mut p)?.unwrap_or(boot.order);
+        boot.once = letters("once", &mut p)?.or(boot.once);
+        boot.menu = p.take_switch("menu")?.unwrap_or(boot.menu);
+        boot.strict = p.take_switch("strict")?.unwrap_or(boot.strict);
+        for (key, setting) in [("splash-time", &mut boot.splash_time), ("reboot-timeout", &mut boot.reboot_timeout)] {
+            if let Some(ms) = p.take_number(key)? {
+                let ms = u16::try_from(ms).map_err(|_| p.problem(format!("{key} is not between 0 and 65535 ms")))?;
+                *setting = Some(ms);
+            }
+        }
+        if p.take("splash")?.is_some() {
+            return Err(p.problem("'splash' is not implemented yet; there is no display"));
+        }
+        p.end(&["order", "once", "menu", "splash-time", "reboot-timeout", "strict"])?;
+    }
+    if boot.strict {
+        // Firmware hears of it with the boot order of devices, which nothing has yet.
+        return Err(Problem::new("boot", "strict=on", "is not implemented yet"));
+    }
+    Ok(boot)
+}
+
+/// Letters are those of drives, each once.
+fn misspelt(letters: &str) -> Option<String> {
+    let wrong = letters.chars().find(|c| !('a'..='p').contains(c));
+    let twice = letters.char_indices().find(|&(n, c)| letters[..n].contains(c));
+    match (wrong, twice) {
+        (Some(c), _) => Some(format!("Invalid boot device '{c}'")),
+        (_, Some((_, c))) => Some(format!("Boot device '{c}' was given twice")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(texts: &[&str]) -> Result<BootOrder, String> {
+        let texts: Vec<_> = texts.iter().map(|t| (*t).to_owned()).collect();
+        order(&texts, true).map_err(|p| p.reason)
+    }
+
+    #[test]
+    fn the_last_of_each_counts() {
+        let boot = parsed(&["once=d", "order=nda", "menu=on,splash-time=500"]).unwrap();
+        assert_eq!((boot.once.as_deref(), boot.order.as_str(), boot.menu), (Some("d"), "nda", true));
+        assert_eq!(boot.splash_time, Some(500));
+        assert_eq!(parsed(&["c"]).unwrap().order, "c");
+        assert_eq!(parsed(&["order="]).unwrap().order, "");
+    }
+
+    #[test]
+    fn mistakes() {
+        for (text, reason) in [
+            ("order=z", "Invalid boot device 'z'"),
+            ("once=cc", "Boot device 'c' was given twice"),
+            ("reboot-timeout=70000", "reboot-timeout is not between 0 and 65535 ms"),
+            ("strict=on", "is not implemented yet"),
+        ] {
+            assert_eq!(parsed(&[text]).unwrap_err(), reason);
+        }
+    }
+}
