@@ -1,13 +1,31 @@
 //! What is known of a machine without asking it.
 
 use super::Control;
+use crate::backend::chardev::Chardevs;
+use crate::machine::MachineType;
+use crate::object::UserObjects;
 use crate::qmp::types::accel::{AcceleratorInfo, AcceleratorState, KvmInfo};
 use crate::qmp::types::control::{NameInfo, UuidInfo};
 use gearbox_core::accel::{Accelerator, Options, Probe, Reason, Request, Selection};
+use gearbox_core::x86::cpu_model::CpuModel;
+use gearbox_core::x86::topology::Topology;
+use std::sync::Arc;
 
 /// What the command line says of a machine, and how its accelerator was chosen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Facts {
+    /// The machine's type.
+    pub machine: &'static dyn MachineType,
+    /// `-cpu`.
+    pub cpu: CpuModel,
+    /// `-smp`.
+    pub topology: Topology,
+    /// `-m`, in bytes.
+    pub ram_size: u64,
+    /// Character back ends.
+    pub chardevs: Arc<Chardevs>,
+    /// Objects that the user made.
+    pub objects: Arc<UserObjects>,
     /// `-name`.
     pub name: Option<String>,
     /// `-uuid`.

@@ -3,9 +3,14 @@
 //! A [`Control`] is there before its machine and outlives it. Commands are its methods, one file for each subject; what they return are the types of
 //! the schema.
 
+mod cpu_models;
+mod devices;
 mod error;
 mod facts;
 mod fdsets;
+mod machines;
+mod objects;
+mod pci;
 mod run_state;
 
 pub use error::{Error, ErrorClass, Result};
@@ -20,7 +25,6 @@ use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, Weak};
 
 /// The control of one machine.
-#[derive(Default)]
 pub struct Control {
     facts: Facts,
     stage: Mutex<Stage>,
@@ -49,7 +53,13 @@ enum Stage {
 impl Control {
     /// The control of a machine that is yet to be made.
     pub fn new(facts: Facts) -> Arc<Self> {
-        Arc::new(Self { facts, ..Self::default() })
+        Arc::new(Self {
+            facts,
+            stage: Mutex::default(),
+            changed: Condvar::new(),
+            events: Hub::default(),
+            fdsets: FdSets::default(),
+        })
     }
     /// The machine has been made.
     pub fn attach(self: &Arc<Self>, machine: &Arc<Machine>) {

@@ -2,7 +2,7 @@
 
 use super::commands;
 use super::event_table::EVENTS;
-use super::qapi::{JsonType, Kind, Type};
+use super::qapi::{JsonType, Kind, Type, TypeRef};
 use super::types::introspect::{
     SchemaInfo, SchemaInfoArray, SchemaInfoBuiltin, SchemaInfoCommand, SchemaInfoEnum, SchemaInfoEnumMember,
     SchemaInfoEvent, SchemaInfoKind, SchemaInfoObject, SchemaInfoObjectMember, SchemaInfoObjectVariant,
@@ -58,7 +58,7 @@ impl Walk {
     fn name(&mut self, ty: &'static Type) -> String {
         let name = match &ty.kind {
             Kind::Builtin(_) => ty.name.to_owned(),
-            Kind::Array(element) => format!("[{}]", self.name(element())),
+            Kind::Array(element) => format!("[{}]", self.name(element.get())),
             Kind::Enum(_) | Kind::Object { .. } => {
                 let next = self.numbers.len();
                 self.numbers.entry(ty.name).or_insert(next).to_string()
@@ -73,7 +73,7 @@ impl Walk {
     fn describe(&mut self, ty: &'static Type) -> SchemaInfoKind {
         match &ty.kind {
             Kind::Builtin(json_type) => SchemaInfoKind::Builtin(SchemaInfoBuiltin { json_type: json_type.name() }),
-            Kind::Array(element) => SchemaInfoKind::Array(SchemaInfoArray { element_type: self.name(element()) }),
+            Kind::Array(element) => SchemaInfoKind::Array(SchemaInfoArray { element_type: self.name(element.get()) }),
             Kind::Enum(values) => SchemaInfoKind::Enum(SchemaInfoEnum {
                 members: values
                     .iter()
@@ -84,15 +84,15 @@ impl Walk {
             Kind::Object { members, variants } => {
                 let member = |m: &super::qapi::Member| SchemaInfoObjectMember {
                     name: m.name.to_owned(),
-                    ty: self.name((m.ty)()),
+                    ty: self.name(m.ty.get()),
                     default: m.optional.then_some(Value::Null),
                     features: None,
                 };
                 let members = members.iter().map(member).collect();
                 let cases = variants.as_ref().map(|v| {
-                    let case = |(case, ty): &(&'static str, fn() -> &'static Type)| SchemaInfoObjectVariant {
+                    let case = |(case, ty): &(&'static str, TypeRef)| SchemaInfoObjectVariant {
                         case: (*case).to_owned(),
-                        ty: self.name(ty()),
+                        ty: self.name(ty.get()),
                     };
                     v.cases.iter().map(case).collect()
                 });

@@ -435,6 +435,10 @@ impl BoardState {
     pub fn find(&self, path: &str) -> Option<DeviceId> {
         self.objects.device(self.objects.resolve(path).ok()?)
     }
+    /// The user's name for a device, if it has one.
+    pub fn device_name(&self, id: DeviceId) -> Option<&str> {
+        self.slot(id)?.id.as_deref()
+    }
     /// The object that a device is.
     pub fn node(&self, id: DeviceId) -> Option<NodeId> {
         self.slot(id).map(|s| s.node)

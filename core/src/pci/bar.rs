@@ -57,7 +57,25 @@ pub(crate) struct Bar {
     size: u64,
 }
 
+/// A base address register as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarInfo {
+    /// Its number: 0 to 5, or 6 for the expansion ROM.
+    pub index: u8,
+    /// What it decodes.
+    pub kind: BarKind,
+    /// How many bytes.
+    pub size: u64,
+    /// Where, while it is mapped.
+    pub address: Option<u64>,
+}
+
 impl Bar {
+    /// As lists show it.
+    pub(crate) fn info(&self) -> BarInfo {
+        let index = if self.kind == BarKind::Rom { 6 } else { (self.offset - reg::BAR0) / 4 };
+        BarInfo { index, kind: self.kind, size: self.size, address: self.mapped }
+    }
     /// Lays the register out in `config`. `index` is 0 to 5, and ignored for the ROM. The size is rounded up to a power of two.
     pub(crate) fn new(config: &mut ConfigSpace, index: u8, kind: BarKind, size: u64, region: RegionId) -> Self {
         let offset = if kind == BarKind::Rom { reg::ROM_BAR } else { reg::BAR0 + 4 * index };

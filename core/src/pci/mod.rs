@@ -8,7 +8,7 @@ mod bar;
 mod config;
 mod place;
 
-pub use bar::BarKind;
+pub use bar::{BarInfo, BarKind};
 pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, status};
 
 use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
@@ -126,6 +126,10 @@ impl PciBus {
     }
     fn function(&self, owner: DeviceId) -> Option<&Function> {
         self.functions.get(self.by_owner.get(&owner)?)
+    }
+    /// The base address registers of a device's function.
+    pub fn bars(&self, owner: DeviceId) -> impl Iterator<Item = BarInfo> {
+        self.function(owner).into_iter().flat_map(|f| f.bars.iter().map(Bar::info))
     }
     /// Where a device's function is.
     pub fn address(&self, owner: DeviceId) -> Option<Devfn> {

@@ -1,6 +1,8 @@
 //! The commands, by what they are about. Each is declared once: its name, arguments, result and availability, and what it calls.
 
 mod control;
+mod machines;
+mod objects;
 
 use super::command::Command;
 use crate::qmp::types::control::CommandInfo;
@@ -10,7 +12,7 @@ pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [control::COMMANDS].into_iter().flatten()
+    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS].into_iter().flatten()
 }
 
 /// `query-commands`.

@@ -1,7 +1,7 @@
 //! QAPI's own types: strings, numbers, booleans, lists, and anything.
 
 use super::members::wrong_type;
-use super::{JsonType, Kind, Path, Qapi, Type, qapi_struct};
+use super::{JsonType, Kind, Path, Qapi, Type, TypeRef, qapi_struct};
 use crate::control::Error;
 use serde_json::{Map, Value};
 
@@ -100,7 +100,7 @@ impl Qapi for u64 {
 
 impl<T: Qapi> Qapi for Vec<T> {
     fn ty() -> &'static Type {
-        const { &Type { name: "", kind: Kind::Array(T::ty) } }
+        const { &Type { name: "", kind: Kind::Array(TypeRef::Of(T::ty)) } }
     }
     fn decode(value: Value, at: &Path<'_>) -> Result<Self, Error> {
         let Value::Array(items) = value else { return Err(wrong_type(at, "array")) };

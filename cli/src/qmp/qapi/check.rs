@@ -23,7 +23,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
             _ => wrong(),
         },
         Kind::Array(element) => match value {
-            Value::Array(items) => items.iter().try_for_each(|item| check(item, element())),
+            Value::Array(items) => items.iter().try_for_each(|item| check(item, element.get())),
             _ => wrong(),
         },
         Kind::Object { .. } => match value {
@@ -47,7 +47,7 @@ fn object(value: &serde_json::Map<String, Value>, ty: &Type, known: &mut Vec<&'s
         known.push(member.name);
         match value.get(member.name) {
             Some(value) => {
-                check(value, (member.ty)()).map_err(|e| format!("{}.{}: {e}", ty.name, member.name))?;
+                check(value, member.ty.get()).map_err(|e| format!("{}.{}: {e}", ty.name, member.name))?;
             }
             None if member.optional => {}
             None => return Err(format!("{}: member '{}' is missing", ty.name, member.name)),
@@ -55,5 +55,5 @@ fn object(value: &serde_json::Map<String, Value>, ty: &Type, known: &mut Vec<&'s
     }
     let Some(variants) = variants else { return Ok(()) };
     let case = variants.cases.iter().find(|(case, _)| value.get(variants.tag).is_some_and(|tag| tag == case));
-    case.map_or(Ok(()), |(_, ty)| object(value, ty(), known))
+    case.map_or(Ok(()), |(_, ty)| object(value, ty.get(), known))
 }

@@ -128,17 +128,17 @@ macro_rules! qapi_union {
         }
         impl $crate::qmp::qapi::Qapi for $name {
             fn ty() -> &'static $crate::qmp::qapi::Type {
-                use $crate::qmp::qapi::{Kind, Member, Qapi, Type, Variants};
+                use $crate::qmp::qapi::{Kind, Member, Qapi, Type, TypeRef, Variants};
                 static TAG: Type = Type { name: $tag_type, kind: Kind::Enum(&[$( $value ),*]) };
                 const MEMBERS: &[Member] = &[
                     $( Member::of::<$ty>($crate::qmp::qapi::wire_name!($field $($wire)?)), )*
-                    Member { name: $tag_wire, ty: || &TAG, optional: false },
+                    Member { name: $tag_wire, ty: TypeRef::Of(|| &TAG), optional: false },
                 ];
                 static TYPE: Type = Type {
                     name: stringify!($name),
                     kind: Kind::Object {
                         members: MEMBERS,
-                        variants: Some(Variants { tag: $tag_wire, cases: &[$( ($value, <$members as Qapi>::ty) ),*] }),
+                        variants: Some(Variants { tag: $tag_wire, cases: &[$( ($value, TypeRef::Of(<$members as Qapi>::ty)) ),*] }),
                     },
                 };
                 &TYPE

@@ -14,7 +14,7 @@ pub use builtin::Empty;
 pub use check::check;
 pub(crate) use macros::{qapi_enum, qapi_struct, qapi_union, wire_name};
 pub use members::{Members, Path, wrong_type};
-pub use types::{JsonType, Kind, Member, Type, Variants};
+pub use types::{JsonType, Kind, Member, Type, TypeRef, Variants};
 
 use crate::control::Error;
 use serde_json::{Map, Value};

@@ -17,6 +17,25 @@ pub enum JsonType {
     Value,
 }
 
+/// Names a type: types may contain each other, so they are reached by functions, or they are made from what is linked into the program.
+#[derive(Clone, Copy, Debug)]
+pub enum TypeRef {
+    /// A type that is declared.
+    Of(fn() -> &'static Type),
+    /// A type that is made.
+    Made(&'static Type),
+}
+
+impl TypeRef {
+    /// The type.
+    pub fn get(self) -> &'static Type {
+        match self {
+            Self::Of(ty) => ty(),
+            Self::Made(ty) => ty,
+        }
+    }
+}
+
 /// A type.
 #[derive(Debug)]
 pub struct Type {
@@ -24,6 +43,21 @@ pub struct Type {
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,
+}
+
+impl Type {
+    /// What values of it are in JSON, for messages.
+    pub fn json_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Builtin(JsonType::String) | Kind::Enum(_) => "string",
+            Kind::Builtin(JsonType::Number) => "number",
+            Kind::Builtin(JsonType::Int) => "integer",
+            Kind::Builtin(JsonType::Boolean) => "boolean",
+            Kind::Builtin(JsonType::Value) => "value",
+            Kind::Array(_) => "array",
+            Kind::Object { .. } => "object",
+        }
+    }
 }
 
 /// What a type is.
@@ -34,7 +68,7 @@ pub enum Kind {
     /// One of several strings.
     Enum(&'static [&'static str]),
     /// A list.
-    Array(fn() -> &'static Type),
+    Array(TypeRef),
     /// An object.
     Object {
         /// Members that it always has, or may have.
@@ -50,7 +84,7 @@ pub struct Member {
     /// Name.
     pub name: &'static str,
     /// Type.
-    pub ty: fn() -> &'static Type,
+    pub ty: TypeRef,
     /// May be missing.
     pub optional: bool,
 }
@@ -58,7 +92,7 @@ pub struct Member {
 impl Member {
     /// A member of type `T`; an `Option` may be missing.
     pub const fn of<T: Qapi>(name: &'static str) -> Self {
-        Self { name, ty: T::ty, optional: T::OPTIONAL }
+        Self { name, ty: TypeRef::Of(T::ty), optional: T::OPTIONAL }
     }
 }
 
@@ -68,5 +102,5 @@ pub struct Variants {
     /// The member that selects.
     pub tag: &'static str,
     /// Its values, and the type whose members each of them adds.
-    pub cases: &'static [(&'static str, fn() -> &'static Type)],
+    pub cases: &'static [(&'static str, TypeRef)],
 }

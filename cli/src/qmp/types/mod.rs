@@ -4,3 +4,6 @@ pub mod accel;
 pub mod control;
 pub mod event;
 pub mod introspect;
+pub mod machine;
+pub mod pci;
+pub mod qom;
