@@ -73,7 +73,7 @@ pub trait DeviceSpec: Sized + 'static {
 
 /// What a device may do during a callback.
 pub struct Cx<'a> {
-    fabric: &'a mut Fabric,
+    pub(super) fabric: &'a mut Fabric,
     id: DeviceId,
 }
 

@@ -1,5 +1,6 @@
 //! What lies between the devices: lines, timers, address trees, back ends, requests to the machine.
 
+use super::firmware::FirmwareFiles;
 use super::isa::IsaInterrupts;
 use super::line::{Lines, Sink};
 use super::timer::Timers;
@@ -65,6 +66,7 @@ pub struct Fabric {
     pub(super) claimed: Vec<super::realize::Claim>,
     /// Number of input pins that each device has claimed.
     pub(super) inputs: BTreeMap<DeviceId, Vec<(String, u32)>>,
+    pub(super) firmware: FirmwareFiles,
     /// The device that handles hot-plug.
     pub(super) hotplug: Option<DeviceId>,
     /// Devices that go when the board settles.
@@ -105,6 +107,7 @@ impl Fabric {
             timers: Timers::default(),
             claimed: Vec::new(),
             inputs: BTreeMap::new(),
+            firmware: FirmwareFiles::default(),
             board,
             clock,
             dma,
@@ -210,6 +213,7 @@ impl Fabric {
     pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Sink> {
         self.timers.remove(device);
         self.inputs.remove(&device);
+        self.firmware.forget(device);
         self.claimed.retain(|c| c.device() != device);
         self.pci.remove(device);
         self.chardevs.retain(|(owner, _), chardev| {

@@ -7,6 +7,7 @@
 mod bus;
 mod device;
 mod fabric;
+mod firmware;
 mod isa;
 mod line;
 mod plug;
@@ -18,6 +19,7 @@ mod timer;
 pub(crate) use device::all_ones;
 pub use device::{Cx, Device, DeviceSpec, ResetKind};
 pub use fabric::{Fabric, SystemRequest};
+pub use firmware::FirmwareFile;
 pub use isa::IRQS as ISA_IRQS;
 pub use line::{Line, Pin, Pins};
 pub use plug::{Bus, Global, Hotplug, PlugError, UnplugError, well_formed_id};

@@ -126,7 +126,7 @@ pub struct Realize<'a> {
     path: &'a str,
     type_name: &'static str,
     pub(super) claims: Claims,
-    conflicts: Vec<String>,
+    pub(super) conflicts: Vec<String>,
     pins: u32,
     /// What a device that lost a conflict over its PCI address fills in, until realization fails.
     spare_config: ConfigSpace,
