@@ -170,7 +170,8 @@ impl OpenConsoles {
 const DEBUGCON: &str = "debugcon";
 const FULL: &str = "has as many users as it can have";
 
-fn describe(spec: &ChardevSpec) -> String {
+/// What a back end is connected to, in the form of `query-chardev`.
+pub(crate) fn describe(spec: &ChardevSpec) -> String {
     match spec {
         ChardevSpec::Null => "null".to_owned(),
         ChardevSpec::Stdio => "stdio".to_owned(),

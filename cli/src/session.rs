@@ -1,16 +1,18 @@
 //! The life of one machine: made, run, ended, and everything put back.
 
-use crate::accel::{Accelerator, Request, Selection, select};
+use crate::accel::{Accelerator, Request, select};
 use crate::args::{Config, Problem, QtestLog, Target};
 use crate::assemble::{MonitorEnd, OpenConsoles, machine_config, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
+use crate::board::Board;
 use crate::control::{self, Control};
+use crate::event::ShutdownCause;
 use crate::failure::Failure;
 use crate::guest;
 use crate::machine::{DeviceArg, KernelArgs, Machine, RebootAction};
 use crate::messages::{tell, warn};
-use crate::monitor::{Facts, Monitor};
+use crate::monitor::Terminal;
 use crate::qmp;
 use crate::signals::{QuitSwitch, SignalThread};
 use crate::vm::{Threading, Vm};
@@ -40,140 +42,157 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         consoles.terminal = consoles.terminal.map(|_| true);
     }
     let machine_config = machine_config(&config, &mut consoles, kernel)?;
-    let machine = Machine::new(selected.vm, config.machine, &machine_config)
-        .map_err(|e| Failure::machine(e, &config.cpu.name))?;
-    drop(machine_config);
-    if config.cpu_given {
-        warn_of_missing_features(&machine, selection.accel.name());
-    }
-    if ours || std::io::stderr().is_terminal() {
-        let (accel, about) = (selection.accel.name(), selection.accel.description());
-        let typist = consoles.terminal.is_some() && !consoles.muxes.is_empty() && std::io::stdin().is_terminal();
-        let keys = if typist { "; Ctrl-A x ends it, Ctrl-A h shows more keys" } else { "" };
-        tell(format_args!("{} runs on {accel}: {about}{keys}", config.machine.name()));
-    }
-    live(&config, &selection, machine, consoles)
-}
-
-/// Lets the machine run until it ends, with monitor, terminal and signals around it.
-fn live(
-    config: &Config,
-    selection: &Selection,
-    machine: Arc<Machine>,
-    mut consoles: OpenConsoles,
-) -> Result<u8, Failure> {
-    let quit = QuitSwitch::default();
-    quit.connect(machine.board());
+    let control = Control::new(control::Facts {
+        name: config.name.clone(),
+        uuid: config.uuid,
+        accelerators: control::Facts::accelerators(accelerators, &selection),
+        machine: config.machine,
+        cpu: config.cpu.clone(),
+        topology: config.topology,
+        ram_size: config.ram_size,
+        chardevs: machine_config.chardevs.clone(),
+        objects: machine_config.objects.clone(),
+    });
     let terminal = Arc::new(Mutex::new(None::<RawTerminal>));
     let resumed = terminal.clone();
+    let quit = QuitSwitch::new(&control);
     let signals = SignalThread::start(quit.clone(), move || {
         if let Some(terminal) = &*resumed.lock() {
             let _ = terminal.resume();
         }
     })
     .context("signals")?;
-    let monitor = start_monitor(config, selection, &machine, &mut consoles, &quit).context("monitor")?;
-    let control = Control::new(control::Facts {
-        name: config.name.clone(),
-        uuid: config.uuid,
-        accelerators: control::Facts::accelerators(&crate::accelerators(), selection),
-        machine: config.machine,
-        cpu: config.cpu.clone(),
-        topology: config.topology,
-        ram_size: config.ram_size,
-        chardevs: machine.board().with(|s| s.chardevs().clone()),
-        objects: machine.board().with(|s| s.user_objects().clone()),
-    });
-    control.attach(&machine);
-    let qmp = start_qmp(&control, &mut consoles).context("QMP")?;
-    let qtest = start_qtest(config, &machine, &mut consoles)?;
-    if let Some(signals) = consoles.terminal {
-        *terminal.lock() = RawTerminal::enter(signals).context("terminal")?;
+    let mut outside = Outside { consoles, control, quit, terminal, _signals: signals };
+    let qmp = if config.preconfig { outside.configure(&config, &*selected.vm)? } else { Some(Vec::new()) };
+    let Some(qmp) = qmp else { return Ok(0) };
+    let made = Machine::new(selected.vm, config.machine, &machine_config);
+    // Whoever waits for the machine must not wait for ever.
+    let machine = made.inspect_err(|_| outside.control.end(ShutdownCause::HostError));
+    let machine = machine.map_err(|e| Failure::machine(e, &config.cpu.name))?;
+    drop(machine_config);
+    if config.cpu_given {
+        warn_of_missing_features(&machine, selection.accel.name());
     }
-    if !config.stopped {
-        machine.cont();
+    if ours || std::io::stderr().is_terminal() {
+        let (accel, about) = (selection.accel.name(), selection.accel.description());
+        let consoles = &outside.consoles;
+        let typist = consoles.terminal.is_some() && !consoles.muxes.is_empty() && std::io::stdin().is_terminal();
+        let keys = if typist { "; Ctrl-A x ends it, Ctrl-A h shows more keys" } else { "" };
+        tell(format_args!("{} runs on {accel}: {about}{keys}", config.machine.name()));
     }
-
-    let outcome = machine.control(config.policy);
-
-    drop(monitor);
-    drop(qmp);
-    drop(qtest);
-    consoles.close();
-    drop(machine);
-    drop(consoles);
-    drop(terminal.lock().take());
-    drop(signals);
-    if let Some(detail) = outcome.detail {
-        tell(format_args!("internal error: {detail}"));
-    }
-    Ok(outcome.status)
+    outside.live(&config, machine, qmp)
 }
 
-/// Connects the monitor, and the keys that lead to it.
-fn start_monitor(
-    config: &Config,
-    selection: &Selection,
-    machine: &Arc<Machine>,
-    consoles: &mut OpenConsoles,
-    quit: &QuitSwitch,
-) -> std::io::Result<Option<Monitor>> {
-    let facts = Facts {
-        name: config.name.clone(),
-        uuid: config.uuid,
-        accel: format!("{}: {}", selection.accel.name(), selection.accel.description()),
-        rejected: selection.rejected.iter().map(ToString::to_string).collect(),
-    };
-    let machine = Arc::downgrade(machine);
-    let (monitor, shared) = match consoles.monitor.take() {
-        None => (None, None),
-        Some(MonitorEnd::Own(backend)) => {
-            let monitor = Monitor::start(backend, machine, facts)?;
-            monitor.greeter().greet();
-            (Some(monitor), None)
+/// What is around a machine: its control, back ends, terminal and signals. They are there before it, and end after it.
+struct Outside {
+    consoles: OpenConsoles,
+    control: Arc<Control>,
+    quit: QuitSwitch,
+    terminal: Arc<Mutex<Option<RawTerminal>>>,
+    _signals: SignalThread,
+}
+
+impl Outside {
+    /// Serves QMP, and qtest on an empty board, until the machine is to be made (`--preconfig`); the QMP servers. `None` when it is not to be made at
+    /// all.
+    fn configure(&mut self, config: &Config, vm: &dyn Vm) -> Result<Option<Vec<qmp::Server>>, Failure> {
+        let servers = self.start_qmp().context("QMP")?;
+        let backend = self.consoles.qtest.clone();
+        let qtest = self.start_qtest(config, &Board::new(vm.clock(), vm.msi()))?;
+        let go_on = self.control.wait_for_configuration();
+        drop(qtest);
+        self.consoles.qtest = backend;
+        if !go_on {
+            drop(servers);
+            self.consoles.close();
+            return Ok(None);
         }
-        Some(MonitorEnd::Shared(port)) => {
-            let shared = port.mux().clone();
-            let index = port.index();
-            let monitor = Monitor::start(port, machine, facts)?;
-            let greeter = monitor.greeter();
-            (Some(monitor), Some((shared, index, greeter)))
+        Ok(Some(servers))
+    }
+
+    /// Lets the machine run until it ends, with monitors and servers around it.
+    fn live(mut self, config: &Config, machine: Arc<Machine>, mut qmp: Vec<qmp::Server>) -> Result<u8, Failure> {
+        self.control.attach(&machine);
+        let monitor = self.start_monitor().context("monitor")?;
+        qmp.extend(self.start_qmp().context("QMP")?);
+        let qtest = self.start_qtest(config, machine.board())?;
+        if let Some(signals) = self.consoles.terminal {
+            *self.terminal.lock() = RawTerminal::enter(signals).context("terminal")?;
         }
-    };
-    for mux in &consoles.muxes {
-        let quit = quit.clone();
-        let monitor =
-            shared.as_ref().filter(|(m, ..)| Arc::ptr_eq(m, mux)).map(|(_, index, greeter)| (*index, greeter.clone()));
-        mux.on_event(move |event| match (event, &monitor) {
-            (MuxEvent::Quit, _) => {
-                quit.quit();
+        if !config.stopped {
+            machine.cont();
+        }
+
+        let outcome = machine.control(config.policy);
+
+        drop(monitor);
+        drop(qmp);
+        drop(qtest);
+        self.consoles.close();
+        drop(machine);
+        drop(self.consoles);
+        drop(self.terminal.lock().take());
+        if let Some(detail) = outcome.detail {
+            tell(format_args!("internal error: {detail}"));
+        }
+        Ok(outcome.status)
+    }
+
+    /// Connects the monitor, and the keys that lead to it.
+    fn start_monitor(&mut self) -> std::io::Result<Option<Terminal>> {
+        let control = self.control.clone();
+        let (monitor, shared) = match self.consoles.monitor.take() {
+            None => (None, None),
+            Some(MonitorEnd::Own(backend)) => {
+                let monitor = Terminal::start(backend, control)?;
+                monitor.greeter().greet();
+                (Some(monitor), None)
             }
-            (MuxEvent::Focus(n), Some((index, greeter))) if n == *index => greeter.greet(),
-            (MuxEvent::Focus(_), _) => {}
-        });
-    }
-    Ok(monitor)
-}
-
-/// Starts the QMP servers.
-fn start_qmp(control: &Arc<Control>, consoles: &mut OpenConsoles) -> std::io::Result<Vec<qmp::Server>> {
-    let servers = std::mem::take(&mut consoles.qmp).into_iter();
-    servers.map(|(backend, pretty)| qmp::Server::start(control.clone(), backend, pretty)).collect()
-}
-
-/// Starts the qtest server, if `-qtest` asks for it.
-fn start_qtest(config: &Config, machine: &Machine, consoles: &mut OpenConsoles) -> Result<Option<Server>, Failure> {
-    let Some(backend) = consoles.qtest.take() else { return Ok(None) };
-    let log: Option<Box<dyn Write + Send>> = match &config.qtest_log {
-        QtestLog::None => None,
-        QtestLog::Stderr => Some(Box::new(std::io::stderr())),
-        QtestLog::File(path) => {
-            let wrong = |e| Failure::line(Problem::new("qtest-log", path.to_string_lossy(), e));
-            Some(Box::new(File::create(path).map_err(wrong)?))
+            Some(MonitorEnd::Shared(port)) => {
+                let shared = port.mux().clone();
+                let index = port.index();
+                let monitor = Terminal::start(port, control)?;
+                let greeter = monitor.greeter();
+                (Some(monitor), Some((shared, index, greeter)))
+            }
+        };
+        for mux in &self.consoles.muxes {
+            let quit = self.quit.clone();
+            let monitor = shared
+                .as_ref()
+                .filter(|(m, ..)| Arc::ptr_eq(m, mux))
+                .map(|(_, index, greeter)| (*index, greeter.clone()));
+            mux.on_event(move |event| match (event, &monitor) {
+                (MuxEvent::Quit, _) => {
+                    quit.quit();
+                }
+                (MuxEvent::Focus(n), Some((index, greeter))) if n == *index => greeter.greet(),
+                (MuxEvent::Focus(_), _) => {}
+            });
         }
-    };
-    let server = Server::start(machine.board().clone(), backend, log);
-    Ok(Some(server.context("the qtest server")?))
+        Ok(monitor)
+    }
+
+    /// Starts the QMP servers that do not serve yet.
+    fn start_qmp(&mut self) -> std::io::Result<Vec<qmp::Server>> {
+        let servers = std::mem::take(&mut self.consoles.qmp).into_iter();
+        servers.map(|(backend, pretty)| qmp::Server::start(self.control.clone(), backend, pretty)).collect()
+    }
+
+    /// Starts the qtest server, if `-qtest` asks for it.
+    fn start_qtest(&mut self, config: &Config, board: &Arc<Board>) -> Result<Option<Server>, Failure> {
+        let Some(backend) = self.consoles.qtest.take() else { return Ok(None) };
+        let log: Option<Box<dyn Write + Send>> = match &config.qtest_log {
+            QtestLog::None => None,
+            QtestLog::Stderr => Some(Box::new(std::io::stderr())),
+            QtestLog::File(path) => {
+                let wrong = |e| Failure::line(Problem::new("qtest-log", path.to_string_lossy(), e));
+                Some(Box::new(File::create(path).map_err(wrong)?))
+            }
+        };
+        let server = Server::start(board.clone(), backend, log);
+        Ok(Some(server.context("the qtest server")?))
+    }
 }
 
 /// Without a kernel, machines with CPUs boot the guest of our own.

@@ -1,42 +1,34 @@
 //! Signals that end the process, turned into requests.
 
 use crate::backend::chardev::terminal;
-use crate::board::{Board, SystemRequest};
+use crate::control::Control;
 use crate::event::ShutdownCause;
-use parking_lot::Mutex;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 /// Ends the machine, from wherever that is asked for.
-#[derive(Clone, Default)]
-pub(crate) struct QuitSwitch(Arc<Mutex<Wanted>>);
-
-#[derive(Default)]
-struct Wanted {
-    board: Weak<Board>,
-    quit: bool,
+#[derive(Clone)]
+pub(crate) struct QuitSwitch {
+    control: Weak<Control>,
+    asked: Arc<AtomicBool>,
 }
 
 impl QuitSwitch {
-    /// Gives it the machine to end; at once, if somebody has asked for that already.
-    pub(crate) fn connect(&self, board: &Board) {
-        let mut wanted = self.0.lock();
-        wanted.board = board.weak();
-        if wanted.quit {
-            board.request(SystemRequest::Quit(ShutdownCause::HostSignal));
-        }
+    /// A switch for the machine of `control`, which may not be there yet.
+    pub(crate) fn new(control: &Arc<Control>) -> Self {
+        Self { control: Arc::downgrade(control), asked: Arc::default() }
     }
     /// Ends the machine. Says false when that has been asked for before.
     pub(crate) fn quit(&self) -> bool {
-        let mut wanted = self.0.lock();
-        if let Some(board) = wanted.board.upgrade() {
-            board.request(SystemRequest::Quit(ShutdownCause::HostSignal));
+        if let Some(control) = self.control.upgrade() {
+            control.end(ShutdownCause::HostSignal);
         }
-        !std::mem::replace(&mut wanted.quit, true)
+        !self.asked.swap(true, Ordering::AcqRel)
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Config {
     pub firmware_directories: Vec<PathBuf>,
     /// `-S`.
     pub stopped: bool,
+    /// `--preconfig`.
+    pub preconfig: bool,
     /// What resets and shutdowns do.
     pub policy: Policy,
     /// Filter directives of `-d`.
@@ -255,6 +257,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             firmware: o.bios,
             firmware_directories: o.firmware_directory.into_iter().map(PathBuf::from).collect(),
             stopped: o.stopped,
+            preconfig: o.preconfig,
             policy,
             log,
             log_file: o.log_file.map(PathBuf::from),

@@ -134,6 +134,9 @@ pub struct Options {
     /// Do not start the machine; the monitor's cont does
     #[arg(long = "S", help_heading = RUNNING)]
     pub stopped: bool,
+    /// Serve QMP before the machine is made; its x-exit-preconfig makes it
+    #[arg(long, help_heading = RUNNING)]
+    pub preconfig: bool,
     /// End, with status 0, where the guest would start anew
     #[arg(long, help_heading = RUNNING)]
     pub no_reboot: bool,

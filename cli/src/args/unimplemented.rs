@@ -25,7 +25,6 @@ static MISSING: &[Missing] = &[
         with_value: "spice rotate vnc k g",
         flags: "portrait full-screen alt-grab ctrl-grab no-quit sdl curses win2k-hack",
     },
-    Missing { hint: "use -monitor", with_value: "", flags: "preconfig" },
     Missing { hint: "there is no debug stub", with_value: "gdb", flags: "s" },
     Missing { hint: "the tables are those of the machine", with_value: "acpitable smbios", flags: "no-acpi" },
     Missing {

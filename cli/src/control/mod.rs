@@ -3,13 +3,16 @@
 //! A [`Control`] is there before its machine and outlives it. Commands are its methods, one file for each subject; what they return are the types of
 //! the schema.
 
+mod chardevs;
 mod cpu_models;
 mod devices;
 mod error;
 mod facts;
 mod fdsets;
 mod machines;
+mod memory;
 mod objects;
+mod options;
 mod pci;
 mod run_state;
 
@@ -17,10 +20,11 @@ pub use error::{Error, ErrorClass, Result};
 pub use facts::Facts;
 pub use fdsets::FdSets;
 
+use crate::board::SystemRequest;
 use crate::machine::Machine;
 use crate::qmp::events::Hub;
 use crate::qmp::notice;
-use gearbox_core::event::Event;
+use gearbox_core::event::{Event, ShutdownCause};
 use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, Weak};
 
@@ -45,7 +49,7 @@ enum Stage {
     /// It is to be made now.
     Leaving,
     /// There was no machine, and there will be none.
-    Quit,
+    Quit(ShutdownCause),
     /// It is there, or was.
     Made { machine: Weak<Machine>, _listener: Listener },
 }
@@ -65,12 +69,23 @@ impl Control {
     pub fn attach(self: &Arc<Self>, machine: &Arc<Machine>) {
         let weak = Arc::downgrade(self);
         let listener: Listener = Arc::new(move |event| {
-            if let (Some(control), Some(notice)) = (weak.upgrade(), notice(event)) {
-                control.events.publish(notice);
+            if let Some(control) = weak.upgrade() {
+                control.tell(event);
             }
         });
         machine.board().subscribe(&listener);
-        *self.stage.lock() = Stage::Made { machine: Arc::downgrade(machine), _listener: listener };
+        let mut stage = self.stage.lock();
+        if let Stage::Quit(cause) = *stage {
+            machine.board().request(SystemRequest::Quit(cause));
+        }
+        *stage = Stage::Made { machine: Arc::downgrade(machine), _listener: listener };
+        self.changed.notify_all();
+    }
+    /// Tells clients of something that happened.
+    fn tell(&self, event: &Event) {
+        if let Some(notice) = notice(event) {
+            self.events.publish(notice);
+        }
     }
     /// The machine.
     ///
@@ -84,7 +99,7 @@ impl Control {
     }
     /// The machine is described, and not made.
     pub fn in_preconfig(&self) -> bool {
-        matches!(*self.stage.lock(), Stage::Preconfig | Stage::Leaving | Stage::Quit)
+        matches!(*self.stage.lock(), Stage::Preconfig | Stage::Leaving | Stage::Quit(_))
     }
     /// Who hears of events.
     pub fn events(&self) -> &Hub {

@@ -4,7 +4,7 @@ use super::{Control, Error, Result, Stage};
 use crate::board::SystemRequest;
 use crate::machine::RunState as State;
 use crate::qmp::types::control::{PanicAction, RebootAction, RunState, ShutdownAction, StatusInfo, WatchdogAction};
-use gearbox_core::event::{self, ShutdownCause};
+use gearbox_core::event::{self, Event, ShutdownCause};
 
 impl Control {
     /// `query-status`.
@@ -22,20 +22,50 @@ impl Control {
         Ok(())
     }
 
-    /// `quit`. Whoever waits for a machine that is yet to be made learns that it need not.
+    /// `quit`.
     pub fn quit(&self) {
+        self.end(ShutdownCause::HostQmpQuit);
+    }
+    /// Ends the machine; if it is yet to be made, it will not be.
+    pub fn end(&self, cause: ShutdownCause) {
         let mut stage = self.stage.lock();
-        match &*stage {
-            Stage::Made { machine, .. } => {
-                if let Some(machine) = machine.upgrade() {
-                    machine.board().request(SystemRequest::Quit(ShutdownCause::HostQmpQuit));
-                }
+        if let Stage::Made { machine, .. } = &*stage {
+            if let Some(machine) = machine.upgrade() {
+                machine.board().request(SystemRequest::Quit(cause));
             }
-            _ => {
-                *stage = Stage::Quit;
-                self.changed.notify_all();
-            }
+        } else {
+            *stage = Stage::Quit(cause);
+            self.changed.notify_all();
+            drop(stage);
+            self.tell(&Event::Shutdown(cause));
         }
+    }
+    /// `x-exit-preconfig`: has the machine made, and waits until it is.
+    ///
+    /// # Errors
+    /// It has been made, or will not be.
+    pub fn exit_preconfig(&self) -> Result<()> {
+        let mut stage = self.stage.lock();
+        if !matches!(*stage, Stage::Preconfig) {
+            return Err(Error::generic("The command is permitted only before machine initialization"));
+        }
+        *stage = Stage::Leaving;
+        self.changed.notify_all();
+        while matches!(*stage, Stage::Leaving) {
+            self.changed.wait(&mut stage);
+        }
+        match *stage {
+            Stage::Quit(_) => Err(Error::generic("The machine could not be made")),
+            _ => Ok(()),
+        }
+    }
+    /// Waits for `x-exit-preconfig`; false when the machine is not to be made.
+    pub fn wait_for_configuration(&self) -> bool {
+        let mut stage = self.stage.lock();
+        while matches!(*stage, Stage::Preconfig) {
+            self.changed.wait(&mut stage);
+        }
+        matches!(*stage, Stage::Leaving)
     }
     /// `stop`.
     ///

@@ -15,6 +15,8 @@ mod outbox;
 pub mod qapi;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod types;
 mod worker;
@@ -32,7 +34,7 @@ use serde_json::{Value, json};
 use types::control::{VersionInfo, VersionTriple};
 
 /// The version whose protocol is spoken, and who speaks it.
-fn version() -> VersionInfo {
+pub(crate) fn version() -> VersionInfo {
     let package = format!("Gearbox {}", env!("CARGO_PKG_VERSION"));
     VersionInfo { qemu: VersionTriple { micro: 0, minor: 2, major: 7 }, package }
 }

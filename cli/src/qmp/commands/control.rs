@@ -31,6 +31,8 @@ pub(super) static COMMANDS: &[Command] = commands! {
     "query-kvm"() -> KvmInfo = |call| Ok(call.control.kvm());
     /// Each accelerator: whether it works here, whether it runs the machine, and why not.
     "query-accelerators"() -> Vec<AcceleratorInfo> [preconfig] = |call| Ok(call.control.accelerators());
+    /// Has the machine made, which `--preconfig` put off.
+    "x-exit-preconfig"() [preconfig] = |call| call.control.exit_preconfig();
     /// Ends the emulator.
     "quit"() [preconfig] = |call| { call.control.quit(); Ok(()) };
     /// Stops the machine.

@@ -1,6 +1,7 @@
 //! The commands, by what they are about. Each is declared once: its name, arguments, result and availability, and what it calls.
 
 mod control;
+mod host;
 mod machines;
 mod objects;
 
@@ -12,7 +13,7 @@ pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS].into_iter().flatten()
+    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS, host::COMMANDS].into_iter().flatten()
 }
 
 /// `query-commands`.

@@ -1,9 +1,11 @@
 //! The types of the schema, by what they are about.
 
 pub mod accel;
+pub mod chardev;
 pub mod control;
 pub mod event;
 pub mod introspect;
 pub mod machine;
+pub mod misc;
 pub mod pci;
 pub mod qom;

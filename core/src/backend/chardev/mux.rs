@@ -88,6 +88,10 @@ impl Mux {
             MuxPort { mux: self.clone(), index }
         })
     }
+    /// Closes the back end below; see [`CharBackend::close`].
+    pub fn close(&self) {
+        self.below.close();
+    }
     /// Gives the keyboard to a front end.
     pub fn focus(&self, index: usize) {
         let mut s = self.state.lock();
