@@ -1,153 +1,80 @@
-//! The monitor: a line-oriented prompt over any character back end (QEMU's HMP).
+//! The human monitor (QEMU's HMP, docs/system/monitor): commands as lines of text, answered with text.
+//!
+//! [`HumanMonitor`] is the commands without a terminal: QMP's `human-monitor-command` makes one for each line. [`Terminal`] is one at a prompt. What a
+//! command *does* is a function of [`Control`], which QMP calls as well; here is how it is written and shown.
 
-mod commands;
+mod command;
+mod cpu;
+mod disassemble;
+mod expression;
+mod grammar;
+mod info;
 mod line;
+mod memory;
+mod output;
+mod ports;
+mod run_state;
+mod scanner;
+mod table;
+mod terminal;
 
-pub(crate) use commands::Facts;
+pub(crate) use terminal::Terminal;
 
-use crate::backend::chardev::CharBackend;
+use crate::control::{self, Control};
 use crate::machine::Machine;
-use commands::Context;
-use line::{Edit, LineEditor};
-use parking_lot::{Condvar, Mutex};
-use std::io;
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use crate::x86::state::X86State;
+use grammar::Format;
+use output::{Failure, Output};
+use std::sync::Arc;
 
-const PROMPT: &str = "(gearbox) ";
-
-/// A monitor on a thread of its own.
-pub(crate) struct Monitor {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+/// A monitor: the machine's control, and what one line leaves for the next.
+pub(crate) struct HumanMonitor {
+    control: Arc<Control>,
+    /// The CPU that commands are about which say no other.
+    cpu: usize,
+    /// How values were shown last.
+    format: Format,
 }
 
-struct Shared {
-    backend: Arc<dyn CharBackend>,
-    signal: Mutex<Signal>,
-    changed: Condvar,
-}
-
-/// Why the thread should wake.
-#[derive(Default)]
-struct Signal {
-    ready: bool,
-    greet: bool,
-    quit: bool,
-}
-
-impl Shared {
-    fn signal(&self, f: impl FnOnce(&mut Signal)) {
-        f(&mut self.signal.lock());
-        self.changed.notify_all();
+impl HumanMonitor {
+    /// A monitor whose CPU is the first one.
+    pub(crate) fn new(control: Arc<Control>) -> Self {
+        Self { control, cpu: 0, format: Format::default() }
     }
-}
-
-/// Makes a monitor that shares its back end show its prompt: it has the keyboard now.
-#[derive(Clone)]
-pub(crate) struct Greeter(Weak<Shared>);
-
-impl Greeter {
-    /// Shows the prompt.
-    pub(crate) fn greet(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.signal(|s| s.greet = true);
-        }
-    }
-}
-
-impl Monitor {
-    /// Starts a monitor for `machine`.
+    /// Makes its CPU another one.
     ///
     /// # Errors
-    /// The host has no thread for it.
-    pub(crate) fn start(backend: Arc<dyn CharBackend>, machine: Weak<Machine>, facts: Facts) -> io::Result<Self> {
-        let shared = Arc::new(Shared { backend, signal: Mutex::default(), changed: Condvar::new() });
-        let weak = Arc::downgrade(&shared);
-        shared.backend.on_ready(Box::new(move || {
-            if let Some(shared) = weak.upgrade() {
-                shared.signal(|s| s.ready = true);
+    /// There is no such CPU.
+    pub(crate) fn select_cpu(&mut self, index: u64) -> control::Result<()> {
+        let count = self.control.machine()?.vcpu_count();
+        match usize::try_from(index) {
+            Ok(index) if index < count => {
+                self.cpu = index;
+                Ok(())
             }
-        }));
-        let theirs = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("monitor".into()).spawn(move || theirs.serve(&machine, &facts))?;
-        Ok(Self { shared, thread: Some(thread) })
+            _ => Err(control::Error::generic("invalid CPU index")),
+        }
     }
-    /// For whoever gives it the keyboard.
-    pub(crate) fn greeter(&self) -> Greeter {
-        Greeter(Arc::downgrade(&self.shared))
+    /// Carries out a line; the text to show, complete with line ends, and without a prompt.
+    pub(crate) fn run(&mut self, line: &str) -> String {
+        let mut out = Output::default();
+        let result = command::run(self, line, &mut out);
+        out.finish(result)
+    }
+
+    fn machine(&self) -> Result<Arc<Machine>, Failure> {
+        Ok(self.control.machine()?)
+    }
+    /// Registers of a CPU, or of the selected one.
+    fn registers(&self, cpu: Option<usize>) -> Result<X86State, Failure> {
+        let state = self.machine()?.with_vcpu(cpu.unwrap_or(self.cpu), |v| v.get_state());
+        state.ok_or_else(|| Failure::plain(NO_CPU))?.map_err(Failure::command)
+    }
+    /// A register, for expressions.
+    fn register(&self, name: &str) -> Result<u64, String> {
+        let state = self.registers(None).map_err(|_| "no cpu defined".to_owned())?;
+        cpu::register(&state, name).ok_or_else(|| "unknown register".to_owned())
     }
 }
 
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        self.shared.signal(|s| s.quit = true);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    /// The life of the thread.
-    fn serve(&self, machine: &Weak<Machine>, facts: &Facts) {
-        let mut editor = LineEditor::default();
-        while let Some(greet) = self.wait() {
-            if greet {
-                let version = env!("CARGO_PKG_VERSION");
-                let text = format!(
-                    "\nGearbox {version} monitor - type 'help' for more information\n{PROMPT}{}",
-                    editor.line()
-                );
-                self.show(&text);
-            }
-            let mut keys = [0; 64];
-            loop {
-                let n = self.backend.read(&mut keys);
-                if n == 0 {
-                    break;
-                }
-                for &key in &keys[..n] {
-                    match editor.key(key) {
-                        Edit::Show(text) => self.show(&text),
-                        Edit::Line(line) => {
-                            self.show("\n");
-                            let Some(machine) = machine.upgrade() else { return };
-                            let answer = commands::run(&Context { machine: &machine, facts }, &line);
-                            self.show(&answer);
-                            self.show(PROMPT);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for something to do; whether to greet, or `None` for the end.
-    fn wait(&self) -> Option<bool> {
-        let mut signal = self.signal.lock();
-        while !(signal.ready || signal.greet || signal.quit) {
-            self.changed.wait(&mut signal);
-        }
-        signal.ready = false;
-        (!signal.quit).then(|| std::mem::take(&mut signal.greet))
-    }
-
-    /// Shows text, with line ends for a terminal in raw mode, however slow that is; or until the end.
-    fn show(&self, text: &str) {
-        let text = text.replace('\n', "\r\n");
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let n = self.backend.write(rest);
-            rest = &rest[n..];
-            if n == 0 {
-                let mut signal = self.signal.lock();
-                if signal.quit {
-                    return;
-                }
-                self.changed.wait_for(&mut signal, std::time::Duration::from_millis(100));
-            }
-        }
-    }
-}
+const NO_CPU: &str = "No CPU available";

@@ -26,6 +26,14 @@ pub struct A20Pins {
 pub struct A20Device {
     wrapped: RegionId,
     levels: [bool; SOURCES],
+    open: bool,
+}
+
+impl A20Device {
+    /// Address line 20 is let through.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
 }
 
 impl DeviceSpec for A20 {
@@ -39,7 +47,7 @@ impl DeviceSpec for A20 {
         tree.set_enabled(wrapped, false);
         tree.map(tree.root(), MIB, wrapped, PRIORITY);
         let enable = r.inputs("enable", SOURCES as u32);
-        Ok((A20Device { wrapped, levels: [false; SOURCES] }, A20Pins { enable }))
+        Ok((A20Device { wrapped, levels: [false; SOURCES], open: true }, A20Pins { enable }))
     }
 }
 
@@ -50,7 +58,8 @@ impl Device for A20Device {
         if let Some(l) = self.levels.get_mut(index as usize) {
             *l = level;
         }
-        cx.memory().set_enabled(self.wrapped, !self.levels.contains(&true));
+        self.open = self.levels.contains(&true);
+        cx.memory().set_enabled(self.wrapped, !self.open);
     }
 }
 

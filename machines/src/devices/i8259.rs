@@ -81,6 +81,22 @@ impl Chip {
     pub fn elcr(&self) -> u8 {
         self.elcr
     }
+    /// The input of highest priority.
+    pub fn top(&self) -> u8 {
+        self.top
+    }
+    /// The vector of input 0.
+    pub fn base(&self) -> u8 {
+        self.base
+    }
+    /// Reads of the command port give the in-service register.
+    pub fn reads_isr(&self) -> bool {
+        self.read_isr
+    }
+    /// Special fully nested mode is on.
+    pub fn fully_nested(&self) -> bool {
+        self.fully_nested
+    }
     /// Distance of the most urgent of `inputs` from the top priority; 8 if there is none.
     fn rank(&self, inputs: u8) -> u32 {
         match inputs.rotate_right(u32::from(self.top)) {

@@ -73,6 +73,27 @@ pub enum Version {
     V20,
 }
 
+impl Version {
+    /// What the version register reads as.
+    const ALL: [(u8, Self); 2] = [(0x11, Self::V11), (0x20, Self::V20)];
+}
+
+impl PropertyValue for Version {
+    const KIND: &'static str = "uint8";
+    fn to_value(&self) -> Value {
+        let number = Self::ALL.iter().find(|(_, v)| v == self).map(|(number, _)| *number);
+        number.into()
+    }
+    fn parse(text: &str, backends: &dyn Backends) -> Result<Self, String> {
+        let number = u8::parse(text, backends)?;
+        let known = Self::ALL.iter().find(|(n, _)| *n == number).map(|(_, version)| *version);
+        known.ok_or_else(|| format!("IOAPIC version {number:#x} is neither 0x11 nor 0x20"))
+    }
+    fn from_value(value: &Value, backends: &dyn Backends) -> Result<Self, String> {
+        Self::parse(&value.to_string().replace('"', ""), backends)
+    }
+}
+
 /// Configuration of the I/O APIC (`ioapic`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoApic {
@@ -128,6 +149,7 @@ impl DeviceSpec for IoApic {
     type Device = IoApicDevice;
     type Pins = IoApicPins;
     const TYPE: &'static str = "ioapic";
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[property!("version", Version, version, "0x11 or 0x20")]];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(IoApicDevice, IoApicPins), RealizeError> {
         r.mmio(0, "ioapic", self.base, 0x1000, 4);
@@ -152,6 +174,21 @@ impl IoApicDevice {
     pub fn table(&self) -> &[Entry; PINS] {
         &self.table
     }
+    /// Its id register.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+    /// The register that the data window shows.
+    pub fn select(&self) -> u8 {
+        self.select
+    }
+    /// Its version, as its version register gives it.
+    pub fn version(&self) -> u8 {
+        match self.version {
+            Version::V11 => 0x11,
+            Version::V20 => 0x20,
+        }
+    }
     /// The inputs, one bit each.
     pub fn pins(&self) -> u32 {
         self.pins
@@ -171,7 +208,7 @@ impl IoApicDevice {
         match self.register() {
             Register::Id | Register::Arbitration => u32::from(self.id) << 24,
             Register::Version => {
-                let version = if self.version == Version::V11 { 0x11 } else { 0x20 };
+                let version = u32::from(self.version());
                 (PINS as u32 - 1) << 16 | version
             }
             Register::Entry { n, high } => (self.table[n].0 >> if high { 32 } else { 0 }) as u32,

@@ -1,0 +1,44 @@
+//! What `info` shows, one file for each subject.
+
+mod cpus;
+mod interrupts;
+mod lapic;
+mod machine;
+mod paging;
+mod qom_tree;
+
+use super::command::{Command, command};
+use super::grammar::Kind::{Flag, Int, Word};
+use super::grammar::{Source, arg};
+use crate::board::{BoardState, Device, DeviceId};
+
+/// The topics.
+#[rustfmt::skip]
+pub(super) static TOPICS: &[Command] = &[
+    command(&["accel"], &[], "", "show which accelerator runs the machine, and why not another", machine::accel),
+    command(&["chardev"], &[], "", "show the character devices", machine::chardevs),
+    command(&["cpus"], &[], "", "show infos for each CPU", cpus::cpus),
+    command(&["ioapic"], &[], "", "show I/O APIC state", interrupts::ioapic),
+    command(&["kvm"], &[], "", "show KVM information", machine::kvm),
+    command(&["lapic"], &[arg("apic-id", Int).optional()], "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)", lapic::lapic),
+    command(&["mem"], &[], "", "show the active virtual memory mappings", paging::mem),
+    command(&["name"], &[], "", "show the current VM name", machine::name),
+    command(&["pic"], &[], "", "show PIC state", interrupts::pic),
+    command(&["qom-tree"], &[arg("path", Word).optional().from(Source::ObjectPath)], "[path]", "show QOM composition tree", qom_tree::qom_tree),
+    command(&["registers"], &[arg("all", Flag('a')), arg("vcpu", Int).optional()], "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's registers if no argument is specified)", cpus::registers),
+    command(&["status"], &[], "", "show the current VM status (running|paused)", machine::status),
+    command(&["tlb"], &[], "", "show virtual to physical memory mappings", paging::tlb),
+    command(&["uuid"], &[], "", "show the current VM UUID", machine::uuid),
+    command(&["version"], &[], "", "show the version of the emulator", machine::version),
+];
+
+/// The devices of a board that are of one type.
+fn devices_of(board: &BoardState, type_name: &str) -> Vec<DeviceId> {
+    board.devices().filter(|(.., t)| *t == type_name).map(|(id, ..)| id).collect()
+}
+
+/// The first device of a type.
+fn device_of<'b, D: Device>(board: &'b mut BoardState, type_name: &str) -> Option<&'b mut D> {
+    let id = *devices_of(board, type_name).first()?;
+    board.device(id)
+}
