@@ -44,6 +44,8 @@ pub enum SystemRequest {
         /// Why.
         reason: String,
     },
+    /// The CPU with this index has left the board.
+    CpuGone(u32),
     /// A watchdog has expired; what happens is the machine's policy.
     WatchdogExpired,
     /// The guest says that it has panicked; what happens is the machine's policy.
@@ -69,6 +71,8 @@ pub struct Fabric {
     pub(super) firmware: FirmwareFiles,
     /// The device that handles hot-plug.
     pub(super) hotplug: Option<DeviceId>,
+    /// The CPUs that are there, by index.
+    pub(super) cpus: BTreeMap<u32, DeviceId>,
     /// Devices that go when the board settles.
     pub(super) unplugs: Vec<DeviceId>,
     events: Arc<Events>,
@@ -102,6 +106,7 @@ impl Fabric {
             lines: Lines::default(),
             isa: IsaInterrupts::default(),
             hotplug: None,
+            cpus: BTreeMap::new(),
             unplugs: Vec::new(),
             events,
             timers: Timers::default(),
@@ -226,6 +231,7 @@ impl Fabric {
         self.eoi.retain(|d| *d != device);
         self.intack = self.intack.filter(|d| *d != device);
         self.hotplug = self.hotplug.filter(|d| *d != device);
+        self.cpus.retain(|_, d| *d != device);
         self.guest_errors.forget(device);
         self.lines.remove(device)
     }

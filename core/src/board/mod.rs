@@ -5,6 +5,7 @@
 //! order, after the callback returns, so that no device is ever re-entered and no pulse is lost.
 
 mod bus;
+mod cpu;
 mod device;
 mod fabric;
 mod firmware;
@@ -16,6 +17,8 @@ mod realize;
 mod tests;
 mod timer;
 
+pub use cpu::CpuPlugError;
+pub(crate) use cpu::NewCpu;
 pub(crate) use device::all_ones;
 pub use device::{Cx, Device, DeviceSpec, ResetKind};
 pub use fabric::{Fabric, SystemRequest};

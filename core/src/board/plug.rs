@@ -72,6 +72,9 @@ pub enum PlugError {
     /// A property.
     #[error(transparent)]
     Property(#[from] crate::object::SetError),
+    /// It is a CPU.
+    #[error(transparent)]
+    Cpu(#[from] super::CpuPlugError),
     /// Realization.
     #[error(transparent)]
     Realize(#[from] RealizeError),
@@ -86,6 +89,9 @@ pub enum UnplugError {
     /// It is part of the board.
     #[error("Device '{0}' not hotpluggable")]
     Fixed(String),
+    /// The processor that the machine starts with stays.
+    #[error("Boot CPU is unpluggable")]
+    BootCpu,
     /// Its bus does not let devices go.
     #[error("Bus '{0}' does not support hotplugging")]
     ColdBus(String),
@@ -242,8 +248,13 @@ impl BoardState {
         if let Some(bus) = self.buses.iter().find(|b| Some(b.kind) == kind && !b.hotplug) {
             return Err(UnplugError::ColdBus(bus.name.clone()));
         }
-        match (self.fabric.pci.address(device), self.fabric.hotplug) {
-            (Some(at), Some(_)) => self.tell_hotplug(Hotplug::PciUnplugRequest(at)),
+        let cpu = self.cpu_index(device);
+        if cpu == Some(0) {
+            return Err(UnplugError::BootCpu);
+        }
+        let pci = self.fabric.pci.address(device).map(Hotplug::PciUnplugRequest);
+        match (pci.or(cpu.map(Hotplug::CpuUnplugRequest)), self.fabric.hotplug) {
+            (Some(request), Some(_)) => self.tell_hotplug(request),
             _ => self.fabric.unplugs.push(device),
         }
         Ok(())
@@ -263,7 +274,9 @@ impl BoardState {
     pub(super) fn finish_unplug(&mut self, id: DeviceId) {
         let Some(Slot { id: name, path, .. }) = self.slot(id) else { return };
         let event = Event::DeviceDeleted { id: name.clone(), path: path.clone() };
+        let cpu = self.cpu_index(id);
         self.unrealize(id);
+        cpu.into_iter().for_each(|index| self.cpu_gone(index));
         self.fabric.emit(&event);
     }
 }

@@ -1,11 +1,14 @@
 //! What describes a machine before it exists.
 
+use super::cpus::{Cpus, Plugged, globals, is_cpu};
+use super::numa::Numa;
 use crate::backend::chardev::{CharBackend, Chardevs};
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
 use crate::mem::RamBlock;
 use crate::object::{ObjectSpec, UserObjects, Value};
-use crate::x86::cpu_model::CpuModel;
+use crate::x86::cpu_model::{CpuModel, CpuModelError, everything};
+use crate::x86::cpuid::CpuidSet;
 use crate::x86::state::X86State;
 use crate::x86::topology::Topology;
 use std::path::PathBuf;
@@ -104,8 +107,12 @@ pub struct MachineConfig {
     pub ram_size: u64,
     /// CPU model.
     pub cpu: CpuModel,
-    /// Sockets, cores, threads.
+    /// Sockets, cores, threads: all CPUs that the machine can have.
     pub topology: Topology,
+    /// How many of them it has at the start; all of them if it is not said.
+    pub cpus: Option<u32>,
+    /// NUMA nodes.
+    pub numa: Numa,
     /// Direct kernel boot.
     pub kernel: Option<KernelArgs>,
     /// `-serial` in order; `None` is a port without a back end (`-serial null` has the null back end).
@@ -138,6 +145,8 @@ impl Default for MachineConfig {
             ram_size: 128 << 20,
             cpu: CpuModel::default(),
             topology: Topology::default(),
+            cpus: None,
+            numa: Numa::default(),
             kernel: None,
             serials: Vec::new(),
             chardevs: Arc::default(),
@@ -155,6 +164,14 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
+    /// Number of CPUs that the machine has at the start.
+    pub fn boot_cpus(&self) -> u32 {
+        self.cpus.unwrap_or(u32::MAX).min(self.topology.total())
+    }
+    /// `-device` with a type of CPUs.
+    pub(super) fn cpu_devices(&self) -> impl Iterator<Item = &DeviceArg> {
+        self.devices.iter().filter(|d| is_cpu(&d.type_name))
+    }
     /// The machine's RAM: what `-machine memory-backend=` names, or a new back end `name`. For board files.
     ///
     /// # Errors
@@ -182,7 +199,7 @@ impl MachineConfig {
         s.hold(backend);
         Ok(block)
     }
-    /// Adds what `-device` asks for; for board files, once their buses are there.
+    /// Adds what `-device` asks for, CPUs apart; for board files, once their buses are there.
     ///
     /// # Errors
     /// All devices that could not be added.
@@ -190,6 +207,7 @@ impl MachineConfig {
         let mut wrong: Vec<_> = self
             .devices
             .iter()
+            .filter(|d| !is_cpu(&d.type_name))
             .filter_map(|d| {
                 let error = s.add_device(&d.type_name, &d.properties, false).err()?;
                 Some(BuildError::Device { device: d.type_name.clone(), error })
@@ -218,23 +236,32 @@ pub fn machine_types() -> &'static [&'static dyn MachineType] {
     })
 }
 
-/// Builds the board of a machine, with what every machine has: back ends by name, values for types, and its own object.
+/// Builds the board of a machine that no accelerator executes, with what every machine has: back ends by name, values for types, its own object, and
+/// its CPUs.
 ///
 /// # Errors
-/// As [`MachineType::build`].
+/// As [`MachineType::build`], and what is wrong with the CPUs.
 pub fn build(machine: &dyn MachineType, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
-    board.with(|s| {
+    let cpus = Cpus::new(machine, config)?;
+    Ok(build_with(machine, config, board, &cpus, &everything())?.0)
+}
+
+/// The same with CPUs cut down to what is `offered`; they are returned.
+pub(super) fn build_with(
+    machine: &dyn MachineType,
+    config: &MachineConfig,
+    board: &Arc<Board>,
+    cpus: &Cpus,
+    offered: &CpuidSet,
+) -> Result<(Wiring, Vec<Plugged>), BuildError> {
+    let plugged = board.with(|s| {
         s.set_chardevs(config.chardevs.clone());
         s.set_user_objects(config.objects.clone());
-        let defaults = machine.compat().iter().map(|&(driver, property, value)| Global {
-            driver: driver.to_owned(),
-            property: property.to_owned(),
-            value: value.into(),
-        });
-        s.set_globals(defaults.chain(config.globals.iter().cloned()).collect());
+        s.set_globals(globals(machine, config));
         s.objects.make_path("/machine", format!("{}-machine", machine.name()));
-    });
-    machine.build(config, board)
+        cpus.at_start(s, config, offered)
+    })?;
+    Ok((machine.build(config, board)?, plugged))
 }
 
 /// Why a machine could not be built. Several problems are reported together.
@@ -243,6 +270,9 @@ pub enum BuildError {
     /// A device.
     #[error(transparent)]
     Realize(#[from] RealizeError),
+    /// The CPU model.
+    #[error(transparent)]
+    Cpu(#[from] CpuModelError),
     /// A `-device`.
     #[error("-device {device}: {error}")]
     Device {
@@ -299,6 +329,9 @@ pub struct Wiring {
     pub boot: Option<Box<dyn Boot>>,
 }
 
+/// A property that is different in a version of a machine: (type, property, value).
+pub type CompatProperty = (&'static str, &'static str, &'static str);
+
 /// A kind of machine: QEMU's `MachineClass`.
 pub trait MachineType: Sync {
     /// Name as in `-machine`.
@@ -331,9 +364,29 @@ pub trait MachineType: Sync {
     fn parent_type(&self) -> &'static str {
         "machine"
     }
-    /// Properties of devices that are different in this version of the machine: (type, property, value), as `-global` has them.
-    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &[]
+    /// Properties of devices that are different in this version of the machine, as `-global` has them; later ones win.
+    fn compat(&self) -> Vec<CompatProperty> {
+        Vec::new()
+    }
+    /// It may go away in a later version of the program.
+    fn deprecated(&self) -> bool {
+        false
+    }
+    /// The type of its CPUs, if nothing else is asked for.
+    fn default_cpu_type(&self) -> Option<&'static str> {
+        None
+    }
+    /// CPUs can come and go while it runs.
+    fn hotpluggable_cpus(&self) -> bool {
+        false
+    }
+    /// NUMA nodes may be given memory by size (`-numa node,mem=`).
+    fn numa_mem_supported(&self) -> bool {
+        false
+    }
+    /// Id of the memory back end that its RAM is in, if nothing else is asked for.
+    fn default_ram_id(&self) -> Option<&'static str> {
+        None
     }
     /// Builds the board: realizes its devices and connects them.
     ///

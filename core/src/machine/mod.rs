@@ -1,14 +1,19 @@
 //! Machines: what a board file gives, what the command line asks for, and the run control above both.
 
 mod config;
+mod cpus;
+pub mod hmat;
+pub mod numa;
 mod run;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod vcpus;
 
 pub use crate::event::{PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 pub use config::{
-    Boot, BootError, BootOrder, BuildError, DeviceArg, KernelArgs, MachineConfig, MachineEntry, MachineType, RtcBase,
-    RtcClock, RtcConfig, Wiring, build, machine_types,
+    Boot, BootError, BootOrder, BuildError, CompatProperty, DeviceArg, KernelArgs, MachineConfig, MachineEntry,
+    MachineType, RtcBase, RtcClock, RtcConfig, Wiring, build, machine_types,
 };
+pub use cpus::PossibleCpu;
 pub use run::{Machine, MachineError, Outcome, Policy, RunState};

@@ -1,14 +1,14 @@
 //! A machine that exists: its vCPU threads, its timer thread, and the control loop over both.
 
-use super::config::{BootError, BuildError, MachineConfig, MachineType, Wiring};
-use super::threads::VcpuThread;
-use crate::board::{Board, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
+use super::config::{BootError, BuildError, DeviceArg, MachineConfig, MachineType, Wiring, build_with};
+use super::cpus::{Cpus, PossibleCpu, is_cpu};
+use super::vcpus::Vcpus;
+use crate::board::{Board, CpuPlugError, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
 use crate::event::{Event, GuestPanicAction, PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 use crate::object::Value;
-use crate::vm::{VcpuConfig, Vm, VmError};
-use crate::x86::cpu_model::CpuModelError;
-use crate::x86::lapic::Lapic;
-use crate::x86::state::X86State;
+use crate::vm::{Threading, Vm, VmError};
+use crate::x86::cpu_model::{CpuModelError, everything};
+use crate::x86::cpuid::CpuidSet;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +92,8 @@ pub enum MachineError {
 /// A built machine.
 pub struct Machine {
     // Fields drop in order: threads end before the VM and the board go.
-    vcpus: Vec<Vcpu>,
+    vcpus: Vcpus,
+    cpus: Cpus,
     timers: TimerThread,
     state: Mutex<RunState>,
     policy: Mutex<Policy>,
@@ -101,13 +102,6 @@ pub struct Machine {
     /// Features that the CPU model asked for and the accelerator lacks.
     missing: Vec<String>,
     vm: Arc<dyn Vm>,
-}
-
-struct Vcpu {
-    thread: VcpuThread,
-    bsp: bool,
-    apic_id: u32,
-    signature: u32,
 }
 
 struct TimerThread {
@@ -154,35 +148,26 @@ impl Machine {
             board.memory().listen(listener);
         }
         board.with(|s| s.fabric.hold_input());
-        let wiring = super::build(machine, config, &board)?;
-        let mut vcpus = Vec::new();
+        let cpus = Cpus::new(machine, config)?;
+        let offered = offered(&*vm);
+        let built = build_with(machine, config, &board, &cpus, &offered);
+        let (wiring, plugged) = built.map_err(|e| match e {
+            BuildError::Cpu(e) => MachineError::Cpu(e),
+            e => e.into(),
+        })?;
         let mut missing = Vec::new();
-        if machine.has_cpus() && vm.threading() != crate::vm::Threading::NoCpu {
-            for id in 0..config.topology.total() {
-                let apic_id = config.topology.apic_id(id);
-                let cpu = config.cpu.realize(vm.cpuid(), &config.topology, apic_id)?;
-                if id == 0 && config.cpu.check() {
-                    missing = cpu.missing.iter().map(|m| m.feature.to_string()).collect();
-                }
-                let signature = cpu.cpuid.signature();
-                let config = VcpuConfig {
-                    model: config.cpu.clone(),
-                    cpuid: cpu.cpuid,
-                    apic_id,
-                    bsp: id == 0,
-                    memory: board.memory().clone(),
-                };
-                let thread = VcpuThread::spawn(id, &vm, config, &board)?;
-                vcpus.push(Vcpu { thread, bsp: id == 0, apic_id, signature });
-            }
+        if let Some(bsp) = plugged.first().filter(|_| cpus.model().check()) {
+            missing = bsp.cpu.missing.iter().map(|m| m.feature.to_string()).collect();
         }
-        if let (Some(line), Some(bsp)) = (wiring.intr, vcpus.first()) {
-            let handle = bsp.thread.handle().clone();
-            board.with(|s| s.connect_fn(line, move |level| handle.set_intr(level)));
+        let vcpus = Vcpus::new(vm.clone(), &board, cpus.model().clone());
+        plugged.iter().try_for_each(|cpu| vcpus.add(cpu))?;
+        if let (Some(line), Some(bsp)) = (wiring.intr, vcpus.handle(0)) {
+            board.with(|s| s.connect_fn(line, move |level| bsp.set_intr(level)));
         }
         let timers = TimerThread::spawn(&board)?;
         let this = Self {
             vcpus,
+            cpus,
             timers,
             state: Mutex::new(RunState::Prelaunch),
             policy: Mutex::default(),
@@ -212,30 +197,33 @@ impl Machine {
     pub fn state(&self) -> RunState {
         *self.state.lock()
     }
-    /// Number of vCPUs.
+    /// Number of vCPUs, which is 0 where nothing executes.
     pub fn vcpu_count(&self) -> usize {
-        self.vcpus.len()
+        self.vcpus.count()
+    }
+    /// The CPUs that the machine can have, by index, with the paths of those that it has (`query-hotpluggable-cpus`).
+    pub fn possible_cpus(&self) -> Vec<PossibleCpu> {
+        self.board.with(|s| self.cpus.possible(s))
+    }
+    /// The host's id of the thread that executes the CPU with that index.
+    pub fn vcpu_thread_id(&self, index: u32) -> Option<i32> {
+        self.vcpus.thread_id(index)
     }
 
-    /// Runs `f` on the thread of a vCPU between two of its instructions.
+    /// Runs `f` on the thread of the vCPU with that index between two of its instructions.
     pub fn with_vcpu<R: Send + 'static>(
         &self,
         id: usize,
         f: impl FnOnce(&mut dyn crate::vm::Vcpu) -> R + Send + 'static,
     ) -> Option<R> {
-        self.vcpus.get(id)?.thread.call(f)
-    }
-
-    fn park_all(&self) {
-        self.vcpus.iter().for_each(|v| v.thread.park());
-        self.vcpus.iter().for_each(|v| v.thread.wait_parked());
+        self.vcpus.with(u32::try_from(id).ok()?, f)
     }
 
     fn set_running(&self, running: bool) {
         self.board.clock().set_running(running);
         self.board.wake_timer_waiter();
         if running {
-            self.vcpus.iter().for_each(|v| v.thread.run());
+            self.vcpus.run();
         }
     }
 
@@ -246,7 +234,7 @@ impl Machine {
 
     fn halt(&self, into: RunState) {
         let mut state = self.state.lock();
-        self.park_all();
+        self.vcpus.park();
         self.set_running(false);
         if std::mem::replace(&mut *state, into) == RunState::Running {
             self.board.emit(&Event::Stop);
@@ -269,20 +257,9 @@ impl Machine {
     /// An accelerator refused the state, or the boot image does not fit.
     pub fn reset(&self, kind: ResetKind) -> Result<(), MachineError> {
         let mut state = self.state.lock();
-        self.park_all();
+        self.vcpus.park();
         self.board.with(|s| s.reset(kind));
-        for v in &self.vcpus {
-            let mut reset = X86State::reset(v.bsp, v.signature);
-            reset.lapic = Some(Lapic::new(v.apic_id, v.bsp, true).save(0));
-            if v.bsp
-                && let Some(boot) = &self.wiring.boot
-            {
-                boot.enter(&self.board, &mut reset)?;
-            }
-            v.thread
-                .call(move |vcpu| vcpu.set_state(&reset))
-                .ok_or_else(|| VmError::Internal("a vCPU thread has died".into()))??;
-        }
+        self.vcpus.reset(|bsp| self.wiring.boot.as_ref().map_or(Ok(()), |boot| boot.enter(&self.board, bsp)))?;
         match *state {
             RunState::Running => self.set_running(true),
             RunState::Shutdown | RunState::InternalError | RunState::GuestPanicked => *state = RunState::Paused,
@@ -311,12 +288,27 @@ impl Machine {
         *self.policy.lock() = policy;
     }
 
-    /// Adds a device (`device_add`); see [`BoardState::add_device`](crate::board::BoardState::add_device).
+    /// Adds a device (`device_add`); see [`BoardState::add_device`](crate::board::BoardState::add_device). A CPU is there as if INIT had just been
+    /// sent to it.
     ///
     /// # Errors
     /// As there.
     pub fn device_add(&self, type_name: &str, properties: &[(String, Value)]) -> Result<DeviceId, PlugError> {
-        self.board.with(|s| s.add_device(type_name, properties, true))
+        if !is_cpu(type_name) {
+            return self.board.with(|s| s.add_device(type_name, properties, true));
+        }
+        let device = DeviceArg { type_name: type_name.to_owned(), properties: properties.to_vec() };
+        let state = self.state.lock();
+        let offered = offered(&*self.vm);
+        let ready = self.board.with(|s| self.cpus.prepare(s, &device, &offered))?;
+        // The board must not be locked while a vCPU is made.
+        self.vcpus.add_halted(ready.plugged(), *state == RunState::Running).map_err(CpuPlugError::from)?;
+        let index = ready.index();
+        let added = self.board.with(|s| ready.finish(s, true));
+        if added.is_err() {
+            self.vcpus.remove(index);
+        }
+        added
     }
     /// Asks for a device to go (`device_del`); see [`BoardState::request_unplug`](crate::board::BoardState::request_unplug).
     ///
@@ -332,7 +324,7 @@ impl Machine {
         loop {
             let Some(request) = self.board.wait_request(None) else { continue };
             if let Some(outcome) = self.serve(request) {
-                self.park_all();
+                self.vcpus.park();
                 self.board.clock().set_running(false);
                 return outcome;
             }
@@ -371,7 +363,15 @@ impl Machine {
                 None
             }
             SystemRequest::CpuReset => {
-                self.vcpus.iter().for_each(|v| v.thread.handle().init());
+                self.vcpus.init();
+                None
+            }
+            SystemRequest::CpuGone(index) => {
+                // Another one may have come in its place.
+                let _state = self.state.lock();
+                if self.board.with(|s| s.cpu(index).is_none()) {
+                    self.vcpus.remove(index);
+                }
                 None
             }
             SystemRequest::WatchdogExpired => self.watchdog_expired(policy),
@@ -389,7 +389,7 @@ impl Machine {
     }
     /// A non-maskable interrupt for every CPU.
     pub fn nmi(&self) {
-        self.vcpus.iter().for_each(|v| v.thread.handle().nmi());
+        self.vcpus.nmi();
     }
     fn reset_for(&self, cause: ShutdownCause) -> Option<Outcome> {
         match self.reset(ResetKind::System) {
@@ -455,6 +455,11 @@ impl Machine {
     }
 }
 
+/// What CPU models are cut down to.
+fn offered(vm: &dyn Vm) -> CpuidSet {
+    if vm.threading() == Threading::NoCpu { everything() } else { vm.cpuid().clone() }
+}
+
 fn ended(status: u8, cause: ShutdownCause) -> Option<Outcome> {
     Some(Outcome { status, cause, detail: None })
 }
@@ -462,7 +467,7 @@ fn ended(status: u8, cause: ShutdownCause) -> Option<Outcome> {
 impl Drop for Machine {
     fn drop(&mut self) {
         // Wake everybody first, so that the joins of the fields do not wait one after the other.
-        self.vcpus.iter().for_each(|v| v.thread.park());
+        self.vcpus.ask_to_park();
         self.timers.board.wake_timer_waiter();
     }
 }

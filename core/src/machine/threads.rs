@@ -33,6 +33,7 @@ struct State {
 /// One vCPU on its thread. It is made there, parked.
 pub(super) struct VcpuThread {
     handle: Arc<dyn VcpuHandle>,
+    thread_id: i32,
     shared: Arc<Shared>,
     join: Option<JoinHandle<()>>,
 }
@@ -50,7 +51,8 @@ impl VcpuThread {
             .name(format!("CPU {id}"))
             .spawn(move || match vm.create_vcpu(id, &config) {
                 Ok(mut vcpu) => {
-                    let _ = tx.send(Ok(vcpu.handle()));
+                    let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+                    let _ = tx.send(Ok((vcpu.handle(), thread_id)));
                     // A panic is a mistake of ours. It ends the machine; nobody waits for a thread that is gone.
                     while let Err(panic) = catch_unwind(AssertUnwindSafe(|| theirs.serve(id, &mut *vcpu, &board))) {
                         theirs.hold();
@@ -63,12 +65,18 @@ impl VcpuThread {
                 }
             })
             .map_err(|source| VmError::Host { what: format!("starting the thread of vCPU {id}"), source })?;
-        let handle = rx.recv().map_err(|_| VmError::Internal(format!("the thread of vCPU {id} died")))??;
-        Ok(Self { handle, shared, join: Some(join) })
+        let (handle, thread_id) =
+            rx.recv().map_err(|_| VmError::Internal(format!("the thread of vCPU {id} died")))??;
+        Ok(Self { handle, thread_id, shared, join: Some(join) })
     }
 
     pub(super) fn handle(&self) -> &Arc<dyn VcpuHandle> {
         &self.handle
+    }
+
+    /// The host's id of the thread.
+    pub(super) fn thread_id(&self) -> i32 {
+        self.thread_id
     }
 
     fn want(&self, want: Want) {

@@ -125,8 +125,17 @@ fn derived() -> impl Iterator<Item = TypeInfo> {
     let accelerators = crate::accel::registered().into_iter();
     let accelerators =
         accelerators.map(move |a| described(name(format!("{}-accel", a.name())), "accel", a.description()));
-    let cpus = crate::x86::cpu_model::CpuModel::known();
-    let cpus = cpus.map(move |(model, about)| described(name(format!("{model}-x86_64-cpu")), "x86_64-cpu", about));
+    let cpu = DeviceClass {
+        make: None,
+        user_creatable: true,
+        hotpluggable: true,
+        properties: crate::x86::cpu_object::property_list,
+    };
+    let cpus = crate::x86::cpu_model::CpuModel::types();
+    let cpus = cpus.map(move |(type_name, about)| TypeInfo {
+        device: Some(cpu),
+        ..described(name(type_name), "x86_64-cpu", about)
+    });
     machines.chain(accelerators).chain(cpus)
 }
 

@@ -227,7 +227,7 @@ impl CpuModel {
     /// # Errors
     /// There is none.
     pub fn named(name: &str) -> Result<Self, CpuModelError> {
-        let plain_name = name.strip_suffix("-v1").unwrap_or(name);
+        let plain_name = name.strip_suffix(FIRST_VERSION).unwrap_or(name);
         let tabled = MODELS.iter().find(|m| m.name == plain_name).map(Base::Table);
         let base = tabled.or_else(|| UNTABLED.iter().find(|(n, ..)| *n == name).map(|(.., base)| *base));
         let unknown = || CpuModelError::UnknownModel {
@@ -281,11 +281,19 @@ impl CpuModel {
         !self.props.uncheck
     }
 
+    /// Names and descriptions of the types of all models. A model in a table has a second one as its first version.
+    pub fn types() -> impl Iterator<Item = (String, &'static str)> {
+        let versions = MODELS.iter().map(|m| (format!("{}{FIRST_VERSION}{TYPE_SUFFIX}", m.name), m.about));
+        Self::known().map(|(name, about)| (format!("{name}{TYPE_SUFFIX}"), about)).chain(versions)
+    }
     /// Names and descriptions of all models, for `-cpu help`.
     pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
         MODELS.iter().map(|m| (m.name, m.about)).chain(UNTABLED.iter().map(|(name, about, _)| (*name, *about)))
     }
 }
+
+/// What the first version of a model is called beyond the model's name.
+const FIRST_VERSION: &str = "-v1";
 
 /// What the type of a model is called beyond the model's name.
 pub const TYPE_SUFFIX: &str = "-x86_64-cpu";

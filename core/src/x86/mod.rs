@@ -5,6 +5,7 @@ pub mod cpu_features;
 mod cpu_leaves;
 pub mod cpu_model;
 mod cpu_models;
+pub mod cpu_object;
 mod cpu_realize;
 pub mod cpuid;
 mod dump;

@@ -1,5 +1,7 @@
 //! How the logical processors of a machine are grouped, and the APIC ids that follow from it.
 
+use super::cpu_object::CpuPlace;
+
 /// Sockets, cores in a socket, threads in a core. None is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
@@ -47,6 +49,19 @@ impl Topology {
         let (thread, core, package) = (index % threads, index / threads % cores, index / threads / cores);
         package << self.package_width() | core << self.smt_width() | thread
     }
+    /// Where the processor with this APIC id sits. Its NUMA node is not known here.
+    pub fn place(&self, apic_id: u32) -> CpuPlace {
+        let field =
+            |low: u32, width: u32| apic_id.checked_shr(low).unwrap_or(0) & !u32::MAX.checked_shl(width).unwrap_or(0);
+        let (smt, package) = (self.smt_width(), self.package_width());
+        CpuPlace {
+            apic_id,
+            socket: field(package, u32::BITS),
+            core: field(smt, package - smt),
+            thread: field(0, smt),
+            node: None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +75,8 @@ mod tests {
         assert_eq!((0..12).map(|i| t.apic_id(i)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]);
         let flat = Topology { sockets: 4, ..Topology::default() };
         assert_eq!((0..4).map(|i| flat.apic_id(i)).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let place = t.place(13);
+        assert_eq!((place.socket, place.core, place.thread), (1, 2, 1));
+        assert_eq!((flat.place(3).socket, flat.place(3).core), (3, 0));
     }
 }

@@ -12,7 +12,7 @@ fn machine(name: &str) -> &'static dyn MachineType {
 fn try_build(name: &str, config: &MachineConfig) -> Result<(Bench, Wiring), BuildError> {
     let messages = Arc::new(Messages::new());
     let board = Board::new(Arc::new(ManualClock::new()), messages.clone());
-    let wiring = machine(name).build(config, &board)?;
+    let wiring = gearbox_core::machine::build(machine(name), config, &board)?;
     board.with(|s| s.reset(ResetKind::Power));
     Ok((Bench::around(board, messages), wiring))
 }

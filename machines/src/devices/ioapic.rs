@@ -4,7 +4,8 @@
 //! interrupt leaves as an MSI-format message (SDM vol. 3, 11.11), which is what reaches local APICs on every accelerator.
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError, ResetKind};
-use gearbox_core::object::{TypeEntry, TypeInfo};
+use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
+use gearbox_core::property;
 use gearbox_core::vm::MsiSink;
 use std::sync::Arc;
 
@@ -149,7 +150,8 @@ impl DeviceSpec for IoApic {
     type Device = IoApicDevice;
     type Pins = IoApicPins;
     const TYPE: &'static str = "ioapic";
-    const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[property!("version", Version, version, "0x11 or 0x20")]];
+    const PROPERTIES: &'static [&'static [Property<Self>]] =
+        &[&[property!("version", Version, version, "0x11 or 0x20")]];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(IoApicDevice, IoApicPins), RealizeError> {
         r.mmio(0, "ioapic", self.base, 0x1000, 4);

@@ -2,7 +2,7 @@
 
 use super::memory::{EBDA, Layout};
 use super::{PIIX_SLOT, SCI};
-use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement, Processor};
+use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::cpu_hotplug;
 use crate::devices::ioapic::IOAPIC_BASE;
@@ -31,9 +31,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layou
     let functions = s.fabric.pci.functions();
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {
-        processors: (0..config.topology.total())
-            .map(|n| Processor { apic_id: config.topology.apic_id(n), present: true })
-            .collect(),
+        processors: super::processors(s, config).collect(),
         ioapic: IOAPIC_BASE as u32,
         pci_memory: layout.hole(),
         pm: Some(PowerManagement {

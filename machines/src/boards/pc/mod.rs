@@ -4,7 +4,9 @@ mod boot_order;
 mod direct;
 mod firmware;
 mod memory;
+mod versions;
 
+use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
 use crate::devices::fw_cfg::{FwCfg, key};
@@ -12,7 +14,7 @@ use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
 use crate::devices::i8259::Pic;
-use crate::devices::ioapic::{IoApic, Version};
+use crate::devices::ioapic::IoApic;
 use crate::devices::mc146818::Rtc;
 use crate::devices::pci::host::PciHost;
 use crate::devices::pci::i440fx::I440fx;
@@ -22,10 +24,11 @@ use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
-use gearbox_core::machine::{BootError, BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
+use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
 use std::sync::Arc;
+use versions::PcVersion;
 
 /// Slot of the PIIX3 and its functions.
 const PIIX_SLOT: u8 = 1;
@@ -40,38 +43,18 @@ const UNATTACHED: &str = "/machine/unattached/device[*]";
 /// Most vCPUs: what 8-bit APIC ids can name.
 const MAX_CPUS: u32 = 255;
 
-/// A version of the machine, with what differs between versions.
-pub(super) struct PcVersion {
-    name: &'static str,
-    alias: Option<&'static str>,
-    description: &'static str,
-    ioapic: Version,
-    compat: &'static [(&'static str, &'static str, &'static str)],
-}
-
-/// The version of QEMU 7.2.
-pub(super) static V7_2: PcVersion = PcVersion {
-    name: "pc-i440fx-7.2",
-    alias: Some("pc"),
-    description: "Standard PC (i440FX + PIIX, 1996)",
-    ioapic: Version::V20,
-    compat: &[],
-};
-
-inventory::submit! { MachineEntry(&V7_2) }
-
 impl MachineType for PcVersion {
     fn name(&self) -> &'static str {
         self.name
     }
     fn alias(&self) -> Option<&'static str> {
-        self.alias
+        self.is_latest().then_some("pc")
     }
     fn description(&self) -> &'static str {
-        self.description
+        "Standard PC (i440FX + PIIX, 1996)"
     }
     fn is_default(&self) -> bool {
-        self.alias.is_some()
+        self.is_latest()
     }
     fn max_cpus(&self) -> u32 {
         MAX_CPUS
@@ -79,8 +62,23 @@ impl MachineType for PcVersion {
     fn parent_type(&self) -> &'static str {
         "generic-pc-machine"
     }
-    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        self.compat
+    fn compat(&self) -> Vec<CompatProperty> {
+        self.compat()
+    }
+    fn deprecated(&self) -> bool {
+        self.deprecated()
+    }
+    fn default_cpu_type(&self) -> Option<&'static str> {
+        Some("qemu64-x86_64-cpu")
+    }
+    fn hotpluggable_cpus(&self) -> bool {
+        true
+    }
+    fn numa_mem_supported(&self) -> bool {
+        self.numa_mem_supported()
+    }
+    fn default_ram_id(&self) -> Option<&'static str> {
+        Some("pc.ram")
     }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         check(config)?;
@@ -141,8 +139,7 @@ impl PcVersion {
         s.realize("/machine/i440fx", PciHost)?;
         s.realize(UNATTACHED, I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci })?;
         let pic = s.realize(UNATTACHED, Pic)?;
-        let ioapic = IoApic { version: self.ioapic, ..IoApic::default() };
-        let ioapic = s.realize("/machine/i440fx/ioapic", ioapic)?;
+        let ioapic = s.realize("/machine/i440fx/ioapic", IoApic::default())?;
         // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
         for irq in (0..ISA_IRQS as u8).filter(|&irq| irq != CASCADE) {
             s.feed_isa_irq(irq, pic.irq.get(irq.into()));
@@ -152,7 +149,7 @@ impl PcVersion {
         // The PIIX3 and its functions.
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let at = Devfn::new(PIIX_SLOT, 3);
-        let cpus = (0..config.topology.total()).map(|n| (config.topology.apic_id(n), true)).collect();
+        let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
         let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false, cpus };
         let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
@@ -164,7 +161,8 @@ impl PcVersion {
         }
         let pit = s.realize(UNATTACHED, Pit)?;
         let [first, later] = boot_order::cmos(&config.boot)?;
-        let memory = cmos(config, layout).into_iter().chain(first).collect();
+        let cpus = processors(s, config).filter(|p| p.present).count() as u16;
+        let memory = cmos(cpus, layout).into_iter().chain(first).collect();
         let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory, memory_at_reset: later.to_vec() })?;
         let keyboard = s.realize(UNATTACHED, I8042)?;
         let port92 = s.realize(UNATTACHED, Port92)?;
@@ -177,7 +175,7 @@ impl PcVersion {
         for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
-        s.realize("/machine/fw_cfg", fw_cfg(config, layout))?;
+        s.realize("/machine/fw_cfg", fw_cfg(config, cpus, layout))?;
         config.add_devices(s)?;
 
         let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), boot: None };
@@ -185,28 +183,35 @@ impl PcVersion {
     }
 }
 
+/// The processors that there can be.
+fn processors(s: &BoardState, config: &MachineConfig) -> impl Iterator<Item = Processor> {
+    let topology = config.topology;
+    (0..topology.total()).map(move |n| Processor { apic_id: topology.apic_id(n), present: s.cpu(n).is_some() })
+}
+
 /// Contents of CMOS RAM (QEMU's `pc_cmos_init`).
-fn cmos(config: &MachineConfig, layout: Layout) -> Vec<(u8, u8)> {
+fn cmos(cpus: u16, layout: Layout) -> Vec<(u8, u8)> {
     /// Equipment: FPU, PS/2 mouse.
     const EQUIPMENT: u8 = 0x02 | 0x04;
     let mut bytes = layout.cmos();
     bytes.push((0x14, EQUIPMENT));
-    bytes.push((0x5f, (config.topology.total() - 1) as u8));
+    bytes.push((0x5f, cpus.saturating_sub(1) as u8));
     bytes
 }
 
 /// Items of the firmware configuration device.
-fn fw_cfg(config: &MachineConfig, layout: Layout) -> FwCfg {
+fn fw_cfg(config: &MachineConfig, cpus: u16, layout: Layout) -> FwCfg {
     /// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
     const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | piix4_pm::SLEEP_S5];
     let files = [("etc/e820", layout.ram()), ("etc/system-states", SLEEP_STATES.to_vec())];
     let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into()));
     let mut items = FwCfg::with_files(files.collect());
-    let cpus = config.topology.total() as u16;
+    // One more than the highest local APIC id: firmware sizes tables by it.
+    let limit = config.topology.apic_id(config.topology.total().saturating_sub(1)) as u16 + 1;
     items.set(key::UUID, config.uuid);
     items.set(key::RAM_SIZE, config.ram_size.to_le_bytes());
     items.set(key::NB_CPUS, cpus.to_le_bytes());
-    items.set(key::MAX_CPUS, cpus.to_le_bytes());
+    items.set(key::MAX_CPUS, limit.to_le_bytes());
     items.set(key::NOGRAPHIC, 1u16.to_le_bytes());
     boot_order::items(&config.boot, &mut items);
     items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
