@@ -183,6 +183,18 @@ pub(super) fn sum(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output)
     Ok(writeln!(out, "{sum:05}")?)
 }
 
+/// `memsave`.
+pub(super) fn memsave(m: &mut HumanMonitor, arguments: &Arguments, _: &mut Output) -> Done {
+    let (addr, size) = (arguments.unsigned("addr"), arguments.unsigned("size"));
+    Ok(m.control.memsave(addr, size, arguments.word("file"), i64::try_from(m.cpu).ok())?)
+}
+
+/// `pmemsave`.
+pub(super) fn pmemsave(m: &mut HumanMonitor, arguments: &Arguments, _: &mut Output) -> Done {
+    let (addr, size) = (arguments.unsigned("addr"), arguments.unsigned("size"));
+    Ok(m.control.pmemsave(addr, size, arguments.word("file"))?)
+}
+
 /// `gva2gpa`.
 pub(super) fn gva2gpa(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output) -> Done {
     let machine = m.machine()?;
@@ -216,7 +228,7 @@ mod tests {
         let memory: Vec<u8> = [0xfe, 0xff, 0x00, 0x00, b'A', 0x0a, 0x27, 0x80].into_iter().cycle().take(32).collect();
         for (style, size, count, expected) in [
             (Style::Hex, 4, 2, "0000000000000000: 0x0000fffe 0x80270a41\n"),
-            (Style::Decimal, 2, 2, "0000000000000000:    -2      0\n"),
+            (Style::Decimal, 2, 2, "0000000000000000:    -2     0\n"),
             (Style::Unsigned, 1, 2, "0000000000000000: 254 255\n"),
             (Style::Octal, 2, 1, "0000000000000000: 0177776\n"),
             (Style::Char, 1, 8, "0000000000000000: '\\xfe' '\\xff' '\\x00' '\\x00' 'A' '\\n' '\\'' '\\x80'\n"),

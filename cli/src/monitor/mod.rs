@@ -3,14 +3,17 @@
 //! [`HumanMonitor`] is the commands without a terminal: QMP's `human-monitor-command` makes one for each line. [`Terminal`] is one at a prompt. What a
 //! command *does* is a function of [`Control`], which QMP calls as well; here is how it is written and shown.
 
+mod chardevs;
 mod command;
 mod cpu;
+mod devices;
 mod disassemble;
 mod expression;
 mod grammar;
 mod info;
 mod line;
 mod memory;
+mod objects;
 mod output;
 mod ports;
 mod run_state;

@@ -1,22 +1,34 @@
 //! The commands, with QEMU's names and arguments (QEMU, docs/system/monitor).
 
 use super::command::{Command, command, help, run_info};
-use super::grammar::Kind::{Format, Int, Long, Rest, Word};
+use super::grammar::Kind::{File, Flag, Format, Int, Long, Rest, Word};
 use super::grammar::{Source, arg};
-use super::{memory, ports, run_state};
+use super::{chardevs, devices, memory, objects, ports, run_state};
 
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[Command] = &[
+    command(&["chardev-add"], &[arg("args", Word)], "args", "add chardev", chardevs::add),
+    command(&["chardev-change"], &[arg("id", Word).from(Source::Chardev), arg("args", Word)], "id args", "change chardev", chardevs::change),
+    command(&["chardev-remove"], &[arg("id", Word).from(Source::Chardev)], "id", "remove chardev", chardevs::remove),
     command(&["cont", "c"], &[], "", "resume emulation", run_state::cont),
     command(&["cpu"], &[arg("index", Int)], "index", "set the default CPU", run_state::cpu),
+    command(&["device_add"], &[arg("device", Rest).from(Source::DeviceType)], "driver[,prop=value][,...]", "add device, like -device on the command line", devices::device_add),
+    command(&["device_del"], &[arg("id", Word).from(Source::DeviceId)], "device", "remove device", devices::device_del),
     command(&["gva2gpa"], &[arg("addr", Long)], "addr", "print the guest physical address corresponding to a guest virtual address", memory::gva2gpa),
     command(&["help", "?"], &[arg("name", Rest).optional().from(Source::Command)], "[cmd]", "show the help", help),
     command(&["i"], &[arg("format", Format), arg("addr", Int)], "/fmt addr", "I/O port read", ports::read),
     command(&["info"], &[arg("topic", Rest).optional().from(Source::Topic)], "[subcommand]", "show various information about the system state", run_info),
+    command(&["memsave"], &[arg("addr", Long), arg("size", Int), arg("file", File)], "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", memory::memsave),
     command(&["nmi"], &[], "", "inject an NMI", run_state::nmi),
     command(&["o"], &[arg("format", Format), arg("addr", Int), arg("value", Int)], "/fmt addr value", "I/O port write", ports::write),
+    command(&["object_add"], &[arg("object", Rest).from(Source::ObjectType)], "[qom-type=]type,id=str[,prop=value][,...]", "create QOM object", objects::object_add),
+    command(&["object_del"], &[arg("id", Word).from(Source::ObjectId)], "id", "destroy QOM object", objects::object_del),
+    command(&["pmemsave"], &[arg("addr", Long), arg("size", Int), arg("file", File)], "addr size file", "save to disk physical memory dump starting at 'addr' of size 'size'", memory::pmemsave),
     command(&["print", "p"], &[arg("format", Format), arg("value", Long)], "/fmt expr", "print expression value (use $reg for CPU register access)", memory::print),
+    command(&["qom-get"], &[arg("path", Word).from(Source::ObjectPath), arg("property", Word).from(Source::Property)], "path property", "print QOM property", objects::qom_get),
+    command(&["qom-list"], &[arg("path", Word).optional().from(Source::ObjectPath)], "path", "list QOM properties", objects::qom_list),
+    command(&["qom-set"], &[arg("json", Flag('j')), arg("path", Word).from(Source::ObjectPath), arg("property", Word).from(Source::Property), arg("value", Rest)], "[-j] path property value", "set QOM property (-j: the value is JSON)", objects::qom_set),
     command(&["quit", "q"], &[], "", "quit the emulator", run_state::quit),
     command(&["stop", "s"], &[], "", "stop emulation", run_state::stop),
     command(&["sum"], &[arg("addr", Int), arg("size", Int)], "addr size", "compute the checksum of a memory region", memory::sum),
@@ -29,7 +41,7 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 /// QEMU's commands that come with the things that they are about.
-pub(super) const MISSING: &str = "block_resize change commit delvm drive_add drive_del dump-guest-memory eject \
-    expire_password gdbserver gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate mouse_button mouse_move mouse_set \
+pub(super) const MISSING: &str = "block_resize boot_set change chardev-send-break commit delvm drive_add drive_del dump-guest-memory eject \
+    expire_password gdbserver log logfile gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate mouse_button mouse_move mouse_set \
     netdev_add netdev_del qemu-io quit_after replay_break ringbuf_read ringbuf_write savevm screendump sendkey set_link \
     set_password singlestep snapshot_blkdev stopcapture sync-profile trace-event wavcapture";

@@ -11,7 +11,7 @@ mod tree;
 pub use flat::{FlatKind, FlatRange, FlatView, RamAccess};
 pub use ram::{DirtyClient, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, MemoryListener, NotRam};
-pub use tree::{MemTree, Place, RegionId};
+pub use tree::{MemTree, Place, RegionId, RegionInfo, RegionKind};
 
 /// Which device answers an I/O region, and which of its regions it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -48,6 +48,43 @@ pub struct Place {
     pub size: u64,
 }
 
+/// What a region of a [`MemTree`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionKind {
+    /// Only of what is mapped in it.
+    Container,
+    /// RAM or ROM.
+    Ram,
+    /// ROM whose stores go to a device.
+    RomDevice,
+    /// A device.
+    Io(IoTarget),
+    /// A part of another region.
+    Alias {
+        /// The other region.
+        of: RegionId,
+        /// Offset there of the first byte.
+        offset: u64,
+    },
+}
+
+/// A region of a [`MemTree`], as lists show it.
+#[derive(Clone, Debug)]
+pub struct RegionInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its last offset.
+    pub last: u64,
+    /// What it is.
+    pub kind: RegionKind,
+    /// It is in the view.
+    pub enabled: bool,
+    /// Stores to it are dropped.
+    pub readonly: bool,
+    /// What is mapped in it; where, [`MemTree::place`] says.
+    pub children: Vec<RegionId>,
+}
+
 /// A tree of regions with priorities, as in QEMU's memory API: RAM, ROM, ROM device, I/O, alias and container.
 ///
 /// A child of higher priority hides its siblings; among equals the one mapped last wins. Every change takes effect at the next
@@ -171,6 +208,19 @@ impl MemTree {
     /// Name of a region.
     pub fn name(&self, id: RegionId) -> &str {
         &self.nodes[id.0 as usize].name
+    }
+    /// All about a region.
+    pub fn describe(&self, id: RegionId) -> RegionInfo<'_> {
+        let n = &self.nodes[id.0 as usize];
+        let kind = match n.kind {
+            Kind::Container => RegionKind::Container,
+            Kind::Ram { .. } => RegionKind::Ram,
+            Kind::RomDevice { .. } => RegionKind::RomDevice,
+            Kind::Io(target) => RegionKind::Io(target),
+            Kind::Alias { of, offset } => RegionKind::Alias { of, offset },
+        };
+        let children = n.children.iter().map(|c| c.id).collect();
+        RegionInfo { name: &n.name, last: n.last, kind, enabled: n.enabled, readonly: n.readonly, children }
     }
     /// Has anything changed since the last [`MemTree::render`]?
     pub fn changed(&self) -> bool {

@@ -55,6 +55,5 @@ pub(super) fn accel(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Do
 
 /// `info chardev`.
 pub(super) fn chardevs(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
-    let chardevs = m.machine()?.board().with(|s| s.chardevs().clone());
-    chardevs.list().iter().try_for_each(|c| Ok(writeln!(out, "{}: filename={}", c.id, c.filename)?))
+    m.control.chardevs().iter().try_for_each(|c| Ok(writeln!(out, "{}: filename={}", c.label, c.filename)?))
 }

@@ -1,0 +1,170 @@
+//! The buses of the board, and the devices on them with their properties.
+
+use crate::board::{BoardState, DeviceId};
+use crate::mem::{MemTree, RegionId, RegionKind};
+use crate::monitor::HumanMonitor;
+use crate::monitor::grammar::Arguments;
+use crate::monitor::output::{Done, Output};
+use crate::object::{Access, NodeId, Value, types};
+use crate::qmp::types::pci::PciDeviceInfo;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// `info qtree`.
+pub(super) fn qtree(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
+    let functions = m.control.pci()?.into_iter().flat_map(|bus| bus.devices).collect();
+    m.machine()?.board().with(|board| Lister::new(board, functions).bus(None, 0, out))
+}
+
+/// A bus: its object, or `None` for the system bus, on which everything is that is on no other.
+type BusNode = Option<NodeId>;
+
+const SYSTEM_BUS: (&str, &str) = ("main-system-bus", "System");
+
+struct Lister<'a> {
+    board: &'a mut BoardState,
+    /// Devices by the bus they are on, the newest first.
+    on_bus: BTreeMap<BusNode, Vec<(DeviceId, NodeId)>>,
+    functions: Vec<PciDeviceInfo>,
+}
+
+impl<'a> Lister<'a> {
+    fn new(board: &'a mut BoardState, functions: Vec<PciDeviceInfo>) -> Self {
+        let mut on_bus: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let all: Vec<_> = board.devices().map(|(id, _, type_name)| (id, type_name)).collect();
+        for (id, type_name) in all.into_iter().rev() {
+            let Some(node) = board.node(id) else { continue };
+            on_bus.entry(bus_of(board, node, type_name)).or_default().push((id, node));
+        }
+        Self { board, on_bus, functions }
+    }
+
+    fn bus(&mut self, bus: BusNode, indent: usize, out: &mut Output) -> Done {
+        let tree = &self.board.objects;
+        let (name, kind) = bus.map_or(SYSTEM_BUS, |node| (tree.name(node), tree.type_name(node)));
+        writeln!(out, "{:indent$}bus: {name}\n{:indent$}  type {kind}", "", "")?;
+        let devices = self.on_bus.remove(&bus).unwrap_or_default();
+        devices.into_iter().try_for_each(|(id, node)| self.device(id, node, bus, indent + 2, out))
+    }
+
+    fn device(&mut self, id: DeviceId, node: NodeId, bus: BusNode, indent: usize, out: &mut Output) -> Done {
+        let type_name = self.board.objects.type_name(node).to_owned();
+        let name = self.board.device_name(id).unwrap_or_default();
+        writeln!(out, "{:indent$}dev: {type_name}, id \"{name}\"", "")?;
+        let indent = indent + 2;
+        for (direction, name, count) in pins(self.board, node) {
+            writeln!(out, "{:indent$}gpio-{direction} \"{name}\" {count}", "")?;
+        }
+        let properties = types().lineage(&type_name).flat_map(|t| t.properties());
+        for p in properties {
+            if let Ok(value) = self.board.object_get(node, p.name) {
+                let at = self.board.fabric.pci.address(id).filter(|_| p.name == "addr");
+                let shown = at.map_or_else(|| display(&value, p.kind), |at| at.to_string());
+                writeln!(out, "{:indent$}{} = {shown}", "", p.name)?;
+            }
+        }
+        if let Some(at) = self.board.fabric.pci.address(id) {
+            let (slot, function) = (i64::from(at.slot()), i64::from(at.function()));
+            let known = self.functions.iter().find(|f| (f.slot, f.function) == (slot, function));
+            known.map_or(Ok(()), |f| show_function(f, indent, out))?;
+        }
+        if bus.is_none() {
+            show_mmio(&self.board.fabric.memory, id, indent, out)?;
+        }
+        buses_of(self.board, node).into_iter().try_for_each(|bus| self.bus(Some(bus), indent, out))
+    }
+}
+
+/// The bus that a device is on: the one it was put on, or the first of its type's kind.
+fn bus_of(board: &BoardState, node: NodeId, type_name: &str) -> BusNode {
+    let tree = &board.objects;
+    let parent = tree.properties(node).find(|(name, _)| *name == "parent_bus");
+    if let Some(Access::Link(path)) = parent.map(|(_, p)| &p.access) {
+        return tree.resolve(path).ok().filter(|bus| tree.type_name(*bus) != SYSTEM_BUS.1);
+    }
+    let kind = types().bus_of(type_name).filter(|kind| *kind != SYSTEM_BUS.1)?;
+    tree.descendants(tree.root()).into_iter().map(|(_, node)| node).find(|node| tree.type_name(*node) == kind)
+}
+
+/// The buses that are parts of a device.
+fn buses_of(board: &BoardState, node: NodeId) -> Vec<NodeId> {
+    let tree = &board.objects;
+    tree.children(node).map(|(_, child)| child).filter(|c| types().is_a(tree.type_name(*c), "bus")).collect()
+}
+
+/// Inputs and outputs: direction, name and how many there are of that name.
+fn pins(board: &BoardState, node: NodeId) -> Vec<(&'static str, String, usize)> {
+    let tree = &board.objects;
+    let inputs = tree.children(node).filter(|(_, c)| tree.type_name(*c) == "irq").map(|(name, _)| ("in", name));
+    let outputs = tree.properties(node).filter(|(_, p)| p.kind == "link<irq>").map(|(name, _)| ("out", name));
+    let mut counts = BTreeMap::new();
+    for (direction, name) in inputs.chain(outputs) {
+        let stem = name.split_once('[').map_or(name, |(stem, _)| stem);
+        let stem = stem.strip_prefix("unnamed-gpio-").map_or(stem, |_| "");
+        *counts.entry((direction, stem.to_owned())).or_insert(0) += 1;
+    }
+    counts.into_iter().map(|((direction, name), count)| (direction, name, count)).collect()
+}
+
+/// A value of a property as QEMU shows it to people.
+fn display(value: &Value, kind: &str) -> String {
+    match value {
+        Value::Null => "<null>".to_owned(),
+        Value::Number(n) if kind == "size" => n.as_u64().map_or_else(|| n.to_string(), size),
+        Value::Number(n) => {
+            let bits = n.as_u64().unwrap_or_else(|| n.as_i64().unwrap_or_default().cast_unsigned());
+            format!("{n} ({bits:#x})")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A number of bytes, in the largest unit that leaves a whole part.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = if bytes == 0 { 0 } else { bytes.ilog2() / 10 };
+    let scaled = bytes as f64 / (1u64 << (10 * unit)) as f64;
+    // Three digits are significant.
+    let decimals = if scaled.fract() == 0.0 { 0 } else { 2usize.saturating_sub(scaled.log10() as usize) };
+    format!("{bytes} ({scaled:.decimals$} {})", UNITS[unit as usize])
+}
+
+fn show_function(f: &PciDeviceInfo, indent: usize, out: &mut Output) -> Done {
+    let class = f.class_info.desc.clone().unwrap_or_else(|| format!("Class {:04x}", f.class_info.class));
+    let (vendor, device) = (f.id.vendor, f.id.device);
+    let (sub_vendor, sub) = (f.id.subsystem_vendor.unwrap_or_default(), f.id.subsystem.unwrap_or_default());
+    writeln!(
+        out,
+        "{:indent$}class {class}, addr {:02x}:{:02x}.{:x}, pci id {vendor:04x}:{device:04x} (sub {sub_vendor:04x}:{sub:04x})",
+        "", f.bus, f.slot, f.function
+    )?;
+    for r in &f.regions {
+        let kind = if r.ty == "io" { "i/o" } else { "mem" };
+        let last = r.address.wrapping_add(r.size).wrapping_sub(1);
+        writeln!(out, "{:indent$}bar {}: {kind} at {:#x} [{last:#x}]", "", r.bar, r.address)?;
+    }
+    Ok(())
+}
+
+/// Where a device answers in memory, as the regions mapped at the top say.
+fn show_mmio(tree: &MemTree, device: DeviceId, indent: usize, out: &mut Output) -> Done {
+    let own = |id: &RegionId| matches!(tree.describe(*id).kind, RegionKind::Io(target) if target.device == device);
+    tree.describe(tree.root()).children.into_iter().filter(own).try_for_each(|id| {
+        let place = tree.place(id);
+        Ok(writeln!(out, "{:indent$}mmio {:016x}/{:016x}", "", place.offset, place.size)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_qemu_shows_them() {
+        assert_eq!(display(&112.into(), "uint16"), "112 (0x70)");
+        assert_eq!(display(&(-1).into(), "int32"), "-1 (0xffffffffffffffff)");
+        assert_eq!((display(&true.into(), "bool"), display(&"".into(), "str")), ("true".into(), "\"\"".into()));
+        assert_eq!(display(&(2u64 << 30).into(), "size"), "2147483648 (2 GiB)");
+        assert_eq!((size(0), size(1536), size(u64::MAX)), ("0 (0 B)".into(), "1536 (1.50 KiB)".into(), size(u64::MAX)));
+    }
+}
