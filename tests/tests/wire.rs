@@ -3,6 +3,8 @@
 
 #[path = "wire/advertised.rs"]
 mod advertised;
+#[path = "wire/chipset.rs"]
+mod chipset;
 #[path = "wire/intended.rs"]
 mod intended;
 #[path = "wire/interrupts.rs"]
@@ -45,19 +47,20 @@ fn pair(arguments: &[&str]) -> Option<[Process; 2]> {
     Some([ours, qemu].map(|p| p.start(arguments).unwrap_or_else(|e| panic!("{e}"))))
 }
 
-/// Asks both programs the same, on machines that were just made, and wants the same answers but for intended differences. `topics` are the first words
-/// of all readings.
-fn compare(topics: &[&str], probe: impl Fn(&mut Process, &mut Readings)) {
-    compare_with(PC, topics, probe);
-}
+/// A question, or several, to one machine.
+type Probe<'a> = dyn Fn(&mut Process, &mut Readings) + 'a;
 
-fn compare_with(arguments: &[&str], topics: &[&str], probe: impl Fn(&mut Process, &mut Readings)) {
-    let Some(both) = pair(arguments) else { return };
-    let [ours, theirs] = both.map(|mut p| {
-        let mut readings = Readings::default();
-        probe(&mut p, &mut readings);
-        readings
-    });
+/// Asks both programs the same, each probe on machines that were just made, and wants the same answers but for intended differences. `topics` are the first
+/// words of all readings.
+fn compare(arguments: &[&str], topics: &[&str], probes: &[&Probe<'_>]) {
+    let mut readings = [Readings::default(), Readings::default()];
+    for probe in probes {
+        let Some(both) = pair(arguments) else { return };
+        for (mut process, readings) in both.into_iter().zip(&mut readings) {
+            probe(&mut process, readings);
+        }
+    }
+    let [ours, theirs] = readings;
     no_surprise(topics, &ours, &theirs);
 }
 
@@ -68,56 +71,71 @@ fn no_surprise(topics: &[&str], ours: &Readings, theirs: &Readings) {
 
 #[test]
 fn ports() {
-    compare(&["ports"], |p, r| ports::survey(p.qtest(), r));
+    compare(PC, &["ports"], &[&|p, r| ports::survey(p.qtest(), r)]);
 }
 
 #[test]
 fn registers_after_power_on() {
-    let probes: [(&str, fn(&mut dyn Io, &mut Readings)); 8] = [
-        ("pic", ports::pic),
-        ("ioapic", ports::ioapic),
-        ("pit", ports::pit),
-        ("cmos", ports::cmos),
-        ("i8042", ports::i8042),
-        ("uart", ports::uart),
-        ("system", ports::system),
-        ("fw_cfg", ports::fw_cfg),
-    ];
-    for (topic, probe) in probes {
-        compare(&[topic], |p, r| probe(p.qtest(), r));
-    }
+    let topics = ["pic", "ioapic", "pit", "cmos", "i8042", "uart", "system", "fw_cfg"];
+    compare(
+        PC,
+        &topics,
+        &[
+            &|p, r| ports::pic(p.qtest(), r),
+            &|p, r| ports::ioapic(p.qtest(), r),
+            &|p, r| ports::pit(p.qtest(), r),
+            &|p, r| ports::cmos(p.qtest(), r),
+            &|p, r| ports::i8042(p.qtest(), r),
+            &|p, r| ports::uart(p.qtest(), r),
+            &|p, r| ports::system(p.qtest(), r),
+            &|p, r| ports::fw_cfg(p.qtest(), r),
+        ],
+    );
 }
 
 #[test]
 fn pci_bus() {
-    compare(&["pci"], |p, r| {
-        pci::spaces(p.qtest(), r);
-        pci::masks(p.qtest(), r);
-    });
+    compare(
+        PC,
+        &["pci"],
+        &[&|p, r| {
+            pci::spaces(p.qtest(), r);
+            pci::masks(p.qtest(), r);
+        }],
+    );
+}
+
+#[test]
+fn the_chipset() {
+    compare(PC, &["chipset"], &[&|p, r| chipset::registers(p.qtest(), r)]);
 }
 
 #[test]
 fn memory_sizes_and_processors() {
     for (memory, cpus) in [("64", "1"), ("512", "2"), ("3583", "1"), ("3584", "4"), ("8192", "3")] {
         let arguments = [PC, &["-m", memory, "-smp", cpus]].concat();
-        compare_with(&arguments, &["e820"], |p, r| {
-            ports::cmos(p.qtest(), r);
-            ports::fw_cfg_items(p.qtest(), r);
-            ports::memory_map(p.qtest(), r);
-        });
+        compare(
+            &arguments,
+            &["e820"],
+            &[&|p, r| {
+                ports::cmos(p.qtest(), r);
+                ports::fw_cfg_items(p.qtest(), r);
+                ports::memory_map(p.qtest(), r);
+            }],
+        );
     }
 }
 
 #[test]
 fn interrupts() {
     for sequence in interrupts::SEQUENCES {
-        compare(&[sequence.name], |p, r| interrupts::run(sequence, p, r));
+        compare(PC, &[sequence.name], &[&|p, r| interrupts::run(sequence, p, r)]);
     }
 }
 
 #[test]
 fn the_power_button() {
-    compare(&["button"], interrupts::power_button);
+    compare(PC, &["button"], &[&interrupts::power_button]);
 }
 
 /// Registers are disturbed, then the machine is reset.
@@ -146,29 +164,33 @@ fn registers_after_a_reset() {
     const CONFIGURATION: [(u32, u32); 2] = [(0x8000_0b40, 0x601), (0x8000_0860, 0x0a0a_0b0b)];
     let probes: [fn(&mut dyn Io, &mut Readings); 6] =
         [ports::pic, ports::pit, ports::cmos, ports::uart, ports::system, pci::spaces];
-    compare(&["reset"], |p, r| {
-        let q = p.qtest();
-        DISTURBANCE.iter().for_each(|&(port, value)| q.outb(port, value));
-        for (address, value) in CONFIGURATION {
-            q.outl(0xcf8, address);
-            q.outl(0xcfc, value);
-        }
-        p.qmp().execute("system_reset", json!({})).unwrap_or_else(|e| panic!("{e}"));
-        p.qmp().event("RESET", Duration::from_secs(20)).unwrap_or_else(|e| panic!("{e}"));
-        let mut after = Readings::default();
-        probes.iter().for_each(|probe| probe(p.qtest(), &mut after));
-        r.append("reset", after);
-    });
+    compare(
+        PC,
+        &["reset"],
+        &[&|p, r| {
+            let q = p.qtest();
+            DISTURBANCE.iter().for_each(|&(port, value)| q.outb(port, value));
+            for (address, value) in CONFIGURATION {
+                q.outl(0xcf8, address);
+                q.outl(0xcfc, value);
+            }
+            p.qmp().execute("system_reset", json!({})).unwrap_or_else(|e| panic!("{e}"));
+            p.qmp().event("RESET", Duration::from_secs(20)).unwrap_or_else(|e| panic!("{e}"));
+            let mut after = Readings::default();
+            probes.iter().for_each(|probe| probe(p.qtest(), &mut after));
+            r.append("reset", after);
+        }],
+    );
 }
 
 #[test]
 fn the_qtest_protocol() {
-    compare(&["qtest"], protocol::qtest);
+    compare(PC, &["qtest"], &[&protocol::qtest]);
 }
 
 #[test]
 fn the_control_protocol() {
-    compare(&["qmp"], protocol::qmp);
+    compare(PC, &["qmp"], &[&protocol::qmp]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A boot sector on a machine: what a BIOS leaves behind when it jumps to one.
 
 use crate::board::Board;
-use crate::machine::{Boot, BootError, BuildError, MachineConfig, MachineType, Wiring};
+use crate::machine::{Boot, BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use crate::x86::state::{Seg, Segment, X86State};
 use std::sync::Arc;
 
@@ -34,11 +34,17 @@ impl MachineType for WithSector<'_> {
     fn parent_type(&self) -> &'static str {
         self.machine.parent_type()
     }
-    fn compat(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+    fn compat(&self) -> Vec<CompatProperty> {
         self.machine.compat()
     }
     fn has_cpus(&self) -> bool {
         self.machine.has_cpus()
+    }
+    fn default_cpu_type(&self) -> Option<&'static str> {
+        self.machine.default_cpu_type()
+    }
+    fn hotpluggable_cpus(&self) -> bool {
+        self.machine.hotpluggable_cpus()
     }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         let wiring = self.machine.build(config, board)?;

@@ -7,6 +7,7 @@ use crate::accel::{Request, SelectError, select};
 use crate::args::{self, Available, Command, Config, Problem, Problems};
 use crate::assemble::{OpenConsoles, read_kernel};
 use crate::backend::chardev::CharBackend;
+use crate::control::{self, Control};
 use crate::machine::{BuildError, KernelArgs, Machine, MachineConfig, MachineError, MachineType};
 use gearbox_accel_qtest::Bench;
 use std::path::{Path, PathBuf};
@@ -193,7 +194,20 @@ impl VmBuilder {
         let config = &parts.config;
         let selected = select(&crate::accelerators(), &config.accel, &Request { cpus: config.topology.total() })?;
         let accel = selected.selection.accel.name();
+        let accelerators = control::Facts::accelerators(&crate::accelerators(), &selected.selection);
         let machine_config = parts.machine_config()?;
+        let config = &parts.config;
+        let control = Control::new(control::Facts {
+            name: config.name.clone(),
+            uuid: config.uuid,
+            accelerators,
+            machine: config.machine,
+            cpu: config.cpu.clone(),
+            topology: config.topology,
+            ram_size: config.ram_size,
+            chardevs: machine_config.chardevs.clone(),
+            objects: machine_config.objects.clone(),
+        });
         let machine = match parts.sector.take() {
             None => Machine::new(selected.vm, parts.config.machine, &machine_config)?,
             Some(sector) => {
@@ -202,7 +216,7 @@ impl VmBuilder {
             }
         };
         drop(machine_config);
-        Vm::start(machine, accel, parts.wires, parts.consoles, &parts.config)
+        Vm::start(machine, control, accel, parts.wires, parts.consoles, &parts.config)
     }
     /// Makes the board without a CPU, in the hands of the test. Nothing is booted.
     ///
@@ -216,21 +230,32 @@ impl VmBuilder {
 
     /// Reads and checks what was said.
     fn parts(self) -> Result<Parts, StartError> {
-        let machines: Vec<_> = crate::machine_types().iter().copied().chain([self.machine]).collect();
+        let known = crate::machine_types();
+        let own = known.iter().all(|m| m.name() != self.machine.name()).then_some(self.machine);
+        let machines: Vec<_> = known.iter().copied().chain(own).collect();
         let words = ["-machine", self.machine.name(), "-nodefaults", "-display", "none"].map(str::to_owned);
         let accelerators = crate::accelerators();
         let available = Available { accelerators: &accelerators, machines: &machines };
         let config = match args::parse(words.into_iter().chain(self.words), available)? {
             Command::Run(config) => *config,
-            Command::Help(_) => return Err(Problems::from(Problem::word("help", "a test has no use for it")).into()),
+            Command::Help(_) => return Err(refused("help", "a test has no use for it")),
         };
         if self.kernel.is_none() && (self.initrd.is_some() || !self.append.is_empty()) {
-            return Err(
-                Problems::from(Problem::word("kernel", "an initial RAM disk or a command line needs one")).into()
-            );
+            return Err(refused("kernel", "an initial RAM disk or a command line needs one"));
         }
         if self.kernel.is_some() && self.sector.is_some() {
-            return Err(Problems::from(Problem::word("kernel", "a boot sector is started in place of it")).into());
+            return Err(refused("kernel", "a boot sector is started in place of it"));
+        }
+        let c = &config.consoles;
+        for (option, given) in [
+            ("monitor", c.monitor.is_some()),
+            ("qmp", !c.qmp.is_empty()),
+            ("qtest", c.qtest.is_some()),
+            ("preconfig", config.preconfig),
+        ] {
+            if given {
+                return Err(refused(option, "in process, the test itself controls the machine"));
+            }
         }
         let kernel = match self.kernel {
             None => config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose()?,
@@ -254,6 +279,10 @@ impl VmBuilder {
         let serials: Vec<_> = serials.map(Some).collect();
         Ok(Parts { config, consoles, kernel, serials, wires, sector: self.sector })
     }
+}
+
+fn refused(option: &str, reason: &str) -> StartError {
+    Problems::from(Problem::word(&format!("-{option}"), reason)).into()
 }
 
 /// A machine to be, with everything read and opened.

@@ -14,7 +14,9 @@
 mod boot_sector;
 mod builder;
 mod cmos;
+mod expect;
 mod fw_cfg;
+mod inbox;
 mod io;
 mod pci;
 mod process;
@@ -25,6 +27,7 @@ mod vm;
 
 pub use builder::{Image, SerialPort, StartError, VmBuilder};
 pub use cmos::Cmos;
+pub use expect::{ExpectError, Found, Scene};
 pub use fw_cfg::{FwCfg, FwCfgFile};
 pub use gearbox_accel_qtest::{Bench, BenchChardev, Edge};
 pub use gearbox_core::pci::Devfn;
@@ -34,4 +37,4 @@ pub use process::{Process, ProcessError, Program};
 pub use qmp::{Qmp, QmpError};
 pub use qtest::{Irq, Qtest, QtestError};
 pub use serial::Expect;
-pub use vm::{ExpectError, Found, Scene, Vm};
+pub use vm::Vm;

@@ -33,6 +33,19 @@ pub enum QmpError {
 }
 
 impl QmpError {
+    /// What an answer to `command` says.
+    pub(super) fn result(command: &str, mut answer: Value) -> Result<Value, Self> {
+        if let Some(error) = answer.get("error") {
+            let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            return Err(Self::Command { command: command.to_owned(), class: text("class"), desc: text("desc") });
+        }
+        let result = answer.get_mut("return").map(Value::take);
+        result.ok_or_else(|| Self::Protocol(format!("{command}: {answer} is no answer")))
+    }
+    /// A result that is text.
+    pub(super) fn text(result: Value) -> Result<String, Self> {
+        result.as_str().map(str::to_owned).ok_or_else(|| Self::Protocol(format!("{result} is no text")))
+    }
     /// Class of the error that the machine answered.
     pub fn class(&self) -> Option<&str> {
         match self {
@@ -101,8 +114,7 @@ impl Qmp {
     /// # Errors
     /// As [`Qmp::execute`].
     pub fn monitor(&mut self, line: &str) -> Result<String, QmpError> {
-        let shown = self.execute("human-monitor-command", json!({ "command-line": line }))?;
-        shown.as_str().map(str::to_owned).ok_or_else(|| QmpError::Protocol(format!("{shown} is no text")))
+        QmpError::text(self.execute("human-monitor-command", json!({ "command-line": line }))?)
     }
     fn request(&mut self, how: &str, command: &str, arguments: Value) -> Result<Value, QmpError> {
         let id = json!(self.next_id);
@@ -113,18 +125,11 @@ impl Qmp {
         }
         self.send_raw(format!("{request}\n").as_bytes())
             .map_err(|source| QmpError::Lost { what: command.to_owned(), source })?;
-        let mut answer = self.receive_answer(command)?;
+        let answer = self.receive_answer(command)?;
         if answer.get("id") != Some(&id) {
             return Err(QmpError::Protocol(format!("{command}: {answer} is not the answer to {id}")));
         }
-        if let Some(error) = answer.get("error") {
-            let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            return Err(QmpError::Command { command: command.to_owned(), class: text("class"), desc: text("desc") });
-        }
-        answer
-            .get_mut("return")
-            .map(Value::take)
-            .ok_or_else(|| QmpError::Protocol(format!("{command}: {answer} is no answer")))
+        QmpError::result(command, answer)
     }
     /// The next answer, whatever it says and whomever it answers; events on the way are kept.
     ///

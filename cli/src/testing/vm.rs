@@ -1,15 +1,20 @@
 //! A whole guest in process.
 
 use super::builder::{StartError, VmBuilder};
+use super::expect::{ExpectError, Found, Scene};
+use super::inbox::Inbox;
+use super::qmp::QmpError;
 use super::serial::{Silence, Wire};
 use crate::args::Config;
 use crate::assemble::OpenConsoles;
 use crate::board::SystemRequest;
+use crate::control::Control;
 use crate::machine::{Machine, MachineType, Outcome};
+use crate::qmp::events::Listener;
+use crate::qmp::{Call, Client, dispatch};
 use parking_lot::{Condvar, Mutex};
 use regex::bytes::Regex;
-use std::collections::BTreeMap;
-use std::fmt;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,10 +24,12 @@ use std::time::{Duration, Instant};
 /// There is no display yet, and so no picture of one to look at.
 pub struct Vm {
     machine: Arc<Machine>,
+    control: Arc<Control>,
     accel: &'static str,
     wires: Vec<Arc<Wire>>,
+    inbox: Arc<Inbox>,
     ended: Arc<Ended>,
-    control: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
     consoles: OpenConsoles,
 }
 
@@ -31,83 +38,6 @@ pub struct Vm {
 struct Ended {
     outcome: Mutex<Option<Outcome>>,
     changed: Condvar,
-}
-
-/// What [`Vm::expect`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// What came before it and had not been heard.
-    pub before: String,
-    groups: Vec<Option<String>>,
-    names: BTreeMap<String, usize>,
-}
-
-impl Found {
-    /// Group `n` of the expression, the whole match being 0; `None` if there is none or it took no part.
-    pub fn get(&self, n: usize) -> Option<&str> {
-        self.groups.get(n)?.as_deref()
-    }
-    /// The group of that name, likewise.
-    pub fn name(&self, name: &str) -> Option<&str> {
-        self.get(*self.names.get(name)?)
-    }
-}
-
-impl std::ops::Index<usize> for Found {
-    type Output = str;
-    /// Group `n`.
-    ///
-    /// # Panics
-    /// There is none, or it took no part in the match.
-    fn index(&self, n: usize) -> &str {
-        self.get(n).unwrap_or_else(|| panic!("group {n} took part in the match"))
-    }
-}
-
-/// Why the guest did not do what was expected, with what is known of it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ExpectError {
-    /// The expression is wrong.
-    #[error("{0}")]
-    Pattern(#[from] regex::Error),
-    /// The machine has no serial port that the test talks to.
-    #[error("no serial port of this machine was given as Expect")]
-    NoPort,
-    /// The time is over.
-    #[error("{what} did not come within {after:?}\n{scene}")]
-    Late {
-        /// What was expected.
-        what: String,
-        /// The time that it had.
-        after: Duration,
-        /// The guest at that moment.
-        scene: Scene,
-    },
-    /// The machine ended first.
-    #[error("the machine ended ({outcome:?}) before {what} came\n{scene}")]
-    Ended {
-        /// What was expected.
-        what: String,
-        /// How it ended.
-        outcome: Outcome,
-        /// The guest at its end.
-        scene: Scene,
-    },
-}
-
-/// The guest at the moment of a failure.
-#[derive(Clone, Debug, Default)]
-pub struct Scene {
-    /// The last that its serial port said.
-    pub serial: String,
-    /// Registers of its CPUs.
-    pub registers: String,
-}
-
-impl fmt::Display for Scene {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--- serial port, its end:\n{}\n--- registers:\n{}", self.serial, self.registers)
-    }
 }
 
 impl Vm {
@@ -124,24 +54,29 @@ impl Vm {
     /// Lets a built machine run.
     pub(super) fn start(
         machine: Arc<Machine>,
+        control: Arc<Control>,
         accel: &'static str,
         wires: Vec<Arc<Wire>>,
         consoles: OpenConsoles,
         config: &Config,
     ) -> Result<Self, StartError> {
+        let inbox = Arc::new(Inbox::default());
+        let listener: Arc<dyn Listener> = inbox.clone();
+        control.events().subscribe(Arc::downgrade(&listener));
+        control.attach(&machine);
         let ended = Arc::new(Ended::default());
         let (theirs, ending, told, policy) = (machine.clone(), ended.clone(), wires.clone(), config.policy);
-        let control = std::thread::Builder::new().name("control".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
             let outcome = theirs.control(policy);
             *ending.outcome.lock() = Some(outcome);
             ending.changed.notify_all();
             told.iter().for_each(|wire| wire.end());
         });
-        let control = control.map_err(|source| StartError::Host { what: "starting the control thread", source })?;
+        let thread = thread.map_err(|source| StartError::Host { what: "starting the control thread", source })?;
         if !config.stopped {
             machine.cont();
         }
-        Ok(Self { machine, accel, wires, ended, control: Some(control), consoles })
+        Ok(Self { machine, control, accel, wires, inbox, ended, thread: Some(thread), consoles })
     }
 
     /// Name of the accelerator that runs it.
@@ -151,6 +86,11 @@ impl Vm {
     /// The machine itself.
     pub fn machine(&self) -> &Arc<Machine> {
         &self.machine
+    }
+
+    /// What QMP, the monitor and this have in common: to serve a client of QMP in process, for one.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// Waits until the first serial port that the test talks to says something that matches, after all that was found before. `^` and `$` are at lines'
@@ -199,6 +139,30 @@ impl Vm {
         self.wires.get(n).map(|w| w.text()).unwrap_or_default()
     }
 
+    /// Executes a command of QMP; its result.
+    ///
+    /// # Errors
+    /// [`QmpError::Command`] with the error that a client would be answered.
+    pub fn qmp(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        let call = Call { control: &self.control, client: &Client::internal() };
+        let mut request = json!({ "execute": command });
+        if arguments.as_object().is_none_or(|a| !a.is_empty()) {
+            request["arguments"] = arguments;
+        }
+        QmpError::result(command, dispatch(&call, request))
+    }
+    /// Waits for an event of QMP and takes it; others are kept. `None` when it does not come within `timeout`.
+    pub fn event(&mut self, name: &str, timeout: Duration) -> Option<Value> {
+        self.inbox.wait(name, timeout)
+    }
+    /// Has a line of the human monitor carried out; what it shows.
+    ///
+    /// # Errors
+    /// As [`Vm::qmp`].
+    pub fn monitor(&mut self, line: &str) -> Result<String, QmpError> {
+        QmpError::text(self.qmp("human-monitor-command", json!({ "command-line": line }))?)
+    }
+
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.ended.outcome.lock().clone()
@@ -235,9 +199,9 @@ impl Drop for Vm {
         if self.outcome().is_none() {
             self.machine.board().request(SystemRequest::Quit(crate::event::ShutdownCause::HostQmpQuit));
         }
-        if let Some(control) = self.control.take() {
+        if let Some(thread) = self.thread.take() {
             // A panic of that thread has been told where it happened.
-            let _ = control.join();
+            let _ = thread.join();
         }
         self.consoles.close();
     }

@@ -8,7 +8,7 @@ const HEADING: &str = "## On the wire";
 /// A row: which readings differ, and why.
 pub struct Row {
     /// Names of readings; `*` stands for any text.
-    pub pattern: String,
+    pub patterns: Vec<String>,
     /// The reason.
     pub why: String,
 }
@@ -21,9 +21,10 @@ pub fn rows() -> Vec<Row> {
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter(|l| l.starts_with("| `")).map(|line| {
         let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [pattern, why] = cells[..] else { panic!("a row has two cells: {line}") };
+        let [patterns, why] = cells[..] else { panic!("a row has two cells: {line}") };
         assert!(!why.is_empty(), "a difference has a reason: {line}");
-        Row { pattern: pattern.trim_matches('`').to_owned(), why: why.to_owned() }
+        let patterns = patterns.split(", ").map(|p| p.trim_matches('`').to_owned());
+        Row { patterns: patterns.collect(), why: why.to_owned() }
     });
     rows.collect()
 }
@@ -38,15 +39,15 @@ pub fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// What is wrong with these differences: those without a row, and rows about these topics (first words of readings) without a difference.
+/// What is wrong with these differences: those without a row, and what rows say about these topics (first words of readings) without a difference.
 pub fn wrong(topics: &[&str], found: &[Difference]) -> Vec<String> {
     let rows = rows();
-    let topic = |row: &Row| row.pattern.split([' ', '*']).next().unwrap_or_default().to_owned();
-    let unknown = found.iter().filter(|d| !rows.iter().any(|r| fits(&r.pattern, &d.name)));
-    let stale = rows
-        .iter()
-        .filter(|r| topics.contains(&&*topic(r)) && !found.iter().any(|d| fits(&r.pattern, &d.name)))
-        .map(|r| format!("`{}`: there is no such difference any more ({})", r.pattern, r.why));
+    let patterns = || rows.iter().flat_map(|r| r.patterns.iter().map(|p| (p.as_str(), r.why.as_str())));
+    let unknown = found.iter().filter(|d| !patterns().any(|(p, _)| fits(p, &d.name)));
+    let about = |pattern: &str| pattern.split([' ', '*']).next().is_some_and(|topic| topics.contains(&topic));
+    let stale = patterns()
+        .filter(|(pattern, _)| about(pattern) && !found.iter().any(|d| fits(pattern, &d.name)))
+        .map(|(pattern, why)| format!("`{pattern}`: there is no such difference any more ({why})"));
     unknown.map(Difference::to_string).chain(stale).collect()
 }
 

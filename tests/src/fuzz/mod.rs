@@ -1,0 +1,130 @@
+//! Random input for a time, each case from a seed of its own. A case that fails is printed with its seed and in a form that can be run again.
+
+pub mod qmp;
+pub mod qtest;
+
+use crate::random::Random;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A case that takes this long hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Something to feed with random input.
+pub trait Target {
+    /// Makes the steps of a case, one line each.
+    fn generate(&self, random: &mut Random) -> Vec<String>;
+    /// Runs them; panics when something is wrong.
+    fn run(&self, steps: &[String]);
+}
+
+/// A case that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// From which it can be generated again.
+    pub seed: u64,
+    /// Its steps.
+    pub steps: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "# failed with --seed {}; save these lines and give them with --replay FILE", self.seed)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// The case that runs, for whoever watches that it ends.
+type Current = Arc<Mutex<Option<(Instant, Failure)>>>;
+
+/// Runs cases from `seed` on for a time; how many there were.
+///
+/// # Errors
+/// The first case that failed.
+pub fn campaign(target: &dyn Target, time: Duration, seed: u64) -> Result<u64, Failure> {
+    let current = Current::default();
+    watch(Arc::downgrade(&current));
+    let (start, mut cases) = (Instant::now(), 0);
+    while cases == 0 || start.elapsed() < time {
+        let seed = seed.wrapping_add(cases);
+        let steps = target.generate(&mut Random::new(seed));
+        let set = |value| *current.lock().expect("no panic while it is held") = value;
+        set(Some((Instant::now(), Failure { seed, steps: steps.clone() })));
+        if catch_unwind(AssertUnwindSafe(|| target.run(&steps))).is_err() {
+            return Err(Failure { seed, steps });
+        }
+        set(None);
+        cases += 1;
+    }
+    Ok(cases)
+}
+
+/// Ends the process with the case that hangs, if one does. The thread ends with the campaign.
+fn watch(current: std::sync::Weak<Mutex<Option<(Instant, Failure)>>>) {
+    std::thread::spawn(move || {
+        while let Some(current) = current.upgrade() {
+            if let Some((start, case)) = &*current.lock().expect("no panic while it is held")
+                && start.elapsed() > HANG
+            {
+                eprintln!("a case takes longer than {HANG:?}\n{case}");
+                std::process::exit(1);
+            }
+            drop(current);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+}
+
+const USAGE: &str = "options: --seconds N (default 60), --seed N (default: the time), --replay FILE";
+
+/// What a fuzz program does with its arguments.
+pub fn main(target: &dyn Target) -> ExitCode {
+    match arguments() {
+        Err(wrong) => {
+            eprintln!("{wrong}\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Ok(Task::Replay(steps)) => {
+            target.run(&steps);
+            println!("{} steps, nothing wrong", steps.len());
+            ExitCode::SUCCESS
+        }
+        Ok(Task::Run { time, seed }) => match campaign(target, time, seed) {
+            Ok(cases) => {
+                println!("{cases} cases from seed {seed}, nothing wrong");
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                println!("{failure}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+enum Task {
+    Run { time: Duration, seed: u64 },
+    Replay(Vec<String>),
+}
+
+fn arguments() -> Result<Task, String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let (mut time, mut seed) = (Duration::from_secs(60), now.as_secs() << 20);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|e| format!("{word} {value}: {e}"));
+        match &*word {
+            "--seconds" => time = Duration::from_secs(number()?),
+            "--seed" => seed = number()?,
+            "--replay" => {
+                let text = std::fs::read_to_string(&value).map_err(|e| format!("{value}: {e}"))?;
+                return Ok(Task::Replay(text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect()));
+            }
+            _ => return Err(format!("{word}: there is no such option")),
+        }
+    }
+    Ok(Task::Run { time, seed })
+}
