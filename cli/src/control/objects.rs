@@ -24,7 +24,9 @@ impl From<ObjectError> for Error {
 impl From<PropertyInfo> for ObjectPropertyInfo {
     fn from(p: PropertyInfo) -> Self {
         let description = Some(p.description.to_owned()).filter(|d| !d.is_empty());
-        Self { name: p.name.to_owned(), ty: p.kind.to_owned(), description, default_value: p.default }
+        // Text that is not given is not there, which is not the same as empty text.
+        let default_value = p.default.filter(|_| p.kind != "str");
+        Self { name: p.name.to_owned(), ty: p.kind.to_owned(), description, default_value }
     }
 }
 

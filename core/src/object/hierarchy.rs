@@ -19,9 +19,9 @@ const INTERFACES: [&str; 8] = [
 
 /// (name, parent)
 const ABSTRACT: [(&str, &str); 18] = [
-    ("accel", "object"),
     ("bus", "object"),
     ("chardev", "object"),
+    ("chardev-fd", "chardev"),
     ("cpu", "device"),
     ("fw_cfg", "sys-bus-device"),
     ("generic-pc-machine", "x86-machine"),
@@ -40,17 +40,18 @@ const ABSTRACT: [(&str, &str); 18] = [
 ];
 
 /// (name, parent)
-const CONCRETE: [(&str, &str); 13] = [
+const CONCRETE: [(&str, &str); 14] = [
     ("ISA", "bus"),
     ("PCI", "bus"),
     ("System", "bus"),
+    ("accel", "object"),
     ("apic", "apic-common"),
-    ("chardev-file", "chardev"),
+    ("chardev-file", "chardev-fd"),
     ("chardev-null", "chardev"),
-    ("chardev-pipe", "chardev"),
+    ("chardev-pipe", "chardev-fd"),
     ("chardev-pty", "chardev"),
     ("chardev-socket", "chardev"),
-    ("chardev-stdio", "chardev"),
+    ("chardev-stdio", "chardev-fd"),
     ("container", "object"),
     ("irq", "object"),
     ("memory-region", "object"),

@@ -132,9 +132,11 @@ fn derived() -> impl Iterator<Item = TypeInfo> {
         properties: crate::x86::cpu_object::property_list,
     };
     let cpus = crate::x86::cpu_model::CpuModel::types();
+    // The host's CPU is the best that there is, with the host's name.
+    let parent = |name: &str| if name.starts_with("host-") { "max-x86_64-cpu" } else { "x86_64-cpu" };
     let cpus = cpus.map(move |(type_name, about)| TypeInfo {
         device: Some(cpu),
-        ..described(name(type_name), "x86_64-cpu", about)
+        ..described(name(type_name.clone()), parent(&type_name), about)
     });
     machines.chain(accelerators).chain(cpus)
 }
