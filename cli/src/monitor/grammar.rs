@@ -35,7 +35,6 @@ pub(super) enum Source {
     ObjectPath,
     Property,
     Chardev,
-    LogItem,
     WatchdogAction,
 }
 

@@ -5,6 +5,7 @@
 
 mod chardevs;
 mod command;
+mod completion;
 mod cpu;
 mod devices;
 mod disassemble;
@@ -20,6 +21,8 @@ mod run_state;
 mod scanner;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use terminal::Terminal;
 

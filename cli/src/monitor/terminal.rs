@@ -1,7 +1,7 @@
 //! A monitor at a prompt, over any character back end.
 
-use super::HumanMonitor;
 use super::line::{Edit, LineEditor};
+use super::{HumanMonitor, completion};
 use crate::backend::chardev::CharBackend;
 use crate::control::Control;
 use parking_lot::{Condvar, Mutex};
@@ -91,11 +91,8 @@ impl Shared {
         while let Some(greet) = self.wait() {
             if greet {
                 let version = env!("CARGO_PKG_VERSION");
-                let text = format!(
-                    "\nGearbox {version} monitor - type 'help' for more information\n{PROMPT}{}",
-                    editor.line()
-                );
-                self.show(&text);
+                let line = editor.redraw();
+                self.show(&format!("\nGearbox {version} monitor - type 'help' for more information\n{PROMPT}{line}"));
             }
             let mut keys = [0; 64];
             loop {
@@ -104,14 +101,15 @@ impl Shared {
                     break;
                 }
                 for &key in &keys[..n] {
-                    match editor.key(key) {
-                        Edit::Show(text) => self.show(&text),
+                    let shown = match editor.key(key) {
+                        Edit::Show(text) => text,
+                        Edit::Complete => complete(&monitor, &mut editor),
                         Edit::Line(line) => {
                             self.show("\n");
-                            self.show(&monitor.run(&line));
-                            self.show(PROMPT);
+                            format!("{}{PROMPT}", monitor.run(&line))
                         }
-                    }
+                    };
+                    self.show(&shown);
                 }
             }
         }
@@ -143,4 +141,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Most words that are listed for a completion.
+const MOST_LISTED: usize = 100;
+
+/// Completes the word before the cursor, or shows what it may become.
+fn complete(monitor: &HumanMonitor, editor: &mut LineEditor) -> String {
+    let completion = completion::complete(monitor, editor.before_cursor());
+    let certain = completion.certain();
+    if !certain.is_empty() || completion.words.len() < 2 {
+        return editor.insert(&certain);
+    }
+    let more = if completion.words.len() > MOST_LISTED { " ..." } else { "" };
+    let words = completion.words[..completion.words.len().min(MOST_LISTED)].join(" ");
+    format!("\n{words}{more}\n{PROMPT}{}", editor.redraw())
 }

@@ -37,14 +37,15 @@ pub(super) fn kvm(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done
     Ok(writeln!(out, "kvm support: {state}")?)
 }
 
-/// `info accel`: the accelerator in use first, then the others with what speaks against them.
+/// `info accel`: every accelerator with what speaks against it; the one in use is marked.
 pub(super) fn accel(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
     let all = m.control.accelerators();
-    for a in all.iter().filter(|a| a.selected) {
-        writeln!(out, "{}: {}", a.name, a.description)?;
-    }
-    for a in all.iter().filter(|a| !a.selected) {
-        write!(out, "not {}: {}", a.name, a.reason.as_deref().unwrap_or(a.state.name()))?;
+    for a in &all {
+        let mark = if a.selected { '*' } else { ' ' };
+        write!(out, "{mark} {}: {}; {}", a.name, a.description, a.state.name())?;
+        if let Some(reason) = &a.reason {
+            write!(out, ": {reason}")?;
+        }
         if let Some(hint) = &a.hint {
             write!(out, " ({hint})")?;
         }
