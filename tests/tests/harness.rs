@@ -3,6 +3,9 @@
 use gearbox::guest;
 use gearbox::machine::ShutdownCause;
 use gearbox::testing::{Cmos, Devfn, Expect, ExpectError, FwCfg, Pci, StartError, Vm, VmBuilder};
+use gearbox_tests::small::assemble;
+use iced_x86::code_asm::*;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +56,55 @@ fn a_guest_that_ends_is_waited_for_no_longer() {
     assert!(matches!(e, ExpectError::Ended { .. }) && start.elapsed() < PATIENCE, "{e}");
 }
 
+/// A boot sector that says that it is ready, waits for the power button, and puts the machine into S5.
+fn waits_for_the_button() -> [u8; 512] {
+    let code = assemble(16, 0x7c00, |a| {
+        let mut out = |port: u32, value: u32| {
+            a.mov(dx, port as i32).unwrap();
+            a.mov(eax, value).unwrap();
+            a.out(dx, eax).unwrap();
+        };
+        // PMBASE at 600h, and the power management ports on.
+        out(0xcf8, 0x8000_0b40);
+        out(0xcfc, 0x601);
+        out(0xcf8, 0x8000_0b80);
+        out(0xcfc, 1);
+        for c in "ready\n".bytes() {
+            a.mov(dx, 0x3f8).unwrap();
+            a.mov(al, i32::from(c)).unwrap();
+            a.out(dx, al).unwrap();
+        }
+        let mut wait = a.create_label();
+        a.set_label(&mut wait).unwrap();
+        a.mov(dx, 0x600).unwrap();
+        a.in_(ax, dx).unwrap();
+        a.test(ah, 1).unwrap();
+        a.jz(wait).unwrap();
+        a.mov(dx, 0x604).unwrap();
+        a.mov(ax, 0x2000).unwrap();
+        a.out(dx, ax).unwrap();
+        a.hlt().unwrap();
+    });
+    let mut sector = [0; 512];
+    sector[..code.len()].copy_from_slice(&code);
+    sector
+}
+
+#[test]
+fn the_power_button_the_control_and_the_monitor() {
+    let mut vm = Vm::pc().accel("tcg").serial(Expect).boot_sector(waits_for_the_button()).start().expect("a pc");
+    vm.expect("ready\n", PATIENCE).unwrap();
+    assert!(vm.monitor("info status").unwrap().contains("running"));
+    vm.qmp("stop", json!({})).unwrap();
+    assert!(vm.event("STOP", PATIENCE).is_some());
+    assert_eq!(vm.qmp("query-status", json!({})).unwrap()["status"], "paused");
+    assert_eq!(vm.qmp("nothing", json!({})).unwrap_err().class(), Some("CommandNotFound"));
+    vm.qmp("cont", json!({})).unwrap();
+    let outcome = vm.poweroff(PATIENCE).unwrap();
+    assert_eq!((outcome.status, outcome.cause), (0, ShutdownCause::GuestShutdown));
+    assert_eq!(vm.event("SHUTDOWN", PATIENCE).expect("an event")["data"]["reason"], "guest-shutdown");
+}
+
 #[test]
 fn what_is_wrong_is_told() {
     let refused = |b: VmBuilder| match b.start() {
@@ -63,6 +115,7 @@ fn what_is_wrong_is_told() {
     assert!(refused(Vm::pc().accel("tcgg")).contains("tcgg"));
     assert!(refused(Vm::pc().kernel("/nowhere")).contains("/nowhere"));
     assert!(refused(Vm::pc().append("x")).contains("kernel"));
+    assert!(refused(Vm::pc().args(["-qmp", "stdio"])).contains("-qmp"));
     assert!(refused(our_guest().boot_sector([0; 512])).contains("boot sector"));
     assert!(matches!(Vm::pc().accel("tcg").start().expect("a pc").expect("x", PATIENCE), Err(ExpectError::NoPort)));
 }

@@ -71,6 +71,18 @@ enum Cpus {
 }
 
 /// A program that speaks QEMU's protocols.
+///
+/// ```no_run
+/// use gearbox::testing::{Io, Program};
+/// use serde_json::json;
+///
+/// let mut machine = Program::gearbox()?.start(["-m", "64"])?;
+/// machine.qtest().outb(0x70, 0x0a);
+/// assert_eq!(machine.qtest().inb(0x71), 0x26);
+/// assert_eq!(machine.qmp().execute("query-status", json!({}))?["status"], "running");
+/// assert!(machine.end()?.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,

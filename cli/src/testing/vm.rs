@@ -21,6 +21,22 @@ use std::time::{Duration, Instant};
 
 /// A running machine in the hands of a test. It ends when it is dropped.
 ///
+/// ```no_run
+/// use gearbox::testing::{Expect, Vm};
+/// use std::time::Duration;
+///
+/// let mut vm = Vm::pc()
+///     .accel("kvm:tcg")
+///     .memory(512 << 20)
+///     .kernel("/boot/vmlinuz")
+///     .append("console=ttyS0 panic=-1")
+///     .serial(Expect)
+///     .start()?;
+/// let version = vm.expect(r"Linux version (\S+)", Duration::from_secs(60))?;
+/// println!("{} on {}", &version[1], vm.accel());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// There is no display yet, and so no picture of one to look at.
 pub struct Vm {
     machine: Arc<Machine>,

@@ -113,7 +113,10 @@ impl Qmp {
             }
             "alternate" => match list("members") {
                 [] => anything(r, depth),
-                members => self.value(r, text(r.pick(members), "type"), depth - 1),
+                members => {
+                    let of = text(r.pick(members), "type");
+                    self.value(r, of, depth - 1)
+                }
             },
             _ => match text(entity, "json-type") {
                 "string" => word(r),

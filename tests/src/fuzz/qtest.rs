@@ -116,7 +116,10 @@ fn step(r: &mut Random, devices: &[&str]) -> String {
         }
         84 => format!("memset {:#x} {} {}", address(r), r.below(0x2000), r.below(256)),
         85 => format!("b64read {:#x} {size}", address(r)),
-        86..91 => format!("clock_step {}", r.below(1 << r.below(28))),
+        86..91 => {
+            let most = 1 << r.below(28);
+            format!("clock_step {}", r.below(most))
+        }
         91 => "clock_step".into(),
         92 => format!("clock_set {}", r.below(1 << 30)),
         93 => format!("irq_intercept_{} {}", r.pick(&["in", "out"]), r.pick(WORDS)),
