@@ -1,7 +1,7 @@
 //! Short forms for the AML that the DSDT is made of.
 
 use acpi_tables::aml::{
-    Acquire, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, Local, Method,
+    Acquire, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, Index, Local, Method,
     MethodCall, Mutex, Name, Notify, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate, Scope, Store,
 };
 use acpi_tables::{Aml, AmlSink};
@@ -102,6 +102,12 @@ pub trait Target {
 impl Target for str {
     fn target(&self) -> Raw {
         raw(&path(self))
+    }
+}
+
+impl Target for Index<'_> {
+    fn target(&self) -> Raw {
+        raw(self)
     }
 }
 

@@ -8,8 +8,11 @@ mod fixed;
 mod mp;
 mod pci_hotplug;
 mod table;
+mod vmgenid;
 
 use crate::boot::Blob;
+use crate::devices::vmgenid::page;
+use uuid::Uuid;
 
 /// What the tables tell of.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Platform {
     pub serials: Vec<(u16, u8)>,
     /// Port of a [`PvPanic`](crate::devices::pvpanic::PvPanic).
     pub pvpanic: Option<u16>,
+    /// Number of a [`VmGenId`](crate::devices::vmgenid::VmGenId).
+    pub generation: Option<Uuid>,
     /// There is a PS/2 mouse.
     pub mouse: bool,
     /// Functions on PCI bus 0 that use an interrupt pin.

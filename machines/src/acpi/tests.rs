@@ -21,6 +21,7 @@ fn platform() -> Platform {
         }),
         serials: vec![(0x3f8, 4), (0x2f8, 3)],
         pvpanic: Some(0x505),
+        generation: Some(uuid::Uuid::from_u128(7)),
         mouse: true,
         pci_interrupts: vec![PciInterrupt { slot: 3, pin: 0, irq: 11 }],
     }
@@ -53,8 +54,8 @@ fn the_root_leads_to_every_table_and_all_sums_are_zero() {
         assert_eq!(Bytes(rsdt).dword(36 + 4 * n as u64), Some(addr as u32));
         seen.push(at(&t, addr)[..4].to_vec());
     }
-    assert_eq!(seen, [b"FACP".to_vec(), b"APIC".to_vec()]);
-    for name in ["DSDT", "FADT", "MADT", "RSDT", "XSDT"] {
+    assert_eq!(seen, [b"FACP".to_vec(), b"APIC".to_vec(), b"SSDT".to_vec()]);
+    for name in ["DSDT", "FADT", "MADT", "SSDT", "RSDT", "XSDT"] {
         let b = find(&t, name);
         assert_eq!((Bytes(b).dword(4), sum(b)), (Some(b.len() as u32), 0), "{name}");
     }
@@ -130,6 +131,15 @@ fn dsdt_describes_hot_plug() {
 
     let fixed = dsdt::dsdt(&Platform { hotplug: None, ..platform() });
     assert!(has(&fixed, b"C003") && !has(&fixed, b"_EJ0") && !has(&fixed, b"_E01"));
+}
+
+#[test]
+fn the_generation_id_is_where_the_table_says() {
+    let t = tables();
+    let ssdt = Bytes(find(&t, "SSDT"));
+    assert_eq!(ssdt.slice(36, 6).unwrap(), *b"\x08VGIA\x0c");
+    let page = at(&t, ssdt.dword(42).unwrap().into());
+    assert_eq!(page[40..], uuid::Uuid::from_u128(7).to_bytes_le());
 }
 
 #[test]

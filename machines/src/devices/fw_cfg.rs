@@ -2,7 +2,7 @@
 //!
 //! Source: QEMU, docs/specs/fw_cfg.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, FirmwareFile, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,33 +107,50 @@ impl FwCfg {
         self.files.insert(name.into(), bytes.into());
         Ok(())
     }
+    /// All files, with those that devices have.
+    fn files<'a>(&'a self, devices: &'a [FirmwareFile]) -> BTreeMap<&'a str, Item> {
+        let own = self.files.iter().map(|(name, bytes)| (name.as_str(), Item { bytes: bytes.clone(), writable: None }));
+        let theirs =
+            devices.iter().map(|f| (f.name, Item { bytes: f.bytes.clone(), writable: f.writable.then_some(f.name) }));
+        theirs.chain(own).collect()
+    }
     /// The item of a key.
-    fn item(&self, key: u16) -> Option<Arc<[u8]>> {
+    fn item(&self, key: u16, devices: &[FirmwareFile]) -> Item {
+        let plain = |bytes| Item { bytes, writable: None };
         if key == key::FILE_DIR {
-            return Some(self.directory().into());
+            return plain(directory(&self.files(devices)).into());
         }
-        let file = key.checked_sub(key::FILE_FIRST).and_then(|n| self.files.values().nth(n.into()));
-        self.plain.get(&key).or(file).cloned()
+        let file = key.checked_sub(key::FILE_FIRST).and_then(|n| self.files(devices).into_values().nth(n.into()));
+        self.plain.get(&key).cloned().map(plain).or(file).unwrap_or_default()
     }
-    /// The directory: a big-endian count, then size, key, a reserved word and the name of each file.
-    fn directory(&self) -> Vec<u8> {
-        let mut dir = (self.files.len() as u32).to_be_bytes().to_vec();
-        for ((name, bytes), key) in self.files.iter().zip(key::FILE_FIRST..) {
-            dir.extend((bytes.len() as u32).to_be_bytes());
-            dir.extend(key.to_be_bytes());
-            dir.extend([0; 2]);
-            let mut field = [0; Self::NAME_SIZE];
-            field[..name.len()].copy_from_slice(name.as_bytes());
-            dir.extend(field);
-        }
-        dir
+}
+
+/// What a key stands for.
+#[derive(Clone, Default)]
+struct Item {
+    bytes: Arc<[u8]>,
+    /// A device's file to which firmware may write.
+    writable: Option<&'static str>,
+}
+
+/// The directory: a big-endian count, then size, key, a reserved word and the name of each file.
+fn directory(files: &BTreeMap<&str, Item>) -> Vec<u8> {
+    let mut dir = (files.len() as u32).to_be_bytes().to_vec();
+    for ((name, item), key) in files.iter().zip(key::FILE_FIRST..) {
+        dir.extend((item.bytes.len() as u32).to_be_bytes());
+        dir.extend(key.to_be_bytes());
+        dir.extend([0; 2]);
+        let mut field = [0; FwCfg::NAME_SIZE];
+        field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        dir.extend(field);
     }
+    dir
 }
 
 /// The firmware configuration device.
 pub struct FwCfgDevice {
     items: FwCfg,
-    selected: Arc<[u8]>,
+    selected: Item,
     offset: usize,
     /// DMA descriptor address as far as written.
     dma_high: u32,
@@ -150,7 +167,7 @@ impl DeviceSpec for FwCfg {
     fn realize(self, r: &mut Realize<'_>) -> Result<(FwCfgDevice, ()), RealizeError> {
         r.ports_wide(PORTS, "fwcfg", PORT, 2, 2);
         r.ports_wide(DMA, "fwcfg.dma", DMA_PORT, 8, 4);
-        let selected = self.item(key::SIGNATURE).unwrap_or_default();
+        let selected = self.item(key::SIGNATURE, &[]);
         Ok((FwCfgDevice { items: self, selected, offset: 0, dma_high: 0 }, ()))
     }
 }
@@ -162,12 +179,12 @@ impl FwCfgDevice {
     pub fn items(&mut self) -> &mut FwCfg {
         &mut self.items
     }
-    fn select(&mut self, key: u16) {
-        self.selected = self.items.item(key).unwrap_or_default();
+    fn select(&mut self, cx: &Cx<'_>, key: u16) {
+        self.selected = self.items.item(key, cx.firmware_files());
         self.offset = 0;
     }
     fn next_byte(&mut self) -> u8 {
-        let byte = self.selected.get(self.offset).copied().unwrap_or(0);
+        let byte = self.selected.bytes.get(self.offset).copied().unwrap_or(0);
         self.offset = self.offset.saturating_add(1);
         byte
     }
@@ -182,13 +199,12 @@ impl FwCfgDevice {
         let (control, length) = (word(0), word(4));
         let target = u64::from(word(8)) << 32 | u64::from(word(12));
         if control & dma::SELECT != 0 {
-            self.select((control >> 16) as u16);
+            self.select(cx, (control >> 16) as u16);
         }
         let done = if control & dma::READ != 0 {
             self.copy_out(cx, target, length)
         } else if control & dma::WRITE != 0 {
-            cx.guest_error(format_args!("DMA write to an item, of which none can be written"));
-            false
+            self.copy_in(cx, target, length)
         } else {
             if control & dma::SKIP != 0 {
                 self.offset = self.offset.saturating_add(length as usize);
@@ -202,7 +218,7 @@ impl FwCfgDevice {
     /// Copies `length` bytes of the item to guest memory, zeros after its end.
     fn copy_out(&mut self, cx: &mut Cx<'_>, mut target: u64, length: u32) -> bool {
         const ZEROS: [u8; 4096] = [0; 4096];
-        let item = self.selected.clone();
+        let item = self.selected.bytes.clone();
         let mut left = length as usize;
         while left > 0 {
             let rest = item.get(self.offset..).filter(|r| !r.is_empty()).unwrap_or(&ZEROS);
@@ -218,6 +234,23 @@ impl FwCfgDevice {
     }
 }
 
+impl FwCfgDevice {
+    /// Copies `length` bytes from guest memory to a device's file, which must have room for them.
+    fn copy_in(&mut self, cx: &mut Cx<'_>, from: u64, length: u32) -> bool {
+        let end = self.offset.checked_add(length as usize).filter(|&end| end <= self.selected.bytes.len());
+        let (Some(name), Some(end)) = (self.selected.writable, end) else {
+            cx.guest_error(format_args!("DMA write of {length} bytes to an item that does not take them"));
+            return false;
+        };
+        let mut data = vec![0; length as usize];
+        let done = cx.dma_read(from, &mut data).is_ok() && cx.write_firmware_file(name, self.offset, &data);
+        if done {
+            self.offset = end;
+        }
+        done
+    }
+}
+
 impl Device for FwCfgDevice {
     fn read(&mut self, _: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         match (region, size) {
@@ -229,7 +262,7 @@ impl Device for FwCfgDevice {
     }
     fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, value: u64) {
         match (region, offset, size) {
-            (PORTS, 0, 2) => self.select(value as u16),
+            (PORTS, 0, 2) => self.select(cx, value as u16),
             (DMA, 0, 4) => self.dma_high = (value as u32).swap_bytes(),
             (DMA, 4, 4) => {
                 let addr = u64::from(self.dma_high) << 32 | u64::from((value as u32).swap_bytes());
@@ -240,9 +273,9 @@ impl Device for FwCfgDevice {
             _ => {}
         }
     }
-    fn reset(&mut self, _: &mut Cx<'_>, _: ResetKind) {
+    fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
         self.dma_high = 0;
-        self.select(key::SIGNATURE);
+        self.select(cx, key::SIGNATURE);
     }
 }
 
@@ -311,5 +344,38 @@ mod tests {
         b.outl(0x514, 0x1u32.swap_bytes());
         b.outl(0x518, 0);
         assert_eq!(dma(&mut b, 0, 0, 0), 0, "still alive after a descriptor outside of RAM");
+    }
+
+    /// A device with a file that firmware reads, and one that it writes.
+    struct Answers;
+    impl Device for Answers {}
+    impl DeviceSpec for Answers {
+        type Device = Answers;
+        type Pins = ();
+        const TYPE: &'static str = "test-answers";
+        fn realize(self, r: &mut Realize<'_>) -> Result<(Answers, ()), RealizeError> {
+            r.firmware_file("etc/aa", *b"from a device", false);
+            r.firmware_file("etc/address", [0; 8], true);
+            Ok((Answers, ()))
+        }
+    }
+
+    #[test]
+    fn files_of_devices_and_what_firmware_answers() {
+        let mut b = bench();
+        let device = b.realize(Answers).unwrap();
+        let dir: [u8; 4] = item(&mut b, 0x19);
+        assert_eq!(dir, 4u32.to_be_bytes());
+        assert_eq!((item(&mut b, 0x20), item(&mut b, 0x21)), (*b"hello\0", *b"from a device\0"));
+        b.write(0x200, b"\x11\x22\x33\x44");
+        assert_eq!(dma(&mut b, 0x0022_0000 | dma::SELECT | dma::SKIP, 4, 0), 0);
+        assert_eq!(dma(&mut b, dma::WRITE, 4, 0x200), 0);
+        assert_eq!(item(&mut b, 0x22), *b"\0\0\0\0\x11\x22\x33\x44");
+        for (select, length) in [(0x22, 9), (0x22, u32::MAX), (0x21, 1), (0x20, 1)] {
+            assert_eq!(dma(&mut b, select << 16 | dma::SELECT | dma::WRITE, length, 0x200), dma::ERROR);
+        }
+        b.with(|s| s.unrealize(device.id));
+        let dir: [u8; 4] = item(&mut b, 0x19);
+        assert_eq!(dir, 2u32.to_be_bytes());
     }
 }

@@ -17,4 +17,5 @@ pub mod pm;
 pub mod port92;
 pub mod pvpanic;
 pub mod serial;
+pub mod vmgenid;
 pub mod watchdog;

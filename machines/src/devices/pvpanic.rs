@@ -87,6 +87,7 @@ impl DeviceSpec for PvPanic {
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(PvPanicDevice, ()), RealizeError> {
         r.ports(0, "pvpanic", self.ioport, 1);
+        r.firmware_file("etc/pvpanic-port", self.ioport.to_le_bytes(), false);
         Ok((PvPanicDevice { events: self.events, port: Some(self.ioport) }, ()))
     }
 }

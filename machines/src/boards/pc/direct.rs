@@ -9,6 +9,7 @@ use crate::devices::ioapic::IOAPIC_BASE;
 use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
 use crate::devices::pvpanic::PvPanicDevice;
 use crate::devices::serial::SerialDevice;
+use crate::devices::vmgenid::VmGenIdDevice;
 use gearbox_core::board::{Board, BoardState};
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
 use gearbox_core::mem::NotRam;
@@ -27,6 +28,7 @@ const PCI_PORTS: u32 = 0xc000;
 pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layout) -> Platform {
     let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
     let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
+    let generation = ids.iter().find_map(|&id| Some(s.device::<VmGenIdDevice>(id)?.guid()));
     let pvpanic = ids.iter().find_map(|&id| s.device::<PvPanicDevice>(id)?.port());
     let functions = s.fabric.pci.functions();
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
@@ -50,6 +52,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layou
         }),
         serials,
         pvpanic,
+        generation,
         mouse: true,
         pci_interrupts: pci_interrupts.collect(),
     }

@@ -83,6 +83,8 @@ pub struct RtcDevice {
     path: String,
     /// Register C tells of everything up to this time of the clock.
     seen: i128,
+    /// Tick of the crystal from which periods are counted.
+    phase: i128,
     irq: Line,
     timer: Timer,
     memory_at_reset: Vec<(u8, u8)>,
@@ -115,6 +117,7 @@ impl DeviceSpec for Rtc {
             base_offset: offset,
             path: r.path().to_owned(),
             seen: start,
+            phase: 0,
             irq: pins.irq,
             timer: r.timer(0),
             memory_at_reset: self.memory_at_reset,
@@ -184,6 +187,10 @@ impl RtcDevice {
         }
         .filter(|_| runs)
     }
+    /// How many periods are over at time `t`.
+    fn periods(&self, t: i128, period: i128) -> i128 {
+        (tick(t) - self.phase).div_euclid(period)
+    }
     /// Shows the time in its registers, where updates reach them.
     fn show(&mut self, t: i128) {
         if self.updates() {
@@ -207,7 +214,7 @@ impl RtcDevice {
             return;
         }
         if let Some(period) = self.period()
-            && tick(before).div_euclid(period) != tick(t).div_euclid(period)
+            && self.periods(before, period) != self.periods(t, period)
         {
             self.cmos[REG_C] |= flag::PERIODIC;
         }
@@ -225,7 +232,7 @@ impl RtcDevice {
     fn next_interrupt(&self, t: i128) -> Option<i128> {
         let enabled = |bit| self.cmos[REG_B] & bit != 0;
         let periodic = self.period().filter(|_| enabled(flag::PERIODIC)).map(|period| {
-            let next = (tick(t).div_euclid(period) + 1) * period;
+            let next = self.phase + (self.periods(t, period) + 1) * period;
             // The first ns at which the tick is over.
             -(-next * SECOND).div_euclid(CRYSTAL)
         });
@@ -292,8 +299,10 @@ impl RtcDevice {
         let t = self.time(cx);
         self.settle(cx, t);
     }
-    /// Sets divider and rate. The first update after the chain has been held comes half a second later.
+    /// Sets divider and rate. The first update after the chain has been held comes half a second later; as in QEMU, the first period of a new
+    /// rate begins where the last one of the old rate ended.
     fn set_divider(&mut self, cx: &Cx<'_>, v: u8, t: i128) {
+        let period = self.period();
         let held = self.cmos[REG_A] & a::DIVIDER > a::CRYSTAL_32K;
         self.cmos[REG_A] = v & !a::UIP;
         if held && v & a::DIVIDER <= a::CRYSTAL_32K {
@@ -303,6 +312,12 @@ impl RtcDevice {
             if self.updates() {
                 self.adopt(cx, t);
             }
+        }
+        if self.period() != period {
+            self.phase = match period {
+                Some(period) => self.phase + self.periods(t, period) * period,
+                None => tick(self.seen),
+            };
         }
     }
 }
@@ -470,7 +485,12 @@ mod tests {
         assert_eq!(ticks, 102, "1024 Hz");
         r.set(0x0a, 0x2f);
         r.get(0x0c);
-        assert_eq!(r.b.clock_step(), 500_000_000, "2 Hz");
+        let last = 103 * 32;
+        assert_eq!(
+            r.b.clock_step(),
+            ((last + 16384) * 1_000_000_000u64).div_ceil(32768),
+            "2 Hz, from the last tick on"
+        );
         r.set(0x0a, 0x20);
         r.get(0x0c);
         assert_eq!(r.b.deadline(), None);

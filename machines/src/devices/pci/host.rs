@@ -60,6 +60,6 @@ impl Device for PciHostDevice {
 impl PciHostDevice {
     /// The configuration address that an access at offset `offset` of 0xcfc means.
     fn target(&self, offset: u64) -> Option<u32> {
-        (self.address & ENABLE != 0).then_some(self.address & 0x00ff_fffc | (offset & 3) as u32)
+        (self.address & ENABLE != 0).then_some(self.address & 0x00ff_ffff | (offset & 3) as u32)
     }
 }

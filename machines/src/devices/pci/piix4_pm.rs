@@ -210,7 +210,8 @@ impl Piix4PmDevice {
                 cx.map_ports(registers, Some(cpu_hotplug::BASE));
             }
             cpu_hotplug::Request::Eject(cpu) => {
-                cx.guest_error(format_args!("CPU {cpu} was ejected, and cannot leave the machine"));
+                self.cpus.unplugged(cpu);
+                cx.eject_cpu(cpu);
             }
             cpu_hotplug::Request::Status { cpu, event, status } => {
                 let fields = [
