@@ -2,30 +2,36 @@
 
 use super::{Control, Error, Result};
 use crate::backend::memory::MemoryBackend;
-use crate::machine::MachineType;
+use crate::machine::{MachineType, PossibleCpu};
 use crate::object::types;
 use crate::qmp::types::machine::{
     CpuInfoFast, CpuInstanceProperties, CurrentMachineParams, HostMemPolicy, HotpluggableCpu, MachineInfo, Memdev,
     MemoryInfo, SysEmuTarget, TargetInfo,
 };
-
-/// The type of a machine's CPUs without `-cpu`.
-fn cpu_type(model: &str) -> String {
-    format!("{model}-x86_64-cpu")
-}
+use crate::x86::cpu_object::CpuPlace;
 
 fn describe(machine: &dyn MachineType) -> MachineInfo {
-    let default_model = gearbox_core::x86::cpu_model::CpuModel::default().name;
     MachineInfo {
         name: machine.name().to_owned(),
         alias: machine.alias().map(str::to_owned),
         is_default: machine.is_default().then_some(true),
         cpu_max: machine.max_cpus().into(),
-        hotpluggable_cpus: false,
-        numa_mem_supported: false,
-        deprecated: false,
-        default_cpu_type: machine.has_cpus().then(|| cpu_type(&default_model)),
-        default_ram_id: machine.has_cpus().then(|| "pc.ram".to_owned()),
+        hotpluggable_cpus: machine.hotpluggable_cpus(),
+        numa_mem_supported: machine.numa_mem_supported(),
+        deprecated: machine.deprecated(),
+        default_cpu_type: machine.default_cpu_type().map(str::to_owned),
+        default_ram_id: machine.default_ram_id().map(str::to_owned),
+    }
+}
+
+fn props(place: &CpuPlace) -> CpuInstanceProperties {
+    CpuInstanceProperties {
+        node_id: place.node.map(Into::into),
+        socket_id: Some(place.socket.into()),
+        die_id: None,
+        cluster_id: None,
+        core_id: Some(place.core.into()),
+        thread_id: Some(place.thread.into()),
     }
 }
 
@@ -67,65 +73,61 @@ impl Control {
         objects.filter_map(describe).collect()
     }
 
-    /// How many CPUs the machine has, whether or not the accelerator runs them.
-    fn cpu_count(&self) -> u32 {
-        if self.facts.machine.has_cpus() { self.facts.topology.total() } else { 0 }
-    }
-    fn cpu_place(&self, index: u32) -> CpuInstanceProperties {
-        let t = &self.facts.topology;
-        let (threads, cores) = (t.threads.max(1), t.cores.max(1));
-        CpuInstanceProperties {
-            node_id: None,
-            socket_id: Some((index / threads / cores).into()),
-            die_id: None,
-            cluster_id: None,
-            core_id: Some((index / threads % cores).into()),
-            thread_id: Some((index % threads).into()),
-        }
-    }
-    /// Paths of the CPUs' objects, in the order of their numbers.
-    fn cpu_paths(&self) -> Result<Vec<String>> {
-        Ok(self.machine()?.board().with(|s| {
-            let all = s.objects.descendants(s.objects.root());
-            let cpus = all.iter().filter(|(_, node)| types().is_a(s.objects.type_name(*node), "cpu"));
-            cpus.map(|(_, node)| s.objects.path(*node)).collect()
-        }))
-    }
     /// `query-cpus-fast`.
     ///
     /// # Errors
     /// There is no machine.
     pub fn cpus_fast(&self) -> Result<Vec<CpuInfoFast>> {
-        let (machine, paths) = (self.machine()?, self.cpu_paths()?);
-        let cpu = |(index, path): (u32, String)| {
+        let machine = self.machine()?;
+        let info = |cpu: PossibleCpu| {
             // Where no thread runs it, it is the emulator's.
-            let thread = machine.with_vcpu(index as usize, |_| rustix::thread::gettid());
-            let thread = thread.unwrap_or_else(rustix::process::getpid);
-            CpuInfoFast {
-                cpu_index: index.into(),
-                qom_path: path,
-                thread_id: thread.as_raw_nonzero().get().into(),
-                props: Some(self.cpu_place(index)),
+            let thread = machine.vcpu_thread_id(cpu.index).unwrap_or_else(|| std::process::id().cast_signed());
+            Some(CpuInfoFast {
+                cpu_index: cpu.index.into(),
+                qom_path: cpu.path?,
+                thread_id: thread.into(),
+                props: Some(props(&cpu.place)),
                 target: SysEmuTarget::X86_64,
-            }
+            })
         };
-        Ok((0..self.cpu_count()).zip(paths).map(cpu).collect())
+        Ok(machine.possible_cpus().into_iter().filter_map(info).collect())
     }
     /// `query-hotpluggable-cpus`: the places for CPUs, the last one first, as QEMU lists them.
     ///
     /// # Errors
-    /// The machine has none.
+    /// The machine's CPUs are there for good, or it has none.
     pub fn hotpluggable_cpus(&self) -> Result<Vec<HotpluggableCpu>> {
-        if self.cpu_count() == 0 {
+        if !self.facts.machine.hotpluggable_cpus() {
             return Err(Error::generic("The feature 'query-hotpluggable-cpus' is not enabled"));
         }
-        let paths = self.cpu_paths().unwrap_or_default();
-        let place = |index: u32| HotpluggableCpu {
-            ty: cpu_type(&self.facts.cpu.name),
+        let place = |cpu: PossibleCpu| HotpluggableCpu {
+            ty: cpu.type_name,
             vcpus_count: 1,
-            props: self.cpu_place(index),
-            qom_path: paths.get(index as usize).cloned(),
+            props: props(&cpu.place),
+            qom_path: cpu.path,
         };
-        Ok((0..self.cpu_count()).rev().map(place).collect())
+        let places = match self.machine() {
+            Ok(machine) => machine.possible_cpus(),
+            Err(_) => self.planned_cpus(),
+        };
+        Ok(places.into_iter().rev().map(place).collect())
+    }
+    /// The places for CPUs of a machine that is yet to be made.
+    fn planned_cpus(&self) -> Vec<PossibleCpu> {
+        let t = &self.facts.topology;
+        let (threads, cores) = (t.threads.max(1), t.cores.max(1));
+        let place = |index: u32| PossibleCpu {
+            index,
+            type_name: format!("{}-x86_64-cpu", self.facts.cpu.name),
+            place: CpuPlace {
+                apic_id: t.apic_id(index),
+                socket: index / threads / cores,
+                core: index / threads % cores,
+                thread: index % threads,
+                node: None,
+            },
+            path: None,
+        };
+        (0..t.total()).map(place).collect()
     }
 }

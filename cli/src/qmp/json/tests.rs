@@ -62,7 +62,6 @@ fn one_answer_to_a_mistake_and_on_at_the_next_object() {
         b"['\\q']",
         b"['\xc3\x28']",
         b"[nul]",
-        b"[[}]]",
         b"]",
         b"- ",
         b"01 ",
