@@ -139,6 +139,10 @@ pub fn build(platform: &Platform, start: u64, end: u64) -> Result<Tables, String
         roots.push(at.place("FADT", fixed::fadt(pm, facs as u32, dsdt as u32)));
     }
     roots.push(at.place("MADT", fixed::madt(platform)));
+    if let Some(generation) = platform.generation {
+        let page = at.place("VM generation id", page(generation, vmgenid::PAGE_USED));
+        roots.push(at.place("SSDT", vmgenid::ssdt(page as u32)));
+    }
     let pointers = |wide: bool| {
         roots.iter().flat_map(|r| r.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect::<Vec<u8>>()
     };
