@@ -135,13 +135,13 @@ mod tests {
 
     #[test]
     fn it_speaks_over_a_socket_and_outlives_its_client() {
-        use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress};
+        use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress, SocketRole};
         use std::io::{BufRead, BufReader};
         use std::os::unix::net::UnixListener;
 
         let path = std::env::temp_dir().join(format!("gearbox-qtest-{}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
-        let spec = ChardevSpec::Socket { address: SocketAddress::Unix(path.clone()), server: false, wait: false };
+        let spec = ChardevSpec::Socket { address: SocketAddress::Unix(path.clone()), role: SocketRole::Client { reconnect: None } };
         let backend = spec.open("qtest").unwrap().backend;
         let client = listener.accept().unwrap().0;
         std::fs::remove_file(path).unwrap();

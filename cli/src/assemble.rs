@@ -2,7 +2,7 @@
 
 use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, KernelFiles, Problem, Problems};
-use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, Source};
+use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source};
 use crate::machine::{DeviceArg, KernelArgs, MachineConfig};
 use crate::messages::tell;
 use crate::object::UserObjects;
@@ -80,7 +80,7 @@ impl OpenConsoles {
     }
 
     fn open_one(&mut self, spec: &ChardevSpec, label: &str, signals: bool) -> std::io::Result<Arc<dyn CharBackend>> {
-        if let ChardevSpec::Socket { server: true, wait: true, address } = spec {
+        if let ChardevSpec::Socket { role: SocketRole::Server { wait: true }, address } = spec {
             tell(format_args!("waiting for a connection to {address}"));
         }
         let open = spec.open(label)?;
@@ -198,6 +198,8 @@ pub(crate) fn machine_config(
         ram_size: config.ram_size,
         cpu: config.cpu.clone(),
         topology: config.topology,
+        cpus: Some(config.cpus),
+        numa: config.numa.clone(),
         kernel,
         serials: std::mem::take(&mut consoles.serials),
         chardevs: consoles.chardevs.clone(),

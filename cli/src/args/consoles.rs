@@ -3,7 +3,8 @@
 use super::properties::unknown;
 use super::qmp::QmpServer;
 use super::{Problem, Problems, Properties};
-use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress};
+use gearbox_core::backend::chardev::{ChardevSpec, SocketAddress, SocketRole};
+use std::time::Duration;
 
 /// What a console is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub const CHARDEV_TYPES: &[(&str, &str)] = &[
     ("file", "path=PATH,append=on|off"),
     ("pipe", "path=PATH"),
     ("pty", ""),
-    ("socket", "path=PATH or host=HOST,port=PORT; server=on|off,wait=on|off"),
+    ("socket", "path=PATH, host=HOST,port=PORT or fd=NUMBER; server=on|off,wait=on|off,reconnect=SECONDS"),
 ];
 
 /// Types that QEMU has and Gearbox has not.
@@ -112,7 +113,7 @@ fn socket(option: &'static str, text: &str, kind: &str) -> Result<ChardevSpec, P
     let at = address.split_once(':').map_or("", |(_, at)| at).to_owned();
     let address = if kind == "unix" { SocketAddress::Unix(at.into()) } else { SocketAddress::Tcp(tcp_address(&at)) };
     let spec = server_or_client(&mut p, address)?;
-    p.end(&["server", "wait", "nowait"])?;
+    p.end(&["server", "wait", "nowait", "reconnect"])?;
     Ok(spec)
 }
 
@@ -124,10 +125,14 @@ fn tcp_address(at: &str) -> String {
 fn server_or_client(p: &mut Properties, address: SocketAddress) -> Result<ChardevSpec, Problem> {
     let server = p.take_switch("server")?.unwrap_or(false);
     let wait = p.take_switch("wait")?;
-    if wait.is_some() && !server {
-        return Err(p.problem("'wait' is for servers; add 'server'"));
-    }
-    Ok(ChardevSpec::Socket { address, server, wait: wait.unwrap_or(true) })
+    let reconnect = p.take_number("reconnect")?.filter(|seconds| *seconds > 0);
+    let role = match (server, wait, reconnect) {
+        (false, Some(_), _) => return Err(p.problem("'wait' is for servers; add 'server'")),
+        (true, _, Some(_)) => return Err(p.problem("'reconnect' is for clients")),
+        (false, None, every) => SocketRole::Client { reconnect: every.map(|s| Duration::from_secs(s.into())) },
+        (true, wait, None) => SocketRole::Server { wait: wait.unwrap_or(true) },
+    };
+    Ok(ChardevSpec::Socket { address, role })
 }
 
 /// `-chardev`.
@@ -161,17 +166,18 @@ pub fn chardev(text: &str) -> Result<Chardev, Problem> {
         "file" => ChardevSpec::File { path: path(&mut p)?.into(), append: p.take_switch("append")?.unwrap_or(false) },
         "pipe" => ChardevSpec::Pipe { path: path(&mut p)?.into() },
         _ => {
-            let address = match (p.take("path")?, p.take("port")?) {
-                (Some(path), None) => SocketAddress::Unix(path.into()),
-                (None, Some(port)) => {
+            let address = match (p.take("path")?, p.take("port")?, p.take_number("fd")?) {
+                (Some(path), None, None) => SocketAddress::Unix(path.into()),
+                (None, Some(port), None) => {
                     SocketAddress::Tcp(tcp_address(&format!("{}:{port}", p.take("host")?.unwrap_or_default())))
                 }
-                _ => return Err(p.problem("needs path=PATH, or host=HOST and port=PORT")),
+                (None, None, Some(fd)) => SocketAddress::Inherited(fd as i32),
+                _ => return Err(p.problem("needs path=PATH, or host=HOST and port=PORT, or fd=NUMBER")),
             };
             server_or_client(&mut p, address)?
         }
     };
-    p.end(&["id", "mux", "path", "append", "signal", "host", "port", "server", "wait"])?;
+    p.end(&["id", "mux", "path", "append", "signal", "host", "port", "fd", "server", "wait", "reconnect"])?;
     Ok(Chardev { id, spec, mux, signals })
 }
 
@@ -269,7 +275,8 @@ mod tests {
     use super::*;
 
     fn unix(server: bool, wait: bool) -> ChardevSpec {
-        ChardevSpec::Socket { address: SocketAddress::Unix("/a=b".into()), server, wait }
+        let role = if server { SocketRole::Server { wait } } else { SocketRole::Client { reconnect: None } };
+        ChardevSpec::Socket { address: SocketAddress::Unix("/a=b".into()), role }
     }
 
     #[test]
@@ -308,17 +315,20 @@ mod tests {
         assert!(chardev("stdio,id=s").unwrap().signals && !chardev("stdio,id=s,signal=off").unwrap().signals);
         assert_eq!(
             chardev("socket,id=t,port=99,server").unwrap().spec,
-            ChardevSpec::Socket { address: SocketAddress::Tcp("0.0.0.0:99".into()), server: true, wait: true }
+            ChardevSpec::Socket {
+                address: SocketAddress::Tcp("0.0.0.0:99".into()),
+                role: SocketRole::Server { wait: true }
+            }
         );
         for (text, reason) in [
             ("stdio", "needs an id: id=NAME"),
             ("fiel,id=a", "unknown type 'fiel'; did you mean 'file'?"),
             ("ringbuf,id=a", "'ringbuf' is not implemented yet; -chardev help lists what is"),
             ("file,id=a", "needs a path: path=PATH"),
-            ("socket,id=a", "needs path=PATH, or host=HOST and port=PORT"),
+            ("socket,id=a", "needs path=PATH, or host=HOST and port=PORT, or fd=NUMBER"),
             (
                 "null,id=a,logfile=x",
-                "unknown option 'logfile'; there are: id, mux, path, append, signal, host, port, server, wait",
+                "unknown option 'logfile'; there are: id, mux, path, append, signal, host, port, fd, server, wait, reconnect",
             ),
         ] {
             assert_eq!(chardev(text).map_err(|p| p.reason), Err(reason.to_owned()), "{text}");

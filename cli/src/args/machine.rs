@@ -56,11 +56,12 @@ fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `-smp`. What is not given follows, in favour of cores over sockets as QEMU does it from 6.2 on.
-pub fn topology(arguments: &[String]) -> Result<Topology, Problem> {
+/// `-smp`: the CPUs that there can be, and how many of them are there at the start. What is not given follows, in favour of cores over sockets as QEMU
+/// does it from 6.2 on.
+pub fn topology(arguments: &[String]) -> Result<(Topology, u32), Problem> {
     const KEYS: [&str; 7] = ["cpus", "sockets", "dies", "clusters", "cores", "threads", "maxcpus"];
     let mut given = [None; 7];
-    let Some(last) = arguments.last() else { return Ok(Topology::default()) };
+    let Some(last) = arguments.last() else { return Ok((Topology::default(), 1)) };
     for text in arguments {
         let mut p = Properties::parse("smp", text, Some("cpus"));
         for (key, value) in KEYS.iter().zip(&mut given) {
@@ -100,10 +101,8 @@ pub fn topology(arguments: &[String]) -> Result<Topology, Problem> {
             "{sockets} sockets of {cores} cores of {threads} threads are {}, not {n} CPUs",
             topology.total()
         ))),
-        Some(n) if cpus.is_some_and(|c| c != n) => {
-            Err(wrong("CPUs that come later are not implemented yet; 'maxcpus' must equal 'cpus'".to_owned()))
-        }
-        _ => Ok(topology),
+        Some(n) if cpus.is_some_and(|c| c > n) => Err(wrong("maxcpus must be equal to or greater than smp".to_owned())),
+        _ => Ok((topology, cpus.unwrap_or(topology.total()))),
     }
 }
 
@@ -201,7 +200,10 @@ mod tests {
 
     #[test]
     fn topologies_are_completed_as_qemu_does() {
-        let t = |sockets, cores, threads| Ok(Topology { sockets, cores, threads });
+        let t = |sockets, cores, threads| {
+            let topology = Topology { sockets, cores, threads };
+            Ok((topology, topology.total()))
+        };
         for (text, expected) in [
             ("4", t(1, 4, 1)),
             ("cpus=4,sockets=2", t(2, 2, 1)),
@@ -212,11 +214,13 @@ mod tests {
         ] {
             assert_eq!(one(topology, text), expected, "{text}");
         }
-        assert_eq!(topology(&[]).unwrap().total(), 1);
+        assert_eq!(topology(&[]).unwrap(), (Topology::default(), 1));
+        let four = Topology { sockets: 1, cores: 4, threads: 1 };
+        assert_eq!(one(topology, "2,maxcpus=4"), Ok((four, 2)));
         for (text, reason) in [
             ("0", "'cpus' must be at least 1"),
             ("3,cores=2", "1 sockets of 2 cores of 1 threads are 2, not 3 CPUs"),
-            ("2,maxcpus=4", "CPUs that come later are not implemented yet; 'maxcpus' must equal 'cpus'"),
+            ("4,maxcpus=2", "maxcpus must be equal to or greater than smp"),
             ("2,dies=2", "'dies' above 1 is not implemented yet"),
             ("many", "'cpus' takes a whole number, not 'many'"),
             ("2,core=2", "unknown option 'core'; did you mean 'cores'?"),

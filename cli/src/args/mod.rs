@@ -5,6 +5,7 @@ mod boot;
 pub mod consoles;
 pub mod logging;
 mod machine;
+mod numa;
 mod objects;
 mod options;
 mod problem;
@@ -22,6 +23,7 @@ pub use properties::{Properties, unknown};
 
 use gearbox_core::accel::{Accelerator, Choice};
 use gearbox_core::board::Global;
+use gearbox_core::machine::numa::Numa;
 use gearbox_core::machine::{
     BootOrder, DeviceArg, MachineType, PanicAction, Policy, RebootAction, RtcConfig, ShutdownAction, WatchdogAction,
 };
@@ -74,8 +76,12 @@ pub struct Config {
     pub cpu: CpuModel,
     /// It was chosen by `-cpu`, so its user wants to hear of features that the accelerator lacks.
     pub cpu_given: bool,
-    /// CPUs.
+    /// CPUs that there can be.
     pub topology: Topology,
+    /// How many of them are there at the start.
+    pub cpus: u32,
+    /// NUMA nodes.
+    pub numa: Numa,
     /// Bytes of RAM.
     pub ram_size: u64,
     /// The clock.
@@ -199,7 +205,10 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     }
     let selected = problems.value(selection::machine(&o, available.machines).map(Some));
     let accel = problems.value(selection::accelerators(&o, selected.as_ref(), available.accelerators));
-    let topology = problems.value(machine::topology(&o.smp));
+    o.smp.extend(selected.as_ref().map(|s| s.smp.clone()).unwrap_or_default());
+    let (topology, cpus) = problems.value(machine::topology(&o.smp));
+    let numa = selected.as_ref().map(|s| Numa::new(s.machine, s.hmat)).unwrap_or_default();
+    let numa = problems.value(numa::nodes(numa, &o.numa, &topology));
     if let Some(machine) = selected.as_ref().map(|s| s.machine)
         && topology.total() > machine.max_cpus()
     {
@@ -243,6 +252,8 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             cpu,
             cpu_given: o.cpu.is_some(),
             topology,
+            cpus,
+            numa,
             ram_size,
             rtc,
             uuid,

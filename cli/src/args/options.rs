@@ -35,8 +35,11 @@ pub struct Options {
     #[arg(long, value_name = "MODEL[,+FEATURE][,-FEATURE]|help", help_heading = MACHINE)]
     pub cpu: Option<String>,
     /// Number of CPUs, and how they are grouped
-    #[arg(long, value_name = "[cpus=]N[,sockets=N][,cores=N][,threads=N]", help_heading = MACHINE)]
+    #[arg(long, value_name = "[cpus=]N[,maxcpus=N][,sockets=N][,cores=N][,threads=N]", help_heading = MACHINE)]
     pub smp: Vec<String>,
+    /// A NUMA node, the CPUs of one, a distance, or what the memory of one is like
+    #[arg(long, value_name = "node|dist|cpu|hmat-lb|hmat-cache[,OPTION=VALUE...]", help_heading = MACHINE)]
+    pub numa: Vec<String>,
     /// Memory, in MiB or with a suffix K, M, G [default: 128M]
     #[arg(long, value_name = "[size=]SIZE", help_heading = MACHINE)]
     pub m: Vec<String>,

@@ -56,6 +56,22 @@ impl Properties {
             None => Ok(None),
         }
     }
+    /// Takes a key out with all its values, in order.
+    ///
+    /// # Errors
+    /// The key is there without a value.
+    pub fn take_all(&mut self, key: &str) -> Result<Vec<String>, Problem> {
+        let mut found = Vec::new();
+        self.pairs.retain(|(k, v)| {
+            let hit = k == key;
+            if hit {
+                found.push(v.clone());
+            }
+            !hit
+        });
+        let all: Option<Vec<_>> = found.into_iter().collect();
+        all.ok_or_else(|| self.problem(format!("'{key}' needs a value: {key}=...")))
+    }
     /// Takes a switch out: `key`, `nokey`, or `key=on|off`.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 /// Properties of QEMU's machines that are not here at all.
-const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware hmat igd-passthru kvm-shadow-mem \
+const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware igd-passthru kvm-shadow-mem \
     max-fw-size max-ram-below-4g memory-encryption oem-id oem-table-id pcspk-audiodev phandle-start sata \
     smbios-entry-point-type smbus suppress-vmdesc x-south-bridge";
 
@@ -33,6 +33,10 @@ pub struct SelectedMachine {
     pub accel: Option<String>,
     /// `memory-backend=`.
     pub memory_backend: Option<String>,
+    /// `smp.KEY=`, as `-smp` has them.
+    pub smp: Vec<String>,
+    /// `hmat=`.
+    pub hmat: bool,
     /// `fd-bootchk=`.
     pub floppy_check: Option<bool>,
     /// `kernel-irqchip=`, which is the accelerator's business.
@@ -49,6 +53,8 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         kernel_irqchip: None,
         memory_backend: None,
         floppy_check: None,
+        hmat: false,
+        smp: Vec::new(),
     };
     let mut last = None;
     for text in &o.machine {
@@ -63,6 +69,7 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         }
         found.accel = p.take("accel")?.or(found.accel);
         found.memory_backend = p.take("memory-backend")?.or(found.memory_backend);
+        found.hmat = p.take_switch("hmat")?.unwrap_or(found.hmat);
         found.floppy_check = p.take_switch("fd-bootchk")?.or(found.floppy_check);
         found.kernel_irqchip = p.take("kernel-irqchip")?.or(found.kernel_irqchip);
         found.properties.extend(p.rest());
@@ -72,6 +79,10 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
     // Only now is it known which machine they are for.
     let known = found.machine.properties();
     for (key, value) in std::mem::take(&mut found.properties) {
+        if let Some(smp) = key.strip_prefix("smp.") {
+            found.smp.push(format!("{smp}={value}"));
+            continue;
+        }
         if known.iter().any(|k| k.0 == key) {
             found.properties.push((key, value));
             continue;

@@ -28,8 +28,8 @@ static MISSING: &[Missing] = &[
     Missing { hint: "there is no debug stub", with_value: "gdb", flags: "s" },
     Missing { hint: "the tables are those of the machine", with_value: "acpitable smbios", flags: "no-acpi" },
     Missing {
-        hint: "memory is anonymous and all in one node",
-        with_value: "mem-path numa overcommit",
+        hint: "memory is what -object memory-backend-ram or memory-backend-file makes it",
+        with_value: "mem-path overcommit",
         flags: "mem-prealloc",
     },
     Missing {

@@ -3,10 +3,11 @@
 use super::{Control, Error, Result};
 use crate::args::consoles::CHARDEV_TYPES;
 use crate::assemble::describe;
-use crate::backend::chardev::{ChardevSpec, Mux, SocketAddress, Source};
+use crate::backend::chardev::{ChardevSpec, Mux, SocketAddress, SocketRole, Source};
 use crate::qmp::types::chardev::{
     ChardevBackend, ChardevBackendInfo, ChardevBackendKind, ChardevInfo, ChardevReturn, SocketAddressKind,
 };
+use std::time::Duration;
 
 impl Control {
     /// `query-chardev`.
@@ -27,10 +28,14 @@ impl Control {
     /// # Errors
     /// The id is taken, or the host refused it.
     pub fn chardev_add(&self, id: &str, backend: ChardevBackend) -> Result<ChardevReturn> {
+        self.add_chardev(id, spec(backend)?)
+    }
+    /// The same, from what `-chardev` says.
+    pub(crate) fn add_chardev(&self, id: &str, spec: ChardevSpec) -> Result<ChardevReturn> {
         if self.facts.chardevs.list().iter().any(|c| c.id == id) {
             return Err(Error::generic(format!("Chardev with id '{id}' already exists")));
         }
-        let (spec, source, made) = open(id, backend)?;
+        let (source, made) = open(id, &spec)?;
         let added = self.facts.chardevs.add(id, describe(&spec), source);
         added.map_err(|e| Error::generic(e.to_string()))?;
         Ok(made)
@@ -40,10 +45,14 @@ impl Control {
     /// # Errors
     /// There is none of that id, it is in use, or the host refused the new one.
     pub fn chardev_change(&self, id: &str, backend: ChardevBackend) -> Result<ChardevReturn> {
+        self.change_chardev(id, spec(backend)?)
+    }
+    /// The same, from what `-chardev` says.
+    pub(crate) fn change_chardev(&self, id: &str, spec: ChardevSpec) -> Result<ChardevReturn> {
         if !self.facts.chardevs.list().iter().any(|c| c.id == id) {
             return Err(Error::generic(format!("Chardev '{id}' does not exist")));
         }
-        let (spec, source, made) = open(id, backend)?;
+        let (source, made) = open(id, &spec)?;
         let old = self.facts.chardevs.replace(id, describe(&spec), source);
         close(old.map_err(|e| Error::generic(e.to_string()))?);
         Ok(made)
@@ -63,11 +72,10 @@ impl Control {
     }
 }
 
-fn open(id: &str, backend: ChardevBackend) -> Result<(ChardevSpec, Source, ChardevReturn)> {
-    let spec = spec(backend)?;
-    let open = spec.open(id).map_err(|e| Error::generic(format!("{}: {e}", describe(&spec))))?;
+fn open(id: &str, spec: &ChardevSpec) -> Result<(Source, ChardevReturn)> {
+    let open = spec.open(id).map_err(|e| Error::generic(format!("{}: {e}", describe(spec))))?;
     let pty = open.pty.map(|path| path.display().to_string());
-    Ok((spec, Source::One(open.backend), ChardevReturn { pty }))
+    Ok((Source::One(open.backend), ChardevReturn { pty }))
 }
 
 fn close(source: Source) {
@@ -93,7 +101,14 @@ fn spec(backend: ChardevBackend) -> Result<ChardevSpec> {
                 SocketAddressKind::Unix(at) => SocketAddress::Unix(at.data.path.into()),
                 SocketAddressKind::Inet(at) => SocketAddress::Tcp(format!("{}:{}", at.data.host, at.data.port)),
             };
-            ChardevSpec::Socket { address, server: socket.data.server.unwrap_or(true), wait: false }
+            let role = match socket.data.server {
+                Some(false) => {
+                    let every = socket.data.reconnect.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+                    SocketRole::Client { reconnect: every.map(Duration::from_secs) }
+                }
+                _ => SocketRole::Server { wait: false },
+            };
+            ChardevSpec::Socket { address, role }
         }
     })
 }

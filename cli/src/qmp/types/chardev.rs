@@ -73,6 +73,8 @@ qapi_struct! {
         server: Option<bool>,
         /// Wait for a client; the default is not to.
         wait: Option<bool>,
+        /// As a client, connect again after this many seconds; 0 for never.
+        reconnect: Option<i64>,
     }
 
     /// See [`ChardevFile`].

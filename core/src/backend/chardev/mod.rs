@@ -19,7 +19,7 @@ mod wake;
 pub use mux::{Mux, MuxEvent, MuxPort};
 pub use null::Null;
 pub use registry::{Chardev, ChardevError, ChardevInfo, Chardevs, Source};
-pub use spec::{ChardevSpec, OpenChardev, SocketAddress};
+pub use spec::{ChardevSpec, OpenChardev, SocketAddress, SocketRole};
 pub use stream::Stream;
 
 use std::os::fd::OwnedFd;

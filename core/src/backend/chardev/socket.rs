@@ -16,6 +16,8 @@ use std::time::Duration;
 /// A stream socket: connected once, or a server that takes one client after the other.
 pub(super) struct Socket {
     listener: Option<OwnedFd>,
+    /// How a client connects, and how often it tries.
+    reconnect: Option<(Duration, Connect)>,
     connection: Option<OwnedFd>,
     /// Removed from the file system in the end.
     path: Option<PathBuf>,
@@ -23,17 +25,31 @@ pub(super) struct Socket {
     fds: Vec<OwnedFd>,
 }
 
+/// Makes a connection.
+pub(super) type Connect = Box<dyn Fn() -> Option<OwnedFd> + Send>;
+
 /// Most descriptors that one message brings.
 const FDS: usize = 16;
 
 impl Socket {
+    fn new(listener: Option<OwnedFd>, connection: Option<OwnedFd>) -> Self {
+        Self { listener, reconnect: None, connection, path: None, fds: Vec::new() }
+    }
+    /// A client that connects by `connect`, now and `every` so often while it is not connected.
+    pub(super) fn reconnecting(every: Duration, connect: Connect) -> Self {
+        let mut this = Self::new(None, connect());
+        this.reconnect = Some((every, connect));
+        this
+    }
     /// A connected socket.
     pub(super) fn client(connection: OwnedFd) -> Self {
-        Self { listener: None, connection: Some(connection), path: None, fds: Vec::new() }
+        Self::new(None, Some(connection))
     }
     /// A listening socket; `path` is removed when it goes.
     pub(super) fn server(listener: OwnedFd, path: Option<&Path>) -> Self {
-        Self { listener: Some(listener), connection: None, path: path.map(Path::to_owned), fds: Vec::new() }
+        let mut this = Self::new(Some(listener), None);
+        this.path = path.map(Path::to_owned);
+        this
     }
     /// Waits for the first client.
     pub(super) fn wait(&mut self) -> io::Result<()> {
@@ -72,11 +88,14 @@ impl Port for Socket {
     fn waiting(&self) -> Waiting<'_> {
         match (&self.connection, &self.listener) {
             (None, Some(listener)) => Waiting::Readable(listener.as_fd()),
+            (None, None) => self.reconnect.as_ref().map_or(Waiting::No, |(every, _)| Waiting::Look(*every)),
             _ => Waiting::No,
         }
     }
     fn look(&mut self) {
-        if let Some(listener) = &self.listener {
+        if let Some((_, connect)) = &self.reconnect {
+            self.connection = connect();
+        } else if let Some(listener) = &self.listener {
             self.connection = accept_with(listener, SocketFlags::CLOEXEC).ok();
         }
     }

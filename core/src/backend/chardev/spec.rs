@@ -6,13 +6,14 @@ use super::{CharBackend, Null, Received, Stream};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The address of a stream socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,23 @@ pub enum SocketAddress {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(String),
+    /// A socket that the process was started with, by the number of its descriptor (`fd=`).
+    Inherited(RawFd),
+}
+
+/// Which side of a stream socket a back end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketRole {
+    /// It connects.
+    Client {
+        /// How long after the connection has gone, or could not be made, it tries again; not at all without.
+        reconnect: Option<Duration>,
+    },
+    /// It listens, for one client after the other.
+    Server {
+        /// Nothing else happens before the first client is there.
+        wait: bool,
+    },
 }
 
 impl fmt::Display for SocketAddress {
@@ -28,6 +46,7 @@ impl fmt::Display for SocketAddress {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(at) => write!(f, "tcp:{at}"),
+            Self::Inherited(fd) => write!(f, "fd:{fd}"),
         }
     }
 }
@@ -57,10 +76,8 @@ pub enum ChardevSpec {
     Socket {
         /// Where.
         address: SocketAddress,
-        /// Listen there, for one client after the other.
-        server: bool,
-        /// As a server, wait for the first client before anything else happens.
-        wait: bool,
+        /// As which side.
+        role: SocketRole,
     },
 }
 
@@ -92,8 +109,14 @@ impl ChardevSpec {
                 pty = Some(path);
                 Stream::start(label, port)
             }
-            Self::Socket { address, server: false, .. } => Stream::start(label, Socket::client(connect(address)?)),
-            Self::Socket { address, server: true, wait } => {
+            Self::Socket { address, role: SocketRole::Client { reconnect: None } } => {
+                Stream::start(label, Socket::client(connect(address)?))
+            }
+            Self::Socket { address, role: SocketRole::Client { reconnect: Some(every) } } => {
+                let address = address.clone();
+                Stream::start(label, Socket::reconnecting(*every, Box::new(move || connect(&address).ok())))
+            }
+            Self::Socket { address, role: SocketRole::Server { wait } } => {
                 let mut socket = listen(address)?;
                 if *wait {
                     socket.wait()?;
@@ -129,7 +152,14 @@ fn open_pipe(path: &Path) -> io::Result<Files> {
 fn connect(address: &SocketAddress) -> io::Result<OwnedFd> {
     Ok(match address {
         SocketAddress::Unix(path) => UnixStream::connect(path)?.into(),
-        SocketAddress::Tcp(at) => TcpStream::connect(at)?.into(),
+        SocketAddress::Tcp(at) => {
+            let mut last = io::ErrorKind::AddrNotAvailable.into();
+            let found = at
+                .to_socket_addrs()?
+                .find_map(|at| TcpStream::connect_timeout(&at, CONNECT).map_err(|e| last = e).ok());
+            found.ok_or(last)?.into()
+        }
+        SocketAddress::Inherited(fd) => inherited(*fd)?,
     })
 }
 
@@ -143,7 +173,23 @@ fn listen(address: &SocketAddress) -> io::Result<Socket> {
             Socket::server(UnixListener::bind(path)?.into(), Some(path))
         }
         SocketAddress::Tcp(at) => Socket::server(TcpListener::bind(at)?.into(), None),
+        SocketAddress::Inherited(fd) => Socket::server(inherited(*fd)?, None),
     })
+}
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A descriptor of our own for a socket that the process was started with.
+fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd <= 2 {
+        return Err(io::Error::other("standard input, output and error are not for sockets"));
+    }
+    // SAFETY: it is borrowed for one system call, which fails cleanly if nothing is open under this number.
+    let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
+    let ours = rustix::io::fcntl_dupfd_cloexec(theirs, 3)?;
+    rustix::net::sockopt::socket_type(&ours)?;
+    Ok(ours)
 }
 
 /// Standard input and output, which belong to one back end at a time.

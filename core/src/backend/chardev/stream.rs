@@ -292,7 +292,7 @@ fn transient(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChardevSpec, SocketAddress};
+    use super::super::{ChardevSpec, SocketAddress, SocketRole};
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -337,7 +337,10 @@ mod tests {
         }
         fn server(&self, wait: bool) -> (PathBuf, ChardevSpec) {
             let path = self.0.join("socket");
-            (path.clone(), ChardevSpec::Socket { address: SocketAddress::Unix(path), server: true, wait })
+            (
+                path.clone(),
+                ChardevSpec::Socket { address: SocketAddress::Unix(path), role: SocketRole::Server { wait } },
+            )
         }
     }
     impl Drop for Directory {
