@@ -6,11 +6,13 @@ mod cpu_hotplug;
 mod dsdt;
 mod fixed;
 mod mp;
+mod numa;
 mod pci_hotplug;
 mod table;
 mod vmgenid;
 
 use crate::boot::Blob;
+pub use numa::{NodeMemory, NumaPlatform};
 use crate::devices::vmgenid::page;
 use uuid::Uuid;
 
@@ -19,6 +21,8 @@ use uuid::Uuid;
 pub struct Platform {
     /// The processors that there can be, the bootstrap processor first.
     pub processors: Vec<Processor>,
+    /// NUMA nodes, if there are any.
+    pub numa: Option<NumaPlatform>,
     /// Base of the I/O APIC.
     pub ioapic: u32,
     /// First and last address of the memory that PCI has below 4 GiB.
@@ -142,6 +146,13 @@ pub fn build(platform: &Platform, start: u64, end: u64) -> Result<Tables, String
     if let Some(generation) = platform.generation {
         let page = at.place("VM generation id", page(generation, vmgenid::PAGE_USED));
         roots.push(at.place("SSDT", vmgenid::ssdt(page as u32)));
+    }
+    if let Some(n) = &platform.numa {
+        roots.push(at.place("SRAT", numa::srat(&platform.processors, n)));
+        let distances = n.nodes.distances.as_deref().map(|d| at.place("SLIT", numa::slit(d)));
+        roots.extend(distances);
+        let hmat = n.nodes.hmat.as_ref().map(|hmat| at.place("HMAT", numa::hmat(&n.nodes, hmat)));
+        roots.extend(hmat);
     }
     let pointers = |wide: bool| {
         roots.iter().flat_map(|r| r.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect::<Vec<u8>>()

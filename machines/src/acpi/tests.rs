@@ -6,6 +6,7 @@ fn processors(list: impl IntoIterator<Item = (u32, bool)>) -> Vec<Processor> {
 }
 fn platform() -> Platform {
     Platform {
+        numa: None,
         processors: processors([(0, true), (1, true), (2, true), (3, false)]),
         hotplug: Some(Hotplug { pci: 0xae00, pci_slots: !0b11, cpus: 0xaf00 }),
         ioapic: 0xfec0_0000,

@@ -11,6 +11,7 @@ use crate::devices::pvpanic::PvPanicDevice;
 use crate::devices::serial::SerialDevice;
 use crate::devices::vmgenid::VmGenIdDevice;
 use gearbox_core::board::{Board, BoardState};
+use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
 use gearbox_core::mem::NotRam;
 use gearbox_core::pci::{Devfn, command, reg};
@@ -25,7 +26,7 @@ const PM_BASE: u16 = 0x600;
 const PCI_PORTS: u32 = 0xc000;
 
 /// What the tables tell of this board.
-pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layout) -> Platform {
+pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNodes, layout: Layout) -> Platform {
     let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
     let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
     let generation = ids.iter().find_map(|&id| Some(s.device::<VmGenIdDevice>(id)?.guid()));
@@ -34,6 +35,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, layout: Layou
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {
         processors: super::processors(s, config).collect(),
+        numa: super::numa::platform(config, nodes, layout),
         ioapic: IOAPIC_BASE as u32,
         pci_memory: layout.hole(),
         pm: Some(PowerManagement {

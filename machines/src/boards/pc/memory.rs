@@ -1,9 +1,12 @@
 //! Guest RAM around the PCI hole, and what the rest of the machine is told of it.
 
 use crate::boot::e820::{Kind, MemoryMap};
+use gearbox_core::backend::memory::MemoryBackend;
 use gearbox_core::board::{BoardState, RealizeError};
+use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig};
-use gearbox_core::mem::{RamBlock, RegionId};
+use gearbox_core::mem::{MemTree, RamBlock, RegionId};
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -81,19 +84,29 @@ impl Layout {
         put(0x5b, 3, above_4g);
         bytes
     }
+    /// The RAM that an operating system uses, as (first and last offset in the RAM, address): without the VGA window.
+    pub(super) fn usable(self) -> [(u64, u64, u64); 3] {
+        const WINDOW: u64 = 0xa_0000;
+        [(0, WINDOW.min(self.low), 0), (MIB, self.low, MIB), (self.low, self.low + self.high, 4 * GIB)]
+    }
     /// Maps RAM and PCI memory space.
     ///
     /// # Errors
     /// The host refused the memory, or the back end that was asked for.
-    pub(super) fn realize(self, config: &MachineConfig, s: &mut BoardState) -> Result<Regions, BuildError> {
-        let ram = config.ram(s, "pc.ram")?;
+    pub(super) fn realize(
+        self,
+        config: &MachineConfig,
+        nodes: &NumaNodes,
+        s: &mut BoardState,
+    ) -> Result<Regions, BuildError> {
+        let ram = pieces(config, nodes, s)?;
         let no_memory = |source| RealizeError::Host { what: "allocating ROM".into(), source };
         let option_roms = RamBlock::new("pc.rom", 0x2_0000).map_err(no_memory)?;
         let m = s.memory();
-        let low = m.ram(&ram, 0, self.low);
+        let low = part(m, "ram-below-4g", &ram, 0, self.low);
         m.map(m.root(), 0, low, 0);
         if self.high > 0 {
-            let high = m.ram(&ram, self.low, self.high);
+            let high = part(m, "ram-above-4g", &ram, self.low, self.high);
             m.map(m.root(), 4 * GIB, high, 0);
         }
         let pci = m.container("pci", u64::MAX);
@@ -102,6 +115,50 @@ impl Layout {
         m.map(pci, 0xc_0000, option_roms, 1);
         Ok(Regions { low, pci })
     }
+}
+
+/// The RAM: one block, or those of the NUMA nodes one after the other.
+fn pieces(config: &MachineConfig, nodes: &NumaNodes, s: &mut BoardState) -> Result<Vec<Arc<RamBlock>>, BuildError> {
+    let ids: Vec<_> = nodes.nodes.iter().filter_map(|n| n.memdev.as_deref()).collect();
+    let wrong =
+        |value: &str, reason: &str| BuildError::Option { option: "numa", value: value.into(), reason: reason.into() };
+    match (ids.as_slice(), &config.memory_backend) {
+        ([], _) => Ok(vec![config.ram(s, "pc.ram")?]),
+        (_, Some(id)) => {
+            Err(wrong(id, "'-machine memory-backend' and '-numa memdev' properties are mutually exclusive"))
+        }
+        (ids, None) => ids
+            .iter()
+            .map(|id| {
+                let backend = config
+                    .objects
+                    .get::<MemoryBackend>(id)
+                    .ok_or_else(|| wrong(id, "there is no such memory back end"))?;
+                let block = backend.block.clone();
+                s.hold(backend);
+                Ok(block)
+            })
+            .collect(),
+    }
+}
+
+/// The region of `len` bytes from `offset` on of blocks that lie one after the other.
+fn part(m: &mut MemTree, name: &str, blocks: &[Arc<RamBlock>], offset: u64, len: u64) -> RegionId {
+    if let [block] = blocks {
+        return m.ram(block, offset, len);
+    }
+    let whole = m.container(name, len);
+    let (mut start, end) = (0, offset + len);
+    for block in blocks {
+        let stop = start + block.size();
+        let (from, to) = (start.max(offset), stop.min(end));
+        if from < to {
+            let piece = m.ram(block, from - start, to - from);
+            m.map(whole, from - offset, piece, 0);
+        }
+        start = stop;
+    }
+    whole
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod boot_order;
 mod direct;
 mod firmware;
 mod memory;
+mod numa;
 mod versions;
 
 use crate::acpi::Processor;
@@ -24,6 +25,7 @@ use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
+use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
@@ -129,7 +131,8 @@ impl PcVersion {
         layout: Layout,
         s: &mut BoardState,
     ) -> Result<(Wiring, crate::acpi::Platform), BuildError> {
-        let ram = layout.realize(config, s)?;
+        let nodes = numa::nodes(config)?;
+        let ram = layout.realize(config, &nodes, s)?;
         firmware::map(config, s, ram.pci)?;
         let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
 
@@ -175,11 +178,11 @@ impl PcVersion {
         for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
-        s.realize("/machine/fw_cfg", fw_cfg(config, cpus, layout))?;
+        s.realize("/machine/fw_cfg", fw_cfg(config, cpus, &nodes, layout))?;
         config.add_devices(s)?;
 
         let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), boot: None };
-        Ok((wiring, direct::platform(s, config, layout)))
+        Ok((wiring, direct::platform(s, config, nodes, layout)))
     }
 }
 
@@ -200,7 +203,7 @@ fn cmos(cpus: u16, layout: Layout) -> Vec<(u8, u8)> {
 }
 
 /// Items of the firmware configuration device.
-fn fw_cfg(config: &MachineConfig, cpus: u16, layout: Layout) -> FwCfg {
+fn fw_cfg(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout: Layout) -> FwCfg {
     /// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
     const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | piix4_pm::SLEEP_S5];
     let files = [("etc/e820", layout.ram()), ("etc/system-states", SLEEP_STATES.to_vec())];
@@ -212,6 +215,7 @@ fn fw_cfg(config: &MachineConfig, cpus: u16, layout: Layout) -> FwCfg {
     items.set(key::RAM_SIZE, config.ram_size.to_le_bytes());
     items.set(key::NB_CPUS, cpus.to_le_bytes());
     items.set(key::MAX_CPUS, limit.to_le_bytes());
+    items.set(numa::ITEM, numa::item(config, nodes));
     items.set(key::NOGRAPHIC, 1u16.to_le_bytes());
     boot_order::items(&config.boot, &mut items);
     items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
