@@ -4,6 +4,7 @@ use super::HumanMonitor;
 use super::command::{Command, find};
 use super::grammar::{Kind, Source};
 use super::{info, table};
+use crate::args::logging::ITEMS;
 use crate::event::WatchdogAction;
 use crate::object::types;
 
@@ -84,6 +85,7 @@ fn from_source(monitor: &HumanMonitor, source: Source, before: &[&str], word: &s
             let listed = before.last().and_then(|path| control.qom_list(path).ok());
             listed.unwrap_or_default().into_iter().map(|p| p.name).collect()
         }
+        Source::LogItem => ITEMS.iter().map(|i| i.0).chain(["none", "all"]).map(str::to_owned).collect(),
         Source::Chardev => control.chardevs().into_iter().map(|c| c.label).collect(),
     }
 }

@@ -35,6 +35,7 @@ pub(super) enum Source {
     ObjectPath,
     Property,
     Chardev,
+    LogItem,
     WatchdogAction,
 }
 

@@ -76,9 +76,7 @@ pub(super) fn dump_physical(m: &mut HumanMonitor, arguments: &Arguments, out: &m
 /// `x`.
 pub(super) fn dump_virtual(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output) -> Done {
     let machine = m.machine()?;
-    if m.cpu >= machine.vcpu_count() {
-        return Err(Failure::plain(CANNOT_DUMP));
-    }
+    machine.with_vcpu(m.cpu, |_| ()).ok_or_else(|| Failure::plain(CANNOT_DUMP))?;
     dump(m, arguments, Space::Linear(Linear { machine: &machine, cpu: m.cpu, page: None }), out)
 }
 

@@ -13,6 +13,7 @@ mod expression;
 mod grammar;
 mod info;
 mod line;
+mod logging;
 mod memory;
 mod objects;
 mod output;
@@ -52,14 +53,11 @@ impl HumanMonitor {
     /// # Errors
     /// There is no such CPU.
     pub(crate) fn select_cpu(&mut self, index: u64) -> control::Result<()> {
-        let count = self.control.machine()?.vcpu_count();
-        match usize::try_from(index) {
-            Ok(index) if index < count => {
-                self.cpu = index;
-                Ok(())
-            }
-            _ => Err(control::Error::generic("invalid CPU index")),
-        }
+        let present = self.control.cpus_fast()?;
+        let found = present.into_iter().find(|cpu| u64::try_from(cpu.cpu_index) == Ok(index));
+        let found = found.and_then(|cpu| usize::try_from(cpu.cpu_index).ok());
+        self.cpu = found.ok_or_else(|| control::Error::generic("invalid CPU index"))?;
+        Ok(())
     }
     /// Carries out a line; the text to show, complete with line ends, and without a prompt.
     pub(crate) fn run(&mut self, line: &str) -> String {

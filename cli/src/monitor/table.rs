@@ -3,7 +3,7 @@
 use super::command::{Command, command, help, run_info};
 use super::grammar::Kind::{File, Flag, Format, Int, Long, Rest, Word};
 use super::grammar::{Source, arg};
-use super::{chardevs, devices, memory, objects, ports, run_state};
+use super::{chardevs, devices, logging, memory, objects, ports, run_state};
 
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
@@ -19,6 +19,8 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["help", "?"], &[arg("name", Rest).optional().from(Source::Command)], "[cmd]", "show the help", help),
     command(&["i"], &[arg("format", Format), arg("addr", Int)], "/fmt addr", "I/O port read", ports::read),
     command(&["info"], &[arg("topic", Rest).optional().from(Source::Topic)], "[subcommand]", "show various information about the system state", run_info),
+    command(&["log"], &[arg("items", Word).from(Source::LogItem)], "item1[,...]", "activate logging of the specified items", logging::log),
+    command(&["logfile"], &[arg("filename", File)], "filename", "output logs to 'filename'", logging::logfile),
     command(&["memsave"], &[arg("addr", Long), arg("size", Int), arg("file", File)], "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", memory::memsave),
     command(&["nmi"], &[], "", "inject an NMI", run_state::nmi),
     command(&["o"], &[arg("format", Format), arg("addr", Int), arg("value", Int)], "/fmt addr value", "I/O port write", ports::write),
@@ -42,6 +44,6 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// QEMU's commands that come with the things that they are about.
 pub(super) const MISSING: &str = "block_resize boot_set change chardev-send-break commit delvm drive_add drive_del dump-guest-memory eject \
-    expire_password gdbserver log logfile gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate mouse_button mouse_move mouse_set \
+    expire_password gdbserver gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate mouse_button mouse_move mouse_set \
     netdev_add netdev_del qemu-io quit_after replay_break ringbuf_read ringbuf_write savevm screendump sendkey set_link \
     set_password singlestep snapshot_blkdev stopcapture sync-profile trace-event wavcapture";

@@ -117,7 +117,8 @@ fn ports_memory_and_values() {
         ("x 0", "Can not dump without CPU\n"),
         ("gva2gpa 0", "No CPU available\n"),
         ("info registers", "No CPU available\n"),
-        ("cpu 0", "invalid CPU index\n"),
+        ("cpu 0", ""),
+        ("cpu 1", "invalid CPU index\n"),
         ("nmi", "Error: machine does not provide NMIs\n"),
     ] {
         assert_eq!(m.run(line), reason);

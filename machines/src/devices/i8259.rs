@@ -245,6 +245,8 @@ pub struct PicPair {
     master: Chip,
     slave: Chip,
     intr: Line,
+    /// How often each input was raised.
+    raised: [u64; 16],
 }
 
 const MASTER: u32 = 0;
@@ -266,7 +268,7 @@ impl DeviceSpec for Pic {
         r.answer_intack();
         let pins = PicPins { irq: r.inputs("irq", 16), intr: r.output("intr") };
         let master = Chip { slaves: 1 << CASCADE, ..Chip::default() };
-        Ok((PicPair { master, slave: Chip::default(), intr: pins.intr }, pins))
+        Ok((PicPair { master, slave: Chip::default(), intr: pins.intr, raised: [0; 16] }, pins))
     }
 }
 
@@ -276,6 +278,10 @@ impl PicPair {
     /// Master and slave, for `info pic`.
     pub fn chips(&self) -> [&Chip; 2] {
         [&self.master, &self.slave]
+    }
+    /// How often each input was raised, the slave's from 8 on, for `info irq`.
+    pub fn raised(&self) -> &[u64; 16] {
+        &self.raised
     }
     /// Lets the slave's INT reach the master, and the master's the CPU.
     fn settle(&mut self, cx: &mut Cx<'_>) {
@@ -314,6 +320,7 @@ impl Device for PicPair {
         if n == CASCADE {
             return;
         }
+        self.raised[usize::from(n & 15)] += u64::from(level);
         self.chip(n >= 8).set_pin(n & 7, level);
         self.settle(cx);
     }

@@ -124,6 +124,8 @@ pub struct IoApicDevice {
     select: u8,
     /// Levels of the inputs.
     pins: u32,
+    /// How often each input was raised.
+    raised: [u64; PINS],
     table: [Entry; PINS],
     /// Routes as announced to the accelerator.
     routes: [Option<(u64, u32)>; PINS],
@@ -161,6 +163,7 @@ impl DeviceSpec for IoApic {
             id: 0,
             select: 0,
             pins: 0,
+            raised: [0; PINS],
             table: [Entry::RESET; PINS],
             routes: [None; PINS],
             msi: r.msi(),
@@ -190,6 +193,10 @@ impl IoApicDevice {
             Version::V11 => 0x11,
             Version::V20 => 0x20,
         }
+    }
+    /// How often each input was raised, for `info irq`.
+    pub fn raised(&self) -> &[u64; PINS] {
+        &self.raised
     }
     /// The inputs, one bit each.
     pub fn pins(&self) -> u32 {
@@ -281,6 +288,7 @@ impl Device for IoApicDevice {
     fn pin(&mut self, _cx: &mut Cx<'_>, index: u32, level: bool) {
         let n = index as usize;
         let was = self.pins >> n & 1 != 0;
+        self.raised[n] += u64::from(level && !was);
         self.pins = self.pins & !(1 << n) | u32::from(level) << n;
         let e = self.table[n];
         if e.level() {

@@ -9,29 +9,27 @@ use std::fmt::Write;
 
 /// `info cpus`.
 pub(super) fn cpus(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
-    let machine = m.machine()?;
-    for n in 0..machine.vcpu_count() {
-        let mark = if n == m.cpu { '*' } else { ' ' };
-        let thread = machine.with_vcpu(n, |_| rustix::thread::gettid().as_raw_nonzero());
-        let thread = thread.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        writeln!(out, "{mark} CPU #{n}: thread_id={thread}")?;
+    for cpu in m.control.cpus_fast()? {
+        let mark = if usize::try_from(cpu.cpu_index) == Ok(m.cpu) { '*' } else { ' ' };
+        writeln!(out, "{mark} CPU #{}: thread_id={}", cpu.cpu_index, cpu.thread_id)?;
     }
     Ok(())
 }
 
 /// `info registers`.
 pub(super) fn registers(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output) -> Done {
-    let machine = m.machine()?;
-    let cpus = match arguments.number("vcpu") {
-        _ if arguments.flag("all") => 0..machine.vcpu_count(),
-        None => m.cpu..m.cpu + 1,
+    let present: Vec<_> = m.control.cpus_fast()?.iter().filter_map(|c| usize::try_from(c.cpu_index).ok()).collect();
+    let shown = match arguments.number("vcpu") {
+        _ if arguments.flag("all") => present,
+        None => vec![m.cpu],
         Some(given) => match usize::try_from(given) {
-            Ok(n) if n < machine.vcpu_count() => n..n + 1,
+            Ok(n) if present.contains(&n) => vec![n],
             _ => return Err(Failure::Plain(format!("CPU#{given} not available"))),
         },
     };
+    let machine = m.machine()?;
     let a20 = a20(&machine);
-    cpus.into_iter().try_for_each(|index| {
+    shown.into_iter().try_for_each(|index| {
         let state = m.registers(Some(index))?;
         cpu::dump(&state, &cpu::Around { index, a20 }, out)
     })

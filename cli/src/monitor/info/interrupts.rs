@@ -21,6 +21,25 @@ pub(super) fn pic(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done
     })
 }
 
+/// `info irq`: how often each input was raised.
+pub(super) fn irq(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
+    m.machine()?.board().with(|s| {
+        if let Some(ioapic) = super::device_of::<IoApicDevice>(s, "ioapic") {
+            show_counts("ioapic", ioapic.raised(), out)?;
+        }
+        if let Some(pair) = super::device_of::<PicPair>(s, "isa-i8259") {
+            show_counts("isa-i8259", pair.raised(), out)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_counts(name: &str, counts: &[u64], out: &mut Output) -> Done {
+    writeln!(out, "IRQ statistics for {name}:")?;
+    let raised = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    raised.into_iter().try_for_each(|(n, count)| Ok(writeln!(out, "{n:2}: {count}")?))
+}
+
 /// `info ioapic`.
 pub(super) fn ioapic(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
     m.machine()?.board().with(|s| show_ioapics(s, out))

@@ -50,7 +50,8 @@ fn find(m: &HumanMonitor, id: i64) -> Result<usize, Failure> {
         let lapic = m.registers(Some(*cpu)).ok().and_then(|s| s.lapic);
         lapic.is_some_and(|l| i64::from(value(&l, reg::ID) >> 24) == id)
     };
-    (0..m.machine()?.vcpu_count()).find(has).ok_or_else(|| Failure::plain(NO_CPU))
+    let present = m.control.cpus_fast()?.into_iter().filter_map(|c| usize::try_from(c.cpu_index).ok());
+    present.into_iter().find(has).ok_or_else(|| Failure::plain(NO_CPU))
 }
 
 fn value(l: &LapicState, register: usize) -> u32 {

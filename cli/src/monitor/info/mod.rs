@@ -24,6 +24,7 @@ pub(super) static TOPICS: &[Command] = &[
     command(&["cpus"], &[], "", "show infos for each CPU", cpus::cpus),
     command(&["hotpluggable-cpus"], &[], "", "Show information about hotpluggable CPUs", memory::hotpluggable_cpus),
     command(&["ioapic"], &[], "", "show I/O APIC state", interrupts::ioapic),
+    command(&["irq"], &[], "", "show the interrupts statistics (if available)", interrupts::irq),
     command(&["kvm"], &[], "", "show KVM information", machine::kvm),
     command(&["lapic"], &[arg("apic-id", Int).optional()], "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)", lapic::lapic),
     command(&["mem"], &[], "", "show the active virtual memory mappings", paging::mem),
