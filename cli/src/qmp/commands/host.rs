@@ -57,7 +57,8 @@ fn human_monitor_command(control: &Arc<Control>, line: &str, cpu: Option<i64>) -
         let cpu = u64::try_from(cpu).map_err(|_| wrong())?;
         monitor.select_cpu(cpu).map_err(|_| wrong())?;
     }
-    Ok(monitor.run(line))
+    // Lines end as on a terminal, as QEMU has it.
+    Ok(monitor.run(line).replace('\n', "\r\n"))
 }
 
 /// No device can be asked.

@@ -44,7 +44,11 @@ impl Builder {
             (Expected::FirstKey | Expected::Separator, Kind::CloseBrace)
             | (Expected::FirstValue | Expected::Separator, Kind::CloseBracket) => self.close(kind),
             (Expected::FirstKey | Expected::Key, Kind::Text) => self.key(literal::string(text)?),
-            (Expected::FirstKey | Expected::Key, _) => Err("key is not a string in object".to_owned()),
+            (
+                Expected::FirstKey | Expected::Key,
+                Kind::OpenBrace | Kind::OpenBracket | Kind::Integer | Kind::Float | Kind::Keyword,
+            ) => Err("key is not a string in object".to_owned()),
+            (Expected::FirstKey | Expected::Key, _) => Err("expecting value".to_owned()),
             (Expected::Colon, Kind::Colon) => {
                 self.expected = Expected::Value;
                 Ok(())
