@@ -69,6 +69,8 @@ fn waits_for_the_button() -> [u8; 512] {
         out(0xcfc, 0x601);
         out(0xcf8, 0x8000_0b80);
         out(0xcfc, 1);
+        // The button sets its status bit if it is enabled.
+        out(0x600, 0x0100_0000);
         for c in "ready\n".bytes() {
             a.mov(dx, 0x3f8).unwrap();
             a.mov(al, i32::from(c)).unwrap();
