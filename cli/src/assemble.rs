@@ -211,6 +211,7 @@ pub(crate) fn machine_config(
         objects,
         memory_backend: config.memory_backend.clone(),
         boot: config.boot.clone(),
+        nographic: config.nographic,
         firmware,
     })
 }

@@ -104,6 +104,8 @@ pub struct Config {
     pub memory_backend: Option<String>,
     /// `-boot`.
     pub boot: BootOrder,
+    /// `-nographic`.
+    pub nographic: bool,
     /// `-bios`.
     pub firmware: Option<String>,
     /// `-L`.
@@ -265,6 +267,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             globals: globals.into_iter().flatten().collect(),
             memory_backend,
             boot,
+            nographic: o.nographic,
             firmware: o.bios,
             firmware_directories: o.firmware_directory.into_iter().map(PathBuf::from).collect(),
             stopped: o.stopped,

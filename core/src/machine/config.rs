@@ -129,6 +129,8 @@ pub struct MachineConfig {
     pub devices: Vec<DeviceArg>,
     /// `-boot`.
     pub boot: BootOrder,
+    /// `-nographic`: firmware is told to talk on the serial port.
+    pub nographic: bool,
     /// `-bios`: the firmware's image, and where it came from.
     pub firmware: Option<(Vec<u8>, PathBuf)>,
     /// `-rtc`.
@@ -155,6 +157,7 @@ impl Default for MachineConfig {
             globals: Vec::new(),
             devices: Vec::new(),
             boot: BootOrder::default(),
+            nographic: false,
             firmware: None,
             rtc: RtcConfig::default(),
             uuid: [0; 16],

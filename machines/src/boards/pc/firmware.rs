@@ -1,6 +1,7 @@
-//! The firmware's ROM: at the end of the first 4 GiB, with its last 128 KiB below 1 MiB too, where PAM may put RAM over it.
+//! The ROMs: the firmware's at the end of the first 4 GiB, with its last 128 KiB below 1 MiB too, and the space for expansion cards' before
+//! it. PAM may put RAM over what is below 1 MiB.
 
-use gearbox_core::board::BoardState;
+use gearbox_core::board::{BoardState, RealizeError};
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
 
@@ -11,13 +12,20 @@ const MOST: usize = 16 << 20;
 /// How much of it is seen below 1 MiB.
 const LOW: u64 = 128 << 10;
 
-/// Maps the image that `-bios` gives, if it does.
+/// Where expansion cards have their ROMs, and how much space there is.
+const OPTION_ROMS: (u64, u64) = (0xc_0000, 128 << 10);
+/// What an empty socket reads as.
+const NOTHING: u8 = 0xff;
+
+/// Maps the image that `-bios` gives, and the space for ROMs of expansion cards. Without an image the firmware's socket is empty.
 ///
 /// # Errors
 /// It has an impossible size, or the host has no memory for it.
 pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
-    let Some((image, path)) = &config.firmware else { return Ok(()) };
-    let wrong = |reason: String| BuildError::Option { option: "bios", value: path.display().to_string(), reason };
+    let path = config.firmware.as_ref().map(|(_, path)| path.display().to_string()).unwrap_or_default();
+    let wrong = |reason: String| BuildError::Option { option: "bios", value: path.clone(), reason };
+    let empty = [NOTHING; LOW as usize];
+    let image = config.firmware.as_ref().map_or(&empty[..], |(image, _)| image);
     if image.is_empty() || !image.len().is_multiple_of(UNIT) || image.len() > MOST {
         let most = MOST >> 20;
         return Err(wrong(format!("{} bytes are not a multiple of 64 KiB up to {most} MiB", image.len())));
@@ -31,5 +39,19 @@ pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> 
     let low = size.min(LOW);
     let alias = tree.alias("isa-bios", rom, size - low, low);
     tree.map(pci, (1 << 20) - low, alias, 1);
+    let (at, size) = OPTION_ROMS;
+    let block = RamBlock::new("pc.rom", size).map_err(|e| wrong(e.to_string()))?;
+    let rom = s.memory().rom(&block, 0, size);
+    s.memory().map(pci, at, rom, 1);
+    Ok(())
+}
+
+fn open_bus(s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
+    let no_memory = |source| RealizeError::Host { what: "allocating ROM".into(), source };
+    let nothing = RamBlock::new("isa-bios", LOW).map_err(no_memory)?;
+    nothing.write(0, &[0xff; LOW as usize]);
+    let tree = s.memory();
+    let nothing = tree.rom(&nothing, 0, LOW);
+    tree.map(pci, (1 << 20) - LOW, nothing, 1);
     Ok(())
 }

@@ -216,7 +216,7 @@ fn fw_cfg(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout: Layout) 
     items.set(key::NB_CPUS, cpus.to_le_bytes());
     items.set(key::MAX_CPUS, limit.to_le_bytes());
     items.set(numa::ITEM, numa::item(config, nodes));
-    items.set(key::NOGRAPHIC, 1u16.to_le_bytes());
+    items.set(key::NOGRAPHIC, u16::from(config.nographic).to_le_bytes());
     boot_order::items(&config.boot, &mut items);
     items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
     items
