@@ -243,6 +243,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let objects: Vec<_> = o.object.iter().map(|text| problems.value(objects::object(text).map(Some))).collect();
     let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
+    let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
     let boot = problems.value(boot::order(&o.boot, floppy_check));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
@@ -267,7 +268,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             globals: globals.into_iter().flatten().collect(),
             memory_backend,
             boot,
-            nographic: o.nographic,
+            nographic,
             firmware: o.bios,
             firmware_directories: o.firmware_directory.into_iter().map(PathBuf::from).collect(),
             stopped: o.stopped,

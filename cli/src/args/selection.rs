@@ -7,7 +7,6 @@ use gearbox_core::machine::MachineType;
 /// Properties of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
 const FIXED: &[(&str, &str)] = &[
     ("acpi", "on"),
-    ("graphics", "off"),
     ("hpet", "off"),
     ("i8042", "on"),
     ("mem-merge", "off"),
@@ -37,6 +36,8 @@ pub struct SelectedMachine {
     pub smp: Vec<String>,
     /// `hmat=`.
     pub hmat: bool,
+    /// `graphics=`.
+    pub graphics: Option<bool>,
     /// `fd-bootchk=`.
     pub floppy_check: Option<bool>,
     /// `kernel-irqchip=`, which is the accelerator's business.
@@ -53,6 +54,7 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         kernel_irqchip: None,
         memory_backend: None,
         floppy_check: None,
+        graphics: None,
         hmat: false,
         smp: Vec::new(),
     };
@@ -70,6 +72,7 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         found.accel = p.take("accel")?.or(found.accel);
         found.memory_backend = p.take("memory-backend")?.or(found.memory_backend);
         found.hmat = p.take_switch("hmat")?.unwrap_or(found.hmat);
+        found.graphics = p.take_switch("graphics")?.or(found.graphics);
         found.floppy_check = p.take_switch("fd-bootchk")?.or(found.floppy_check);
         found.kernel_irqchip = p.take("kernel-irqchip")?.or(found.kernel_irqchip);
         found.properties.extend(p.rest());

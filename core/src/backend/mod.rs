@@ -2,3 +2,4 @@
 
 pub mod chardev;
 pub mod memory;
+pub mod rng;

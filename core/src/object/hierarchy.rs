@@ -18,7 +18,7 @@ const INTERFACES: [&str; 8] = [
 ];
 
 /// (name, parent)
-const ABSTRACT: [(&str, &str); 18] = [
+const ABSTRACT: [(&str, &str); 19] = [
     ("bus", "object"),
     ("chardev", "object"),
     ("chardev-fd", "chardev"),
@@ -35,6 +35,7 @@ const ABSTRACT: [(&str, &str); 18] = [
     ("pci-piix3", "pci-device"),
     ("pic-common", "isa-device"),
     ("pit-common", "isa-device"),
+    ("rng-backend", "object"),
     ("sys-bus-device", "device"),
     ("x86-machine", "machine"),
 ];

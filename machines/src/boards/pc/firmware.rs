@@ -1,7 +1,7 @@
 //! The ROMs: the firmware's at the end of the first 4 GiB, with its last 128 KiB below 1 MiB too, and the space for expansion cards' before
 //! it. PAM may put RAM over what is below 1 MiB.
 
-use gearbox_core::board::{BoardState, RealizeError};
+use gearbox_core::board::BoardState;
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
 
@@ -43,15 +43,5 @@ pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> 
     let block = RamBlock::new("pc.rom", size).map_err(|e| wrong(e.to_string()))?;
     let rom = s.memory().rom(&block, 0, size);
     s.memory().map(pci, at, rom, 1);
-    Ok(())
-}
-
-fn open_bus(s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
-    let no_memory = |source| RealizeError::Host { what: "allocating ROM".into(), source };
-    let nothing = RamBlock::new("isa-bios", LOW).map_err(no_memory)?;
-    nothing.write(0, &[0xff; LOW as usize]);
-    let tree = s.memory();
-    let nothing = tree.rom(&nothing, 0, LOW);
-    tree.map(pci, (1 << 20) - LOW, nothing, 1);
     Ok(())
 }
