@@ -59,13 +59,8 @@ pub(super) fn run(monitor: &mut HumanMonitor, line: &str, out: &mut Output) -> D
         return Ok(());
     }
     let name = take_name(&mut scanner);
-    match find(table::COMMANDS, name) {
-        Some(c) => call(monitor, c, &c.title(), name, scanner.rest(), out),
-        None if table::MISSING.split_whitespace().any(|m| m == name) => {
-            Err(Failure::Plain(format!("{name}: not implemented yet")))
-        }
-        None => Err(unknown(name)),
-    }
+    let c = find(table::COMMANDS, name).ok_or_else(|| absent(name, name, table::MISSING))?;
+    call(monitor, c, name, scanner.rest(), out)
 }
 
 const INFO: &str = "info";
@@ -77,8 +72,9 @@ pub(super) fn run_info(monitor: &mut HumanMonitor, arguments: &Arguments, out: &
     if topic.is_empty() {
         return list(info::TOPICS, INFO_PREFIX, out);
     }
-    let c = find(info::TOPICS, topic).ok_or_else(|| unknown(&format!("{INFO} {topic}")))?;
-    call(monitor, c, &c.title(), &format!("{INFO} {topic}"), scanner.rest(), out)
+    let given = format!("{INFO} {topic}");
+    let c = find(info::TOPICS, topic).ok_or_else(|| absent(topic, &given, table::MISSING_TOPICS))?;
+    call(monitor, c, &given, scanner.rest(), out)
 }
 
 const INFO_PREFIX: &str = "info ";
@@ -87,9 +83,18 @@ fn unknown(name: &str) -> Failure {
     Failure::Plain(format!("unknown command: '{name}'"))
 }
 
-fn call(monitor: &mut HumanMonitor, c: &Command, title: &str, given: &str, rest: &str, out: &mut Output) -> Done {
+/// Why there is no command of that name: it is one of those that are to come, or none.
+fn absent(name: &str, given: &str, missing: &str) -> Failure {
+    if missing.split_whitespace().any(|m| m == name) {
+        Failure::Plain(format!("{given}: not implemented yet"))
+    } else {
+        unknown(given)
+    }
+}
+
+fn call(monitor: &mut HumanMonitor, c: &Command, given: &str, rest: &str, out: &mut Output) -> Done {
     let mut format = monitor.format;
-    let parsed = Arguments::parse(title, c.arguments, rest, &|name| monitor.register(name), &mut format);
+    let parsed = Arguments::parse(&c.title(), c.arguments, rest, &|name| monitor.register(name), &mut format);
     monitor.format = format;
     let arguments = parsed.map_err(|e| Failure::Plain(format!("{e}\nTry \"help {given}\" for more information")))?;
     (c.run)(monitor, &arguments, out)

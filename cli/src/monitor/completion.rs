@@ -55,7 +55,8 @@ fn candidates(monitor: &HumanMonitor, before: &[&str], word: &str) -> Vec<String
     let Some((name, arguments)) = words.split_first() else { return names(commands) };
     let name = name.split('/').next().unwrap_or(name);
     let Some(command) = find(commands, name) else { return Vec::new() };
-    let given = arguments.iter().filter(|a| !a.starts_with(['-', '/'])).count();
+    let formatted = command.arguments.iter().any(|a| a.kind == Kind::Format);
+    let given = arguments.iter().filter(|a| !(a.starts_with('-') || (formatted && a.starts_with('/')))).count();
     let mut positional = command.arguments.iter().filter(|a| !matches!(a.kind, Kind::Flag(_) | Kind::Format));
     match positional.nth(given) {
         Some(argument) => from_source(monitor, argument.source, arguments, word),

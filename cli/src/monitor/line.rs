@@ -96,6 +96,10 @@ impl LineEditor {
     /// Takes the next key of an escape sequence (ECMA-48, 5.4).
     fn sequence(&mut self, parameter: u8, key: u8) -> String {
         match (key, parameter) {
+            (ESCAPE, _) => {
+                self.escape = Escape::Begun;
+                String::new()
+            }
             (b'0'..=b'9', _) => {
                 self.escape = Escape::Inside(parameter.saturating_mul(10).saturating_add(key - b'0'));
                 String::new()
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(left(b"one two\x02\x02\x02\x02\x17"), " two");
         assert_eq!(left(b"\x1b[1~a\x1b[4~b\x1bOHc\x1bOF\x04"), "cab");
         assert_eq!(left(&[b'x'; 5000]).len(), MOST);
-        assert_eq!(left(b"\x1b[99999999999999999999~\x1b[\x1b[z"), "z");
+        assert_eq!(left(b"\x1b[99999999999999999999~\x1b[\x1b[zz"), "z", "a sequence that another one breaks off");
     }
 
     #[test]

@@ -43,7 +43,17 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 /// QEMU's commands that come with the things that they are about.
-pub(super) const MISSING: &str = "block_resize boot_set change chardev-send-break commit delvm drive_add drive_del dump-guest-memory eject \
-    expire_password gdbserver gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate mouse_button mouse_move mouse_set \
-    netdev_add netdev_del qemu-io quit_after replay_break ringbuf_read ringbuf_write savevm screendump sendkey set_link \
-    set_password singlestep snapshot_blkdev stopcapture sync-profile trace-event wavcapture";
+pub(super) const MISSING: &str = "announce_self block_job_cancel block_job_complete block_job_pause block_job_resume block_job_set_speed \
+    block_resize block_set_io_throttle block_stream boot_set change chardev-send-break client_migrate_info closefd \
+    commit delvm drive_add drive_backup drive_del drive_mirror dump-guest-memory eject exit_preconfig \
+    expire_password gdbserver getfd gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm mce migrate migrate_cancel \
+    migrate_continue migrate_incoming migrate_pause migrate_recover migrate_set_capability migrate_set_parameter \
+    migrate_start_postcopy mouse_button mouse_move mouse_set nbd_server_add nbd_server_remove nbd_server_start \
+    nbd_server_stop netdev_add netdev_del pcie_aer_inject_error qemu-io replay_break replay_delete_break \
+    replay_seek ringbuf_read ringbuf_write savevm screendump sendkey set_link set_password singlestep \
+    snapshot_blkdev snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sync-profile trace-event \
+    wavcapture";
+
+/// The same, of topics.
+pub(super) const MISSING_TOPICS: &str = "block block-jobs blockstats jit mice network opcount ramblock snapshots \
+    trace-events usb usernet virtio vnc";

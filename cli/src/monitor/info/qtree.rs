@@ -16,7 +16,7 @@ pub(super) fn qtree(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Do
     m.machine()?.board().with(|board| Lister::new(board, functions).bus(None, 0, out))
 }
 
-/// A bus: its object, or `None` for the system bus, on which everything is that is on no other.
+/// A bus: its object, or `None` for the system bus, which has none.
 type BusNode = Option<NodeId>;
 
 const SYSTEM_BUS: (&str, &str) = ("main-system-bus", "System");
@@ -34,7 +34,8 @@ impl<'a> Lister<'a> {
         let all: Vec<_> = board.devices().map(|(id, _, type_name)| (id, type_name)).collect();
         for (id, type_name) in all.into_iter().rev() {
             let Some(node) = board.node(id) else { continue };
-            on_bus.entry(bus_of(board, node, type_name)).or_default().push((id, node));
+            let Some(bus) = bus_of(board, node, type_name) else { continue };
+            on_bus.entry(bus).or_default().push((id, node));
         }
         Self { board, on_bus, functions }
     }
@@ -75,15 +76,19 @@ impl<'a> Lister<'a> {
     }
 }
 
-/// The bus that a device is on: the one it was put on, or the first of its type's kind.
-fn bus_of(board: &BoardState, node: NodeId, type_name: &str) -> BusNode {
+/// The bus that a device is on: the one it was put on, or the first of its type's kind. Some, such as CPUs, are on none.
+fn bus_of(board: &BoardState, node: NodeId, type_name: &str) -> Option<BusNode> {
+    let kind = types().bus_of(type_name)?;
+    if kind == SYSTEM_BUS.1 {
+        return Some(None);
+    }
     let tree = &board.objects;
     let parent = tree.properties(node).find(|(name, _)| *name == "parent_bus");
     if let Some(Access::Link(path)) = parent.map(|(_, p)| &p.access) {
-        return tree.resolve(path).ok().filter(|bus| tree.type_name(*bus) != SYSTEM_BUS.1);
+        return tree.resolve(path).ok().map(Some);
     }
-    let kind = types().bus_of(type_name).filter(|kind| *kind != SYSTEM_BUS.1)?;
-    tree.descendants(tree.root()).into_iter().map(|(_, node)| node).find(|node| tree.type_name(*node) == kind)
+    let all = tree.descendants(tree.root()).into_iter().map(|(_, node)| node);
+    all.into_iter().find(|node| tree.type_name(*node) == kind).map(Some)
 }
 
 /// The buses that are parts of a device.
