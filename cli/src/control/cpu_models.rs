@@ -3,21 +3,19 @@
 use super::{Control, Error, Result};
 use crate::qmp::types::machine::{CpuDefinitionInfo, CpuModelExpansionInfo, CpuModelExpansionType, CpuModelInfo};
 use crate::x86::RealizedCpu;
-use crate::x86::cpu_features::{Feature, FeatureSet};
 use crate::x86::cpu_model::CpuModel;
-use crate::x86::cpuid::CpuidSet;
-use crate::x86::topology::Topology;
-use serde_json::{Map, Value};
+use crate::x86::cpu_object::expansion;
+use serde_json::Value;
 
 /// Models that are what the accelerator makes of them.
 const CHANGING: [&str; 2] = ["host", "max"];
+/// The model without features, of which others are made.
+const BASE: &str = "base";
 
 impl Control {
     /// A model as the accelerator of this machine would run it.
     fn realize_model(&self, model: &CpuModel) -> Result<RealizedCpu> {
-        let machine = self.machine()?;
-        let cpu = model.realize(machine.vm().cpuid(), &Topology::default(), 0);
-        cpu.map_err(|e| Error::generic(e.to_string()))
+        self.machine()?.realize_model(model).map_err(|e| Error::generic(e.to_string()))
     }
     /// `query-cpu-definitions`.
     ///
@@ -36,7 +34,7 @@ impl Control {
             CpuDefinitionInfo {
                 name: name.to_owned(),
                 migration_safe: Some(!CHANGING.contains(&name)),
-                is_static: false,
+                is_static: name == BASE,
                 unavailable_features,
                 typename: format!("{name}-x86_64-cpu"),
                 alias_of: None,
@@ -45,12 +43,15 @@ impl Control {
         };
         Ok(CpuModel::known().map(define).collect())
     }
-    /// `query-cpu-model-expansion`: the properties of a model as the accelerator would run it. Models do not depend on the machine's version, so that
-    /// what a model is expanded to is the model itself with all its properties, of either type.
+    /// `query-cpu-model-expansion`: the model itself with all its properties, or what makes the same of the model `base`, which never changes.
     ///
     /// # Errors
     /// There is no such model or property.
-    pub fn cpu_model_expansion(&self, _: CpuModelExpansionType, model: CpuModelInfo) -> Result<CpuModelExpansionInfo> {
+    pub fn cpu_model_expansion(
+        &self,
+        kind: CpuModelExpansionType,
+        model: CpuModelInfo,
+    ) -> Result<CpuModelExpansionInfo> {
         let changes = match &model.props {
             None => String::new(),
             Some(Value::Object(props)) => {
@@ -59,9 +60,12 @@ impl Control {
             Some(_) => return Err(Error::generic("Invalid parameter type for 'model.props', expected: object")),
         };
         let parsed = CpuModel::parse(&format!("{}{changes}", model.name));
-        let cpu = self.realize_model(&parsed.map_err(|e| Error::generic(e.to_string()))?)?;
-        let props = Some(Value::Object(properties(&cpu.cpuid)));
-        Ok(CpuModelExpansionInfo { model: CpuModelInfo { name: model.name, props } })
+        let parsed = parsed.map_err(|e| Error::generic(e.to_string()))?;
+        let full = kind == CpuModelExpansionType::Full;
+        let props = expansion(&self.realize_model(&parsed)?, &parsed, full);
+        let props = props.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let name = if full { model.name } else { BASE.to_owned() };
+        Ok(CpuModelExpansionInfo { model: CpuModelInfo { name, props: Some(Value::Object(props)) } })
     }
 }
 
@@ -73,26 +77,4 @@ fn text(name: &str, value: &Value) -> Result<String> {
         Value::String(s) if !s.contains(',') => Ok(s.clone()),
         _ => Err(Error::generic(format!("Invalid parameter type for 'model.props.{name}', expected: string"))),
     }
-}
-
-fn properties(cpuid: &CpuidSet) -> Map<String, Value> {
-    let features = FeatureSet::of(cpuid);
-    let mut props: Map<_, _> = Feature::all().map(|f| (f.name.to_owned(), features.has(f).into())).collect();
-    let signature = cpuid.signature();
-    let vendor = cpuid.vendor(0).unwrap_or_default();
-    let level = |leaf| cpuid.get(leaf, 0).map_or(0, |l| l.eax);
-    let family = (signature >> 8 & 15) + (signature >> 20 & 255);
-    let model = (signature >> 4 & 15) | (signature >> 12 & 0xf0);
-    for (name, value) in [
-        ("family", Value::from(family)),
-        ("model", model.into()),
-        ("stepping", (signature & 15).into()),
-        ("level", level(0).into()),
-        ("xlevel", level(0x8000_0000).into()),
-        ("vendor", String::from_utf8_lossy(&vendor).into_owned().into()),
-        ("model-id", cpuid.brand().into()),
-    ] {
-        props.insert(name.to_owned(), value);
-    }
-    props
 }

@@ -2,13 +2,16 @@
 
 use super::config::{BootError, BuildError, DeviceArg, MachineConfig, MachineType, Wiring, build_with};
 use super::cpus::{Cpus, PossibleCpu, is_cpu};
+use super::numa::{NumaNode, NumaNodes};
 use super::vcpus::Vcpus;
 use crate::board::{Board, CpuPlugError, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
 use crate::event::{Event, GuestPanicAction, PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 use crate::object::Value;
 use crate::vm::{Threading, Vm, VmError};
-use crate::x86::cpu_model::{CpuModelError, everything};
+use crate::x86::RealizedCpu;
+use crate::x86::cpu_model::{CpuModel, CpuModelError, everything};
 use crate::x86::cpuid::CpuidSet;
+use crate::x86::topology::Topology;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +97,7 @@ pub struct Machine {
     // Fields drop in order: threads end before the VM and the board go.
     vcpus: Vcpus,
     cpus: Cpus,
+    numa: NumaNodes,
     timers: TimerThread,
     state: Mutex<RunState>,
     policy: Mutex<Policy>,
@@ -164,10 +168,13 @@ impl Machine {
         if let (Some(line), Some(bsp)) = (wiring.intr, vcpus.handle(0)) {
             board.with(|s| s.connect_fn(line, move |level| bsp.set_intr(level)));
         }
+        // The board has refused what is not complete.
+        let numa = config.numa.complete(&config.topology, config.ram_size, &config.objects).unwrap_or_default();
         let timers = TimerThread::spawn(&board)?;
         let this = Self {
             vcpus,
             cpus,
+            numa,
             timers,
             state: Mutex::new(RunState::Prelaunch),
             policy: Mutex::default(),
@@ -200,6 +207,17 @@ impl Machine {
     /// Number of vCPUs, which is 0 where nothing executes.
     pub fn vcpu_count(&self) -> usize {
         self.vcpus.count()
+    }
+    /// The NUMA nodes.
+    pub fn numa_nodes(&self) -> &[NumaNode] {
+        &self.numa.nodes
+    }
+    /// A CPU model as this machine's accelerator can be it.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn realize_model(&self, model: &CpuModel) -> Result<RealizedCpu, CpuModelError> {
+        model.realize(&offered(&*self.vm), &Topology::default(), 0)
     }
     /// The CPUs that the machine can have, by index, with the paths of those that it has (`query-hotpluggable-cpus`).
     pub fn possible_cpus(&self) -> Vec<PossibleCpu> {

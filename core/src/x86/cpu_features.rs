@@ -345,6 +345,10 @@ impl FeatureSet {
     pub fn and(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] & other.0[i]))
     }
+    /// What is in either.
+    pub fn or(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
     /// Named features in the set.
     pub fn iter(&self) -> impl Iterator<Item = Feature> + '_ {
         Feature::all().filter(|f| self.word(f.word) & f.mask != 0)

@@ -15,6 +15,7 @@ pub struct CpuModel {
     pub(super) props: Props,
     /// What the user gave, in the order in which it takes effect: names and values of features and properties.
     given: Vec<(String, String)>,
+    ambiguities: Vec<String>,
 }
 
 /// Properties of a model besides its features.
@@ -191,7 +192,14 @@ impl Default for CpuModel {
 
 impl CpuModel {
     fn plain(name: &str, base: Base) -> Self {
-        Self { name: name.to_owned(), base, changes: Vec::new(), props: Props::default(), given: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            base,
+            changes: Vec::new(),
+            props: Props::default(),
+            given: Vec::new(),
+            ambiguities: Vec::new(),
+        }
     }
 
     /// Reads the argument of `-cpu`: a model name, then features and properties by commas. `feat=on|off` and properties take effect in
@@ -217,7 +225,7 @@ impl CpuModel {
                 plain.push(switch(name, value));
             }
         }
-        warn_of_ambiguities(&plain, &plus, &minus);
+        this.ambiguities = ambiguities(&plain, &plus, &minus);
         this.given = [plain, plus, minus].concat();
         this.apply(&this.given.clone())?;
         Ok(this)
@@ -252,7 +260,8 @@ impl CpuModel {
     /// # Errors
     /// Unknown names and bad values.
     pub fn with_defaults(&self, defaults: &[(String, String)]) -> Result<Self, CpuModelError> {
-        let mut this = Self { given: self.given.clone(), ..Self::plain(&self.name, self.base) };
+        let (given, ambiguities) = (self.given.clone(), self.ambiguities.clone());
+        let mut this = Self { given, ambiguities, ..Self::plain(&self.name, self.base) };
         this.apply(defaults)?;
         this.apply(&self.given)?;
         Ok(this)
@@ -276,6 +285,10 @@ impl CpuModel {
         Ok(())
     }
 
+    /// What the user may have meant otherwise, in the form of QEMU's warnings.
+    pub fn ambiguities(&self) -> &[String] {
+        &self.ambiguities
+    }
     /// Must the user hear of features that the accelerator lacks (`check`, which is the default)?
     pub fn check(&self) -> bool {
         !self.props.uncheck
@@ -299,14 +312,17 @@ const FIRST_VERSION: &str = "-v1";
 pub const TYPE_SUFFIX: &str = "-x86_64-cpu";
 
 /// `+feat` and `-feat` win over `feat=`, whichever comes first: that is worth a word where they differ.
-fn warn_of_ambiguities(plain: &[(String, String)], plus: &[(String, String)], minus: &[(String, String)]) {
+fn ambiguities(plain: &[(String, String)], plus: &[(String, String)], minus: &[(String, String)]) -> Vec<String> {
+    let mut all = Vec::new();
     for (sign, value, switches) in [('+', "off", plus), ('-', "on", minus)] {
-        for (name, _) in switches {
-            if plain.iter().any(|(n, v)| n == name && v == value) {
-                tracing::warn!("Ambiguous CPU model string. Don't mix both \"{sign}{name}\" and \"{name}={value}\"");
-            }
-        }
+        let differ = |name: &&String| plain.iter().any(|(n, v)| n == *name && v == value);
+        all.extend(
+            switches.iter().map(|(name, _)| name).filter(differ).map(|name| {
+                format!("Ambiguous CPU model string. Don't mix both \"{sign}{name}\" and \"{name}={value}\"")
+            }),
+        );
     }
+    all
 }
 
 fn find_feature(name: &str) -> Result<Feature, CpuModelError> {
@@ -407,6 +423,12 @@ mod tests {
         assert!(m.props.enforce);
         assert_eq!(m.props.vendor.as_ref(), Some(b"GenuineIntel"));
         assert!(CpuModel::parse("max,check=off").is_ok_and(|m| !m.check()));
+        let m = CpuModel::parse("pentium,-fpu,+fpu,-mce,mce=on,+cx8,cx8=off,sse4_2=on").unwrap();
+        let expect = [
+            r#"Ambiguous CPU model string. Don't mix both "+cx8" and "cx8=off""#,
+            r#"Ambiguous CPU model string. Don't mix both "-mce" and "mce=on""#,
+        ];
+        assert_eq!(m.ambiguities(), expect);
     }
 
     #[test]

@@ -157,6 +157,31 @@ pub fn properties(cpu: &RealizedCpu, model: &CpuModel, place: &CpuPlace) -> Vec<
     plain.chain(features).collect()
 }
 
+/// What a model of static expansion is told by, besides its features (QMP `query-cpu-model-expansion`).
+const STATIC: [&str; 7] = ["family", "min-level", "min-xlevel", "model", "model-id", "stepping", "vendor"];
+/// What is of one CPU, or what an accelerator makes of a model.
+const NOT_OF_MODELS: [&str; 9] = [
+    "apic-id",
+    "socket-id",
+    "die-id",
+    "core-id",
+    "thread-id",
+    "node-id",
+    "feature-words",
+    "filtered-features",
+    "unavailable-features",
+];
+
+/// The properties of a model as it is asked for, whatever the accelerator lacks of it: `all` of them, or those that make the same model out of `base`.
+pub fn expansion(cpu: &RealizedCpu, model: &CpuModel, all: bool) -> Vec<(&'static str, Value)> {
+    let place = CpuPlace { apic_id: 0, socket: 0, core: 0, thread: 0, node: None };
+    let shown = Shown { cpu, model, place: &place };
+    let asked = cpu.features.or(&cpu.filtered);
+    let wanted = |name: &str| if all { !NOT_OF_MODELS.contains(&name) } else { STATIC.contains(&name) };
+    let plain = PROPERTIES.iter().filter(|(name, ..)| wanted(name)).map(|(name, .., read)| (*name, read(&shown)));
+    plain.chain(Feature::all().map(|f| (f.name, asked.has(f).into()))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::cpu_model::everything;
@@ -190,6 +215,22 @@ mod tests {
         assert_eq!(*arat, json!({ "cpuid-input-eax": 6, "cpuid-register": "EAX", "features": 4 }));
         assert!(words.as_array().unwrap().iter().any(|w| w["cpuid-input-ecx"] == 1));
         assert_eq!(get("486,+kvmclock", "unavailable-features"), json!(["kvmclock"]));
+    }
+
+    #[test]
+    fn an_expansion_makes_the_same_model_out_of_base() {
+        let realize = |m: &CpuModel| m.realize(&everything(), &Topology::default(), 0).unwrap();
+        let model = CpuModel::parse("Haswell,-rtm,+invtsc").unwrap();
+        let (cpu, mut base) = (realize(&model), CpuModel::named("base").unwrap());
+        for (name, value) in expansion(&cpu, &model, false) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            base.set(name, &value).unwrap();
+        }
+        let again = realize(&base);
+        assert_eq!((again.features, again.identity), (cpu.features, cpu.identity));
+        let all = expansion(&realize(&model), &model, true);
+        assert!(all.iter().any(|(name, value)| *name == "l3-cache" && *value == true));
+        assert!(all.iter().all(|(name, _)| *name != "apic-id"));
     }
 
     #[test]
