@@ -34,6 +34,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     if let Some(warning) = selection.warning() {
         warn(warning);
     }
+    config.cpu.ambiguities().iter().for_each(warn);
     let ours = boots_our_guest(&config, &*selected.vm);
     let kernel = if ours { Some(our_guest(&mut config, selection.accel.name())?) } else { kernel };
     let mut consoles = OpenConsoles::open(&config.consoles)?;
@@ -41,7 +42,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         // It has no use for the interrupt key; whoever meets Gearbox for the first time has.
         consoles.terminal = consoles.terminal.map(|_| true);
     }
-    let machine_config = machine_config(&config, &mut consoles, kernel)?;
+    let mut machine_config = machine_config(&config, &mut consoles, kernel)?;
     let control = Control::new(control::Facts {
         name: config.name.clone(),
         uuid: config.uuid,
@@ -50,6 +51,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         cpu: config.cpu.clone(),
         topology: config.topology,
         ram_size: config.ram_size,
+        numa: config.numa.clone(),
         chardevs: machine_config.chardevs.clone(),
         objects: machine_config.objects.clone(),
     });
@@ -65,6 +67,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     let mut outside = Outside { consoles, control, quit, terminal, _signals: signals };
     let qmp = if config.preconfig { outside.configure(&config, &*selected.vm)? } else { Some(Vec::new()) };
     let Some(qmp) = qmp else { return Ok(0) };
+    machine_config.numa = outside.control.numa();
     let made = Machine::new(selected.vm, config.machine, &machine_config);
     // Whoever waits for the machine must not wait for ever.
     let machine = made.inspect_err(|_| outside.control.end(ShutdownCause::HostError));

@@ -224,7 +224,8 @@ fn a_machine_is_configured_before_it_is_made() {
     client.say(b"{'execute': 'quit'}");
     ended(running);
     // And if it is never made, that is an end as any other.
-    let (running, path) = start(&Scratch::new("qmp-preconfig-end"), &["-machine", "none", "--preconfig"]);
+    let scratch = Scratch::new("qmp-preconfig-end");
+    let (running, path) = start(&scratch, &["-machine", "none", "--preconfig"]);
     let _client = Client::ready(&path);
     running.signal(rustix::process::Signal::TERM);
     ended(running);

@@ -3,6 +3,7 @@
 use super::Control;
 use crate::backend::chardev::Chardevs;
 use crate::machine::MachineType;
+use crate::machine::numa::Numa;
 use crate::object::UserObjects;
 use crate::qmp::types::accel::{AcceleratorInfo, AcceleratorState, KvmInfo};
 use crate::qmp::types::control::{NameInfo, UuidInfo};
@@ -22,6 +23,8 @@ pub struct Facts {
     pub topology: Topology,
     /// `-m`, in bytes.
     pub ram_size: u64,
+    /// `-numa`.
+    pub numa: Numa,
     /// Character back ends.
     pub chardevs: Arc<Chardevs>,
     /// Objects that the user made.

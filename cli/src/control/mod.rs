@@ -11,6 +11,7 @@ mod facts;
 mod fdsets;
 mod machines;
 mod memory;
+mod numa;
 mod objects;
 mod options;
 mod pci;
@@ -22,6 +23,7 @@ pub use fdsets::FdSets;
 
 use crate::board::SystemRequest;
 use crate::machine::Machine;
+use crate::machine::numa::Numa;
 use crate::qmp::events::Hub;
 use crate::qmp::notice;
 use gearbox_core::event::{Event, ShutdownCause};
@@ -31,6 +33,8 @@ use std::sync::{Arc, Weak};
 /// The control of one machine.
 pub struct Control {
     facts: Facts,
+    /// As long as the machine is yet to be made.
+    numa: Mutex<Numa>,
     stage: Mutex<Stage>,
     changed: Condvar,
     events: Hub,
@@ -58,6 +62,7 @@ impl Control {
     /// The control of a machine that is yet to be made.
     pub fn new(facts: Facts) -> Arc<Self> {
         Arc::new(Self {
+            numa: Mutex::new(facts.numa.clone()),
             facts,
             stage: Mutex::default(),
             changed: Condvar::new(),

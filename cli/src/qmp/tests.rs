@@ -22,6 +22,7 @@ fn control(machine: &str) -> Arc<Control> {
         cpu: config.cpu,
         topology: config.topology,
         ram_size: config.ram_size,
+        numa: config.numa,
         chardevs: config.chardevs,
         objects: config.objects,
     })
@@ -115,7 +116,7 @@ fn requests_that_are_none() {
         ("{'execute': 'query-name', 'arguments': {'x': 1}}", "Parameter 'x' is unexpected"),
         ("{'execute': 'qom-get', 'arguments': {'path': '/'}}", "Parameter 'property' is missing"),
         ("{'execute': 'qom-get', 'arguments': {'path': 1}}", "Invalid parameter type for 'path', expected: string"),
-        ("{]", "JSON parse error, key is not a string in object"),
+        ("{]", "JSON parse error, expecting value"),
     ] {
         assert_eq!(talk.error(request), ("GenericError".to_owned(), told.to_owned()), "{request}");
     }

@@ -6,6 +6,7 @@ use crate::qmp::types::machine::{
     CpuDefinitionInfo, CpuInfoFast, CpuModelExpansionInfo, CpuModelExpansionType, CpuModelInfo, CurrentMachineParams,
     HotpluggableCpu, MachineInfo, Memdev, MemoryInfo, TargetInfo,
 };
+use crate::qmp::types::numa::NumaOptions;
 use crate::qmp::types::pci::PciInfo;
 
 /// See the module.
@@ -25,6 +26,8 @@ pub(super) static COMMANDS: &[Command] = commands! {
     /// What a CPU model means.
     "query-cpu-model-expansion"(ty = "type": CpuModelExpansionType, model: CpuModelInfo) -> CpuModelExpansionInfo =
         |call| call.control.cpu_model_expansion(ty, model);
+    /// Describes a NUMA node, before the machine is made.
+    "set-numa-node"{ options: NumaOptions } [preconfig] = |call| call.control.set_numa_node(options);
     /// How much memory the machine has.
     "query-memory-size-summary"() -> MemoryInfo = |call| Ok(call.control.memory_size_summary());
     /// The memory back ends.

@@ -7,5 +7,6 @@ pub mod event;
 pub mod introspect;
 pub mod machine;
 pub mod misc;
+pub mod numa;
 pub mod pci;
 pub mod qom;
