@@ -21,6 +21,8 @@ pub(super) fn disassemble(
     let options = formatter.options_mut();
     options.set_uppercase_hex(false);
     options.set_space_after_operand_separator(true);
+    options.set_gas_space_after_memory_operand_comma(true);
+    options.set_branch_leading_zeros(false);
     options.set_gas_show_mnemonic_size_suffix(true);
     options.set_rip_relative_addresses(false);
     for _ in 0..count {
@@ -73,6 +75,8 @@ mod tests {
             "0xfffffff0:  ea 5b e0 00 f0           ljmpw    $0xf000, $0xe05b\n0xfffffff5: unable to read memory\n"
         );
         assert!(text(16, 0, &[0x89, 0xc6], 1).ends_with("movw     %ax, %si\n"));
+        assert!(text(16, 0, &[0x00, 0x00], 1).ends_with("addb     %al, (%bx, %si)\n"));
+        assert!(text(64, 0x1000, &[0xeb, 0x0e], 1).ends_with("jmp      0x1010\n"));
         assert!(text(64, 0, &[0x48, 0x83, 0xec, 0x08], 1).contains("subq     $8, %rsp"));
     }
 

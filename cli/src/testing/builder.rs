@@ -205,6 +205,7 @@ impl VmBuilder {
             cpu: config.cpu.clone(),
             topology: config.topology,
             ram_size: config.ram_size,
+            numa: config.numa.clone(),
             chardevs: machine_config.chardevs.clone(),
             objects: machine_config.objects.clone(),
         });

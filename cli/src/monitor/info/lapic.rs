@@ -114,7 +114,10 @@ fn show_lvt(name: &str, lvt: u32, timer: bool, out: &mut Output) -> Done {
         pick(12, "pending", ""),
         DELIVERY[delivery as usize],
     )?;
-    Ok(if delivery == NMI { writeln!(out)? } else { writeln!(out, " (vec {})", lvt & 0xff)? })
+    if delivery == NMI {
+        return Ok(writeln!(out)?);
+    }
+    Ok(writeln!(out, " (vec {})", lvt & 0xff)?)
 }
 
 fn show_icr(l: &LapicState, out: &mut Output) -> Done {

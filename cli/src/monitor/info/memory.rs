@@ -2,7 +2,7 @@
 
 use crate::monitor::HumanMonitor;
 use crate::monitor::grammar::Arguments;
-use crate::monitor::output::{Done, Output};
+use crate::monitor::output::{Done, Failure, Output};
 use std::fmt::Write;
 
 /// `info memory_size_summary`.
@@ -50,6 +50,21 @@ pub(super) fn hotpluggable_cpus(m: &mut HumanMonitor, _: &Arguments, out: &mut O
                 writeln!(out, "    {name}: \"{value}\"")?;
             }
         }
+    }
+    Ok(())
+}
+
+/// `info numa`: the nodes, with the CPUs that are there and their memory in MiB.
+pub(super) fn numa(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
+    let facts = m.control.facts();
+    let nodes = m.control.numa().complete(&facts.topology, facts.ram_size, &facts.objects);
+    let nodes = nodes.map_err(Failure::command)?.nodes;
+    let cpus = if nodes.is_empty() { Vec::new() } else { m.control.cpus_fast()? };
+    writeln!(out, "{} nodes", nodes.len())?;
+    for (n, node) in (0..).zip(&nodes) {
+        let here = cpus.iter().filter(|cpu| cpu.props.as_ref().is_some_and(|p| p.node_id == Some(n)));
+        let here: String = here.map(|cpu| format!(" {}", cpu.cpu_index)).collect();
+        writeln!(out, "node {n} cpus:{here}\nnode {n} size: {} MB\nnode {n} plugged: 0 MB", node.memory >> 20)?;
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ pub(super) static TOPICS: &[Command] = &[
     command(&["memory_size_summary"], &[], "", "show the amount of initially allocated and present hotpluggable (if enabled) memory in bytes.", memory::memory_size_summary),
     command(&["mtree"], &[arg("flat", Flag('f')), arg("owner", Flag('o')), arg("disabled", Flag('D'))], "[-f][-o][-D]", "show memory tree (-f: dump flat view for address spaces;-o: dump region owners;-D: dump disabled regions)", mtree::mtree),
     command(&["name"], &[], "", "show the current VM name", machine::name),
+    command(&["numa"], &[], "", "show NUMA information", memory::numa),
     command(&["pci"], &[], "", "show PCI info", pci::pci),
     command(&["pic"], &[], "", "show PIC state", interrupts::pic),
     command(&["qom-tree"], &[arg("path", Word).optional().from(Source::ObjectPath)], "[path]", "show QOM composition tree", qom_tree::qom_tree),
