@@ -25,7 +25,7 @@ impl From<PropertyInfo> for ObjectPropertyInfo {
     fn from(p: PropertyInfo) -> Self {
         let description = Some(p.description.to_owned()).filter(|d| !d.is_empty());
         // Text that is not given is not there, which is not the same as empty text.
-        let default_value = p.default.filter(|_| p.kind != "str");
+        let default_value = p.default.filter(|text| text != "");
         Self { name: p.name.to_owned(), ty: p.kind.to_owned(), description, default_value }
     }
 }

@@ -235,7 +235,7 @@ impl CpuModel {
     /// # Errors
     /// There is none.
     pub fn named(name: &str) -> Result<Self, CpuModelError> {
-        let plain_name = name.strip_suffix(FIRST_VERSION).unwrap_or(name);
+        let plain_name = name.strip_suffix(FIRST_VERSION).filter(|n| has_versions(n)).unwrap_or(name);
         let tabled = MODELS.iter().find(|m| m.name == plain_name).map(Base::Table);
         let base = tabled.or_else(|| UNTABLED.iter().find(|(n, ..)| *n == name).map(|(.., base)| *base));
         let unknown = || CpuModelError::UnknownModel {
@@ -296,7 +296,8 @@ impl CpuModel {
 
     /// Names and descriptions of the types of all models. A model in a table has a second one as its first version.
     pub fn types() -> impl Iterator<Item = (String, &'static str)> {
-        let versions = MODELS.iter().map(|m| (format!("{}{FIRST_VERSION}{TYPE_SUFFIX}", m.name), m.about));
+        let versioned = MODELS.iter().filter(|m| has_versions(m.name));
+        let versions = versioned.map(|m| (format!("{}{FIRST_VERSION}{TYPE_SUFFIX}", m.name), m.about));
         Self::known().map(|(name, about)| (format!("{name}{TYPE_SUFFIX}"), about)).chain(versions)
     }
     /// Names and descriptions of all models, for `-cpu help`.
@@ -307,6 +308,11 @@ impl CpuModel {
 
 /// What the first version of a model is called beyond the model's name.
 const FIRST_VERSION: &str = "-v1";
+
+/// Has a model versions? Those that are named for what was added or removed are versions themselves, of the model without that name.
+fn has_versions(name: &str) -> bool {
+    name != "base" && !["-IBRS", "-IBPB", "-noTSX"].iter().any(|variant| name.contains(variant))
+}
 
 /// What the type of a model is called beyond the model's name.
 pub const TYPE_SUFFIX: &str = "-x86_64-cpu";

@@ -22,6 +22,9 @@ impl MachineType for NoneMachine {
     fn default_ram_size(&self) -> u64 {
         0
     }
+    fn default_ram_id(&self) -> Option<&'static str> {
+        Some("ram")
+    }
     fn has_cpus(&self) -> bool {
         false
     }
