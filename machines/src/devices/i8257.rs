@@ -105,7 +105,7 @@ impl DmaDevice {
         let upper = self.flip_flop;
         self.flip_flop = !upper;
         let c = &mut self.channels[n / 2];
-        let register = if n % 2 == 0 { &mut c.address } else { &mut c.count };
+        let register = if n.is_multiple_of(2) { &mut c.address } else { &mut c.count };
         (register, if upper { 8 } else { 0 })
     }
     fn page(&mut self, region: u32, offset: u64) -> &mut u8 {
