@@ -22,6 +22,17 @@ pub fn kernel() -> Option<PathBuf> {
     newest
 }
 
+/// Modules of a kernel, by their paths below its module directory; says that it skips where they are not.
+pub fn modules(kernel: &Path, names: &[&str]) -> Option<Vec<PathBuf>> {
+    let version = kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
+    let found: Vec<_> = names.iter().map(|n| Path::new("/lib/modules").join(version).join("kernel").join(n)).collect();
+    if let Some(missing) = found.iter().find(|p| !p.exists()) {
+        eprintln!("skipped: no {}", missing.display());
+        return None;
+    }
+    Some(found)
+}
+
 /// A static busybox; says that it skips where there is none.
 pub fn busybox() -> Option<PathBuf> {
     let found = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|p| p.exists());
@@ -45,6 +56,14 @@ pub fn qemu() -> Option<PathBuf> {
 /// # Errors
 /// Files cannot be read or written.
 pub fn write_initrd(path: &Path, busybox: &Path, init: &str) -> std::io::Result<()> {
+    write_initrd_with(path, busybox, init, &[])
+}
+
+/// The same with these files in `/`, under the last parts of their paths.
+///
+/// # Errors
+/// Files cannot be read or written.
+pub fn write_initrd_with(path: &Path, busybox: &Path, init: &str, files: &[PathBuf]) -> std::io::Result<()> {
     let mut cpio = Cpio::default();
     for dir in ["bin", "dev", "proc", "sys", "tmp"] {
         cpio.entry(dir, 0o040_755, (0, 0), &[]);
@@ -55,6 +74,10 @@ pub fn write_initrd(path: &Path, busybox: &Path, init: &str) -> std::io::Result<
     cpio.entry("bin/busybox", 0o100_755, (0, 0), &std::fs::read(busybox)?);
     cpio.entry("bin/sh", 0o120_777, (0, 0), b"busybox");
     cpio.entry("init", 0o100_755, (0, 0), init.as_bytes());
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        cpio.entry(&name, 0o100_644, (0, 0), &std::fs::read(file)?);
+    }
     cpio.entry("TRAILER!!!", 0, (0, 0), &[]);
     std::fs::write(path, cpio.0)
 }
