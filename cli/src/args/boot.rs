@@ -22,11 +22,12 @@ pub fn order(arguments: &[String], floppy_check: bool) -> Result<BootOrder, Prob
         boot.once = letters("once", &mut p)?.or(boot.once);
         boot.menu = p.take_switch("menu")?.unwrap_or(boot.menu);
         boot.strict = p.take_switch("strict")?.unwrap_or(boot.strict);
-        for (key, setting) in [("splash-time", &mut boot.splash_time), ("reboot-timeout", &mut boot.reboot_timeout)] {
-            if let Some(ms) = p.take_number(key)? {
-                let ms = u16::try_from(ms).map_err(|_| p.problem(format!("{key} is not between 0 and 65535 ms")))?;
-                *setting = Some(ms);
-            }
+        if let Some(text) = p.take("splash-time")? {
+            boot.splash_time = Some(milliseconds(&p, "splash-time", &text)?);
+        }
+        if let Some(text) = p.take("reboot-timeout")? {
+            // -1 stands for never.
+            boot.reboot_timeout = (text != "-1").then(|| milliseconds(&p, "reboot-timeout", &text)).transpose()?;
         }
         if p.take("splash")?.is_some() {
             return Err(p.problem("'splash' is not implemented yet; there is no display"));
@@ -38,6 +39,10 @@ pub fn order(arguments: &[String], floppy_check: bool) -> Result<BootOrder, Prob
         return Err(Problem::new("boot", "strict=on", "is not implemented yet"));
     }
     Ok(boot)
+}
+
+fn milliseconds(p: &Properties, key: &str, text: &str) -> Result<u16, Problem> {
+    text.parse().map_err(|_| p.problem(format!("{key} is not between 0 and 65535 ms")))
 }
 
 /// Letters are those of drives, each once.
@@ -67,6 +72,8 @@ mod tests {
         assert_eq!(boot.splash_time, Some(500));
         assert_eq!(parsed(&["c"]).unwrap().order, "c");
         assert_eq!(parsed(&["order="]).unwrap().order, "");
+        assert_eq!(parsed(&["reboot-timeout=9", "c"]).unwrap().reboot_timeout, Some(9));
+        assert_eq!(parsed(&["reboot-timeout=9", "reboot-timeout=-1"]).unwrap().reboot_timeout, None);
     }
 
     #[test]
