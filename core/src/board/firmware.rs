@@ -84,7 +84,11 @@ mod tests {
         files.add(file("etc/a", false, 2)).unwrap();
         assert_eq!(files.add(file("etc/b", false, 3)), Err(DeviceId::for_test(1)));
         assert_eq!(files.0.iter().map(|f| f.name).collect::<Vec<_>>(), ["etc/a", "etc/b"]);
-        assert!(!files.write("etc/a", 0, &[9]) && !files.write("etc/b", 2, &[9, 9]) && !files.write("etc/b", usize::MAX, &[9]));
+        assert!(
+            !files.write("etc/a", 0, &[9])
+                && !files.write("etc/b", 2, &[9, 9])
+                && !files.write("etc/b", usize::MAX, &[9])
+        );
         assert!(files.write("etc/b", 1, &[9, 9]));
         assert_eq!(*files.0[1].bytes, [1, 9, 9]);
         files.forget(DeviceId::for_test(1));

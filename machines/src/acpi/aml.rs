@@ -1,8 +1,8 @@
 //! Short forms for the AML that the DSDT is made of.
 
 use acpi_tables::aml::{
-    Acquire, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, Index, Local, Method,
-    MethodCall, Mutex, Name, Notify, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate, Scope, Store,
+    Acquire, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, Index, Local,
+    Method, MethodCall, Mutex, Name, Notify, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate, Scope, Store,
 };
 use acpi_tables::{Aml, AmlSink};
 

@@ -12,8 +12,8 @@ mod table;
 mod vmgenid;
 
 use crate::boot::Blob;
-pub use numa::{NodeMemory, NumaPlatform};
 use crate::devices::vmgenid::page;
+pub use numa::{NodeMemory, NumaPlatform};
 use uuid::Uuid;
 
 /// What the tables tell of.

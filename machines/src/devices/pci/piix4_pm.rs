@@ -334,7 +334,14 @@ mod tests {
 
     fn bench() -> (Bench, Realized<Piix4PmPins>) {
         let mut b = Bench::new();
-        let p = b.realize(Piix4Pm { at: Devfn::new(1, 3), serials: [true, false], parallel: false, cpus: vec![(0, true), (1, false)] }).unwrap();
+        let p = b
+            .realize(Piix4Pm {
+                at: Devfn::new(1, 3),
+                serials: [true, false],
+                parallel: false,
+                cpus: vec![(0, true), (1, false)],
+            })
+            .unwrap();
         (b, p)
     }
     fn set_config(b: &Bench, register: u8, size: u8, value: u32) {
