@@ -74,10 +74,16 @@ pub enum PlugError {
     Property(#[from] crate::object::SetError),
     /// It is a CPU.
     #[error(transparent)]
-    Cpu(#[from] super::CpuPlugError),
+    Cpu(Box<super::CpuPlugError>),
     /// Realization.
     #[error(transparent)]
     Realize(#[from] RealizeError),
+}
+
+impl From<super::CpuPlugError> for PlugError {
+    fn from(error: super::CpuPlugError) -> Self {
+        Self::Cpu(Box::new(error))
+    }
 }
 
 /// Why a device does not go. The texts are QEMU's.

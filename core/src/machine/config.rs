@@ -213,7 +213,7 @@ impl MachineConfig {
             .filter(|d| !is_cpu(&d.type_name))
             .filter_map(|d| {
                 let error = s.add_device(&d.type_name, &d.properties, false).err()?;
-                Some(BuildError::Device { device: d.type_name.clone(), error })
+                Some(BuildError::Device { device: d.type_name.clone(), error: error.into() })
             })
             .collect();
         match wrong.len() {
@@ -282,7 +282,7 @@ pub enum BuildError {
         /// Its type.
         device: String,
         /// Why not.
-        error: PlugError,
+        error: Box<PlugError>,
     },
     /// An option, by its name on the command line (without dashes), its value, and what is wrong with it.
     #[error("-{option} {value}: {reason}")]

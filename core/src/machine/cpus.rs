@@ -119,20 +119,24 @@ impl Cpus {
         config: &MachineConfig,
         offered: &CpuidSet,
     ) -> Result<Vec<Plugged>, BuildError> {
+        let wrong = |name: &str| {
+            let device = name.to_owned();
+            move |error: PlugError| BuildError::Device { device: device.clone(), error: error.into() }
+        };
         let mut plugged = Vec::new();
         for index in 0..self.boot {
             let ready = self.ready(index, None, "/machine/unattached/device[*]".to_owned(), offered);
             let ready = ready.map_err(|error| match error {
                 CpuPlugError::Model(error) => BuildError::Cpu(error),
-                error => BuildError::Device { device: self.type_name.to_owned(), error: error.into() },
+                error => wrong(self.type_name)(error.into()),
             })?;
             plugged.push(ready.plugged().clone());
             let added = ready.finish(s, false);
-            added.map_err(|error| BuildError::Device { device: self.type_name.to_owned(), error })?;
+            added.map_err(wrong(self.type_name))?;
         }
         for device in config.cpu_devices() {
-            let wrong = |error| BuildError::Device { device: device.type_name.clone(), error };
-            let ready = self.prepare(s, device, offered).map_err(wrong)?;
+            let wrong = wrong(&device.type_name);
+            let ready = self.prepare(s, device, offered).map_err(&wrong)?;
             plugged.push(ready.plugged().clone());
             ready.finish(s, false).map_err(wrong)?;
         }

@@ -203,3 +203,55 @@ fn a_panic_of_a_vcpu_ends_the_machine() {
     assert_eq!((outcome.status, outcome.cause), (1, ShutdownCause::HostError));
     assert!(outcome.detail.unwrap().contains("panic: assertion"));
 }
+
+/// One of four CPUs is there; the fourth is one too many for the accelerator.
+fn sparse() -> Arc<Machine> {
+    let vm = ScriptVm { clock: Arc::new(HostClock::new()), cpuid: CpuidSet::new(), script: Arc::default() };
+    let topology = Topology { sockets: 4, ..Topology::default() };
+    let config = MachineConfig { topology, cpus: Some(1), ..MachineConfig::default() };
+    Machine::new(Box::new(vm), &Bare, &config).unwrap()
+}
+
+fn plug(m: &Machine, socket: u32) -> Result<(), String> {
+    let part = |name: &str, value: u32| (name.to_owned(), value.into());
+    let id = ("id".to_owned(), format!("cpu{socket}").into());
+    let properties = [part("socket-id", socket), part("core-id", 0), part("thread-id", 0), id];
+    m.device_add("qemu64-x86_64-cpu", &properties).map(|_| ()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_cpu_that_is_plugged_in_executes_until_it_is_gone() {
+    let m = sparse();
+    assert_eq!((m.vcpu_count(), m.possible_cpus().len()), (1, 4));
+    m.cont();
+    let control = {
+        let m = m.clone();
+        std::thread::spawn(move || m.control(Policy::default()))
+    };
+    for _ in 0..2 {
+        plug(&m, 1).unwrap();
+        assert_eq!(m.vcpu_count(), 2);
+        assert!(m.vcpu_thread_id(1).is_some_and(|id| Some(id) != m.vcpu_thread_id(0)));
+        while m.with_vcpu(1, |v| v.get_state().unwrap().rip).unwrap() == 0xfff0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(plug(&m, 1).unwrap_err(), "CPU[1] with APIC ID 1 exists");
+        m.device_del("cpu1").unwrap();
+        while m.vcpu_count() > 1 {
+            std::thread::yield_now();
+        }
+        assert!(m.possible_cpus()[1].path.is_none() && m.vcpu_thread_id(1).is_none());
+    }
+    m.board().request(SystemRequest::Quit(ShutdownCause::HostQmpQuit));
+    control.join().unwrap();
+}
+
+#[test]
+fn a_cpu_that_the_accelerator_cannot_make_is_not_there() {
+    let m = sparse();
+    assert_eq!(plug(&m, 3).unwrap_err(), "three is too many");
+    assert_eq!((m.vcpu_count(), m.possible_cpus()[3].path.clone()), (1, None));
+    plug(&m, 2).unwrap();
+    m.reset(ResetKind::System).unwrap();
+    assert_eq!(m.vcpu_count(), 2);
+}
