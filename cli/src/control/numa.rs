@@ -74,9 +74,17 @@ mod tests {
 
     #[test]
     fn the_names_of_the_schema_are_those_of_the_machine() {
-        HmatLbMemoryHierarchy::ALL.iter().for_each(|(_, name)| drop(named(&Hierarchy::NAMES, name)));
-        HmatLbDataType::ALL.iter().for_each(|(_, name)| drop(named(&DataType::NAMES, name)));
-        HmatCacheAssociativity::ALL.iter().for_each(|(_, name)| drop(named(&Associativity::NAMES, name)));
-        HmatCacheWritePolicy::ALL.iter().for_each(|(_, name)| drop(named(&WritePolicy::NAMES, name)));
+        for (at, (_, name)) in HmatLbMemoryHierarchy::ALL.iter().enumerate() {
+            assert_eq!(named(&Hierarchy::NAMES, name) as usize, at);
+        }
+        for (at, (_, name)) in HmatLbDataType::ALL.iter().enumerate() {
+            assert_eq!(named(&DataType::NAMES, name) as usize, at);
+        }
+        for (at, (_, name)) in HmatCacheAssociativity::ALL.iter().enumerate() {
+            assert_eq!(named(&Associativity::NAMES, name) as usize, at);
+        }
+        for (at, (_, name)) in HmatCacheWritePolicy::ALL.iter().enumerate() {
+            assert_eq!(named(&WritePolicy::NAMES, name) as usize, at);
+        }
     }
 }
