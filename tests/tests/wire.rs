@@ -5,6 +5,8 @@
 mod advertised;
 #[path = "wire/chipset.rs"]
 mod chipset;
+#[path = "wire/hotplug.rs"]
+mod hotplug;
 #[path = "wire/intended.rs"]
 mod intended;
 #[path = "wire/interrupts.rs"]
@@ -136,6 +138,11 @@ fn interrupts() {
 #[test]
 fn the_power_button() {
     compare(PC, &["button"], &[&interrupts::power_button]);
+}
+
+#[test]
+fn a_device_that_comes_and_goes() {
+    compare(PC, &["hotplug"], &[&hotplug::pci]);
 }
 
 /// Registers are disturbed, then the machine is reset.

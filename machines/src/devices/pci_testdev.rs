@@ -105,7 +105,7 @@ impl DeviceSpec for PciTestdev {
         let header = ConfigHeader {
             vendor: 0x1b36,
             device: 0x0005,
-            class: 0xff_00_00,
+            class: 0x00_ff_00,
             subsystem: QEMU_SUBSYSTEM,
             ..ConfigHeader::default()
         };
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_guest_scans_the_tests_and_runs_them() {
         let mut b = bench(0);
-        assert_eq!([0, 8].map(|r| config(&b, r)), [0x0005_1b36, 0xff00_0000]);
+        assert_eq!([0, 8].map(|r| config(&b, r)), [0x0005_1b36, 0x00ff_0000]);
         let mut names = Vec::new();
         for (region, base) in BAR.into_iter().enumerate() {
             let load = |b: &Bench, at: u64| if region == 0 { b.readb(base + at) } else { b.inb((base + at) as u16) };
