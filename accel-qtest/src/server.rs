@@ -69,10 +69,14 @@ fn serve(session: &mut Session, backend: &dyn CharBackend, bell: &Bell, quit: &A
     let quitting = || quit.load(Ordering::Acquire);
     let mut out = |line: &str| {
         let mut rest = line.as_bytes();
-        while !rest.is_empty() && !quitting() {
+        while !rest.is_empty() {
             let n = backend.write(rest);
             rest = &rest[n..];
             if n == 0 {
+                // At the end a client gets the answer that it waits for, but nobody waits for a client.
+                if quitting() {
+                    return;
+                }
                 // Full: the bell rings when there is room. Input that rings it meanwhile is found below.
                 bell.wait();
             }
