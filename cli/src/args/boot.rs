@@ -70,6 +70,7 @@ mod tests {
         let boot = parsed(&["once=d", "order=nda", "menu=on,splash-time=500"]).unwrap();
         assert_eq!((boot.once.as_deref(), boot.order.as_str(), boot.menu), (Some("d"), "nda", true));
         assert_eq!(boot.splash_time, Some(500));
+        assert_eq!(parsed(&["reboot-timeout=5,reboot-timeout=-1"]).unwrap().reboot_timeout, None);
         assert_eq!(parsed(&["c"]).unwrap().order, "c");
         assert_eq!(parsed(&["order="]).unwrap().order, "");
         assert_eq!(parsed(&["reboot-timeout=9", "c"]).unwrap().reboot_timeout, Some(9));
@@ -81,7 +82,7 @@ mod tests {
         for (text, reason) in [
             ("order=z", "Invalid boot device 'z'"),
             ("once=cc", "Boot device 'c' was given twice"),
-            ("reboot-timeout=70000", "reboot-timeout is not between 0 and 65535 ms"),
+            ("reboot-timeout=70000", "reboot-timeout is not between 0 and 65535 ms, or -1"),
             ("strict=on", "is not implemented yet"),
         ] {
             assert_eq!(parsed(&[text]).unwrap_err(), reason);
