@@ -13,7 +13,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     bench.watch(pit.out0);
 
     // Counter 0, low byte then high byte, mode 0 (interrupt on terminal count), binary; then a count of 1000.
-    bench.outb(0x43, 0b00_11_000_0);
+    bench.outb(0x43, 0b0011_0000);
     bench.outb(0x40, (1000u16 & 0xff) as u8);
     bench.outb(0x40, (1000u16 >> 8) as u8);
     assert!(!bench.level(pit.out0));

@@ -14,7 +14,7 @@ impl Random {
         Self((z ^ (z >> 31)) | 1)
     }
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -22,7 +22,7 @@ impl Random {
     }
     /// A number below `end`; 0 if that is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
     }
     /// An index below `end`.
     pub fn index(&mut self, end: usize) -> usize {
@@ -45,8 +45,8 @@ impl Random {
             0 => self.below(17),
             1 => u64::MAX >> self.below(64),
             2 => (1u64 << self.below(64)).wrapping_add(self.below(3)).wrapping_sub(1),
-            3 => self.next() >> self.below(64),
-            _ => self.next(),
+            3 => self.number() >> self.below(64),
+            _ => self.number(),
         }
     }
     /// Text of up to `most` characters, mostly plain.
@@ -68,8 +68,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers_within_their_bounds() {
         let (mut a, mut b) = (Random::new(7), Random::new(7));
-        assert!((0..100).all(|_| a.next() == b.next()));
-        assert_ne!(Random::new(7).next(), Random::new(8).next());
+        assert!((0..100).all(|_| a.number() == b.number()));
+        assert_ne!(Random::new(7).number(), Random::new(8).number());
         assert!((0..1000).all(|_| a.below(3) < 3));
         assert_eq!(a.below(0), 0);
         let mut seen = [false; 3];

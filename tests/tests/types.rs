@@ -40,7 +40,7 @@ fn value(r: &mut Random, kind: &str) -> Value {
         k if k.starts_with("uint") || k.starts_with("int") || k == "size" => match r.below(4) {
             0 => json!(r.below(0x10000)),
             1 => json!(r.below(16)),
-            2 => json!((r.next() as i64) >> r.below(64)),
+            2 => json!((r.number() as i64) >> r.below(64)),
             _ => json!(r.interesting()),
         },
         _ => match r.below(4) {

@@ -121,7 +121,7 @@ impl Qmp {
             _ => match text(entity, "json-type") {
                 "string" => word(r),
                 "int" => json!(r.interesting()),
-                "number" => json!(r.next() as f64 / 3.0),
+                "number" => json!(r.number() as f64 / 3.0),
                 "boolean" => json!(r.one_in(2)),
                 _ => anything(r, depth),
             },
@@ -176,7 +176,7 @@ fn mutate(r: &mut Random, bytes: &mut Vec<u8>) {
         match r.below(6) {
             0 if at < bytes.len() => bytes[at] ^= 1 << r.below(8),
             1 if at < bytes.len() => drop(bytes.remove(at)),
-            2 => bytes.insert(at, r.next() as u8),
+            2 => bytes.insert(at, r.number() as u8),
             3 => bytes.insert(at, *r.pick(b"{}[]\",:'\\0e-\n")),
             4 => bytes.truncate(at),
             _ => {
@@ -194,7 +194,7 @@ impl Target for Qmp {
             let mut bytes = match r.below(40) {
                 0 => b"[".repeat(r.index(3000)),
                 1 => b"{\"a\":".repeat(r.index(3000)),
-                2 => (0..r.below(200)).map(|_| r.next() as u8).collect(),
+                2 => (0..r.below(200)).map(|_| r.number() as u8).collect(),
                 _ => self.request(r).into_bytes(),
             };
             if r.one_in(3) {

@@ -73,7 +73,7 @@ const WORDS: &[&str] = &[
 
 fn port(r: &mut Random) -> u16 {
     if r.one_in(10) {
-        return r.next() as u16;
+        return r.number() as u16;
     }
     let &(first, last) = r.pick(PORTS);
     first + r.below(u64::from(last - first) + 1) as u16
