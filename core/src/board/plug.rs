@@ -298,3 +298,149 @@ impl Realize<'_> {
         self.fabric.hotplug = Some(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::{Board, Cx, Device, DeviceSpec, Line, Timer};
+    use crate::clock::ManualClock;
+    use crate::object::{Property, TypeEntry, TypeInfo};
+    use crate::property;
+    use crate::testing::NullMsi;
+    use crate::vm::CpuBus;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// A card with a port, an interrupt and a timer: a store raises the interrupt and arms the timer.
+    struct Card {
+        irq: Line,
+        timer: Timer,
+    }
+    struct CardSpec {
+        iobase: u16,
+        irq: u8,
+    }
+    impl Default for CardSpec {
+        fn default() -> Self {
+            Self { iobase: 0x300, irq: 5 }
+        }
+    }
+    impl DeviceSpec for CardSpec {
+        type Device = Card;
+        type Pins = ();
+        const TYPE: &'static str = "test-card";
+        const PROPERTIES: &'static [&'static [Property<Self>]] =
+            &[&[property!("iobase", u16, iobase, "the port"), property!("irq", u8, irq, "the interrupt")]];
+        fn realize(self, r: &mut Realize<'_>) -> Result<(Card, ()), RealizeError> {
+            r.ports(0, "card", self.iobase, 1);
+            Ok((Card { irq: r.isa_irq(self.irq), timer: r.timer(0) }, ()))
+        }
+    }
+    impl Device for Card {
+        fn read(&mut self, _: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
+            0x5a
+        }
+        fn write(&mut self, cx: &mut Cx<'_>, _: u32, _: u64, _: u8, value: u64) {
+            cx.set(self.irq, value != 0);
+            cx.arm(self.timer, 1000);
+        }
+    }
+    inventory::submit! { TypeEntry(&TypeInfo::device::<CardSpec>("device", "a card")) }
+
+    /// Remembers the level of its one input.
+    struct Input(bool);
+    struct InputSpec;
+    impl DeviceSpec for InputSpec {
+        type Device = Input;
+        type Pins = super::super::Pins;
+        const TYPE: &'static str = "test-input";
+        fn realize(self, r: &mut Realize<'_>) -> Result<(Input, Self::Pins), RealizeError> {
+            Ok((Input(false), r.inputs("irq", 1)))
+        }
+    }
+    impl Device for Input {
+        fn pin(&mut self, _: &mut Cx<'_>, _: u32, level: bool) {
+            self.0 = level;
+        }
+    }
+
+    fn board() -> Arc<Board> {
+        Board::new(Arc::new(ManualClock::new()), Arc::new(NullMsi))
+    }
+    fn properties(p: &[(&str, &str)]) -> Vec<(String, Value)> {
+        p.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect()
+    }
+
+    #[test]
+    fn everything_is_given_back() {
+        let board = board();
+        let input = board.with(|s| {
+            let input = s.realize("/machine/input", InputSpec).unwrap();
+            s.feed_isa_irq(7, input.pins.get(0));
+            input.id
+        });
+        let level = || board.with(|s| s.device::<Input>(input).unwrap().0);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = events.clone();
+        let listener: Arc<dyn Fn(&Event) + Send + Sync> = Arc::new(move |e| heard.lock().push(e.clone()));
+        board.subscribe(&listener);
+        for _ in 0..3 {
+            let given = properties(&[("id", "c"), ("iobase", "0x310"), ("irq", "7")]);
+            board.with(|s| s.add_device("test-card", &given, true)).unwrap();
+            let node = board.with(|s| s.objects.resolve("/machine/peripheral/c")).unwrap();
+            assert_eq!(board.with(|s| s.object_get(node, "irq")), Ok(7.into()));
+            assert!(board.with(|s| s.object_set(node, "irq", &5.into())).unwrap_err().to_string().contains("realized"));
+            board.pio_out(0x310, 1, 1);
+            assert!(level() && board.next_deadline().is_some());
+            board.with(|s| s.request_unplug("c")).unwrap();
+            assert!(!level() && board.next_deadline().is_none());
+            assert_eq!(board.pio_in(0x310, 1), 0xff);
+            assert!(board.with(|s| s.objects.resolve("/machine/peripheral/c")).is_err());
+        }
+        let gone = Event::DeviceDeleted { id: Some("c".into()), path: "/machine/peripheral/c".into() };
+        assert_eq!(*events.lock(), [gone.clone(), gone.clone(), gone]);
+    }
+
+    #[test]
+    fn mistakes_change_nothing() {
+        let board = board();
+        let add = |name: &str, p: &[(&str, &str)]| {
+            board.with(|s| s.add_device(name, &properties(p), true)).map(|_| ()).map_err(|e| e.to_string())
+        };
+        add("test-card", &[("id", "a")]).unwrap();
+        let wrong = |r: Result<(), String>| r.unwrap_err();
+        assert_eq!(wrong(add("test-card", &[("id", "a")])), "Duplicate device ID 'a'");
+        assert!(wrong(add("test-card", &[("id", "b")])).contains("ports 0x300-0x300 belong to test-card"));
+        assert!(
+            wrong(add("test-card", &[("iobas", "1")])).contains("'test-card.iobas' not found; did you mean 'iobase'?")
+        );
+        assert!(wrong(add("test-card", &[("irq", "300")])).contains("'irq'"));
+        assert!(wrong(add("test-cart", &[])).contains("did you mean 'test-card'?"));
+        assert_eq!(wrong(add("device", &[])), "Parameter 'driver' expects a pluggable device type");
+        assert!(wrong(add("test-card", &[("id", "1b")])).contains("identifier"));
+        assert_eq!(board.with(|s| s.devices().count()), 1);
+        let unplug = |id: &str| board.with(|s| s.request_unplug(id));
+        assert_eq!(unplug("b"), Err(UnplugError::NotFound("b".into())));
+        assert_eq!(unplug("/machine"), Err(UnplugError::NotFound("/machine".into())));
+    }
+
+    #[test]
+    fn globals_come_before_what_is_given() {
+        let board = board();
+        board.with(|s| {
+            let global = |property: &str, value: &str| Global {
+                driver: "test-card".into(),
+                property: property.into(),
+                value: value.into(),
+            };
+            s.set_globals(vec![global("iobase", "0x320"), global("irq", "3")]);
+            let id = s.add_device("test-card", &properties(&[("irq", "4")]), false).unwrap();
+            let node = s.node(id).unwrap();
+            assert_eq!((s.object_get(node, "iobase"), s.object_get(node, "irq")), (Ok(0x320.into()), Ok(4.into())));
+            s.set_globals(vec![global("nothing", "1")]);
+            assert!(
+                s.realize("/machine/x", CardSpec::default()).unwrap_err().to_string().contains("can't apply global")
+            );
+        });
+    }
+}
