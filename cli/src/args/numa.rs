@@ -123,7 +123,7 @@ fn cpus(range: &str) -> Option<std::ops::RangeInclusive<u32>> {
     const MOST: u64 = 4096;
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let (first, last) = (parse_unsigned(first)?, parse_unsigned(last)?);
-    (first <= last && last < MOST).then(|| first as u32..=last as u32)
+    (first <= last && last < MOST).then_some(first as u32..=last as u32)
 }
 
 #[cfg(test)]
