@@ -137,7 +137,9 @@ impl SmallGuest {
         let (tx, rx) = std::sync::mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
             if rx.recv_timeout(Duration::from_secs(20)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                board.request(gearbox_core::board::SystemRequest::Quit(gearbox_core::machine::ShutdownCause::HostQmpQuit));
+                board.request(gearbox_core::board::SystemRequest::Quit(
+                    gearbox_core::machine::ShutdownCause::HostQmpQuit,
+                ));
                 return true;
             }
             false
