@@ -5,8 +5,8 @@ use crate::backend::memory::MemoryBackend;
 use crate::machine::{MachineType, PossibleCpu};
 use crate::object::types;
 use crate::qmp::types::machine::{
-    CpuInfoFast, CpuInstanceProperties, CurrentMachineParams, HostMemPolicy, HotpluggableCpu, MachineInfo, Memdev,
-    MemoryInfo, SysEmuTarget, TargetInfo,
+    CpuInfoFast, CpuInstanceProperties, CurrentMachineParams, GuidInfo, HostMemPolicy, HotpluggableCpu, MachineInfo,
+    Memdev, MemoryInfo, SysEmuTarget, TargetInfo,
 };
 use crate::x86::cpu_object::CpuPlace;
 
@@ -52,6 +52,19 @@ impl Control {
     pub fn memory_size_summary(&self) -> MemoryInfo {
         let base_memory = if self.facts.machine.has_cpus() { self.facts.ram_size } else { 0 };
         MemoryInfo { base_memory, plugged_memory: Some(0) }
+    }
+    /// `query-vm-generation-id`.
+    ///
+    /// # Errors
+    /// The machine has no such device.
+    pub fn vm_generation_id(&self) -> Result<GuidInfo> {
+        let guid = self.machine()?.board().with(|s| {
+            let all = s.objects.descendants(s.objects.root());
+            let (_, device) = all.into_iter().find(|(_, node)| s.objects.type_name(*node) == "vmgenid")?;
+            s.object_get(device, "guid").ok()?.as_str().map(str::to_owned)
+        });
+        let guid = guid.ok_or_else(|| Error::generic("VM Generation ID device not found"))?;
+        Ok(GuidInfo { guid })
     }
     /// `query-memdev`.
     pub fn memdevs(&self) -> Vec<Memdev> {

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::qmp::command::{Command, commands};
 use crate::qmp::types::machine::{
     CpuDefinitionInfo, CpuInfoFast, CpuModelExpansionInfo, CpuModelExpansionType, CpuModelInfo, CurrentMachineParams,
-    HotpluggableCpu, MachineInfo, Memdev, MemoryInfo, TargetInfo,
+    GuidInfo, HotpluggableCpu, MachineInfo, Memdev, MemoryInfo, TargetInfo,
 };
 use crate::qmp::types::numa::NumaOptions;
 use crate::qmp::types::pci::PciInfo;
@@ -30,6 +30,8 @@ pub(super) static COMMANDS: &[Command] = commands! {
     "set-numa-node"{ options: NumaOptions } [preconfig] = |call| call.control.set_numa_node(options);
     /// How much memory the machine has.
     "query-memory-size-summary"() -> MemoryInfo = |call| Ok(call.control.memory_size_summary());
+    /// The id that changes when the machine is copied.
+    "query-vm-generation-id"() -> GuidInfo = |call| call.control.vm_generation_id();
     /// The memory back ends.
     "query-memdev"() -> Vec<Memdev> [preconfig] = |call| Ok(call.control.memdevs());
     /// The PCI bus.

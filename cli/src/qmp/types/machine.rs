@@ -140,6 +140,12 @@ qapi_struct! {
         model: CpuModelInfo,
     }
 
+    /// `query-vm-generation-id`.
+    struct GuidInfo {
+        /// The id, in the form of a UUID.
+        guid: String,
+    }
+
     /// `query-memory-size-summary`.
     struct MemoryInfo {
         /// Bytes that were there from the start.
