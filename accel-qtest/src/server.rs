@@ -145,7 +145,10 @@ mod tests {
 
         let path = std::env::temp_dir().join(format!("gearbox-qtest-{}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
-        let spec = ChardevSpec::Socket { address: SocketAddress::Unix(path.clone()), role: SocketRole::Client { reconnect: None } };
+        let spec = ChardevSpec::Socket {
+            address: SocketAddress::Unix(path.clone()),
+            role: SocketRole::Client { reconnect: None },
+        };
         let backend = spec.open("qtest").unwrap().backend;
         let client = listener.accept().unwrap().0;
         std::fs::remove_file(path).unwrap();

@@ -156,7 +156,7 @@ pub(crate) fn device(name: &str) -> Option<String> {
     let found = types().user_creatable().find(|t| t.name == name)?;
     let properties = found.properties().into_iter().map(|p| {
         let default = p.default.filter(|d| !d.is_null()).map(|d| format!(" (default: {d})")).unwrap_or_default();
-        (format!("{}=<{}>", p.name, p.kind), format!("- {}{default}", p.description))
+        (format!("  {}=<{}>", p.name, p.kind), format!("- {}{default}", p.description))
     });
     Some(format!("{name} options:\n{}", rows(properties)))
 }

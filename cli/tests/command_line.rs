@@ -26,7 +26,7 @@ fn help_and_lists_are_on_standard_output() {
         (&["-M", "pc,help"], "accel="),
         (&["-cpu", "help"], "qemu64"),
         (&["-device", "help"], "isa-debug-exit"),
-        (&["-device", "isa-serial,help"], "chardev=ID"),
+        (&["-device", "isa-serial,help"], "  chardev=<str>"),
         (&["-chardev", "help"], "socket"),
         (&["-d", "help"], "guest_errors"),
     ] {

@@ -81,15 +81,14 @@ fn the_monitor_shares_the_terminal() {
         ("help", "system_powerdown"),
         ("info status", "VM status: running"),
         ("stop", "(gearbox) "),
-        ("info status", "VM status: paused (paused)"),
+        ("info status", "VM status: paused"),
         ("cont", "(gearbox) "),
         ("info name", "box"),
         ("info accel", "tcg: "),
-        ("info registers", "CPU#0\r\nRAX="),
+        ("info registers", "CPU#0\r\n"),
         ("info qtree", "isa-serial"),
-        ("info regsters", "unknown topic 'regsters'; did you mean 'registers'?"),
-        ("x/10i 0", "x/10i: not implemented yet"),
-        ("sotp", "unknown command 'sotp'; did you mean 'stop'?"),
+        ("info regsters", "unknown command: 'info regsters'"),
+        ("sotp", "unknown command: 'sotp'"),
     ] {
         p.send(format!("{command}\r").as_bytes());
         p.expect(&format!("{command}\r\n"));
@@ -127,7 +126,7 @@ fn a_stopped_machine_waits_for_cont_and_a_shut_down_one_for_reset() {
         assert!(Instant::now() < end, "it does not power off");
     }
     p.send(b"cont\n");
-    p.expect("system_reset starts it anew");
+    p.expect("Resetting the Virtual Machine is required");
     p.send(b"quit\n");
     assert_eq!(p.end().status, Some(0));
     assert_eq!(std::fs::read(&serial).unwrap(), b"on");

@@ -355,7 +355,8 @@ fn policy(o: &Options) -> Result<Policy, Problem> {
     ) -> Result<(), Problem> {
         if let Some(value) = p.take(key)? {
             let found = all.iter().find(|a| name(**a) == value);
-            *setting = *found.ok_or_else(|| p.problem(unknown("action", &value, all.iter().map(|a| name(*a)))))?;
+            let names = all.iter().map(|a| name(*a)).collect::<Vec<_>>().join(", ");
+            *setting = *found.ok_or_else(|| p.problem(format!("'{key}' takes {names}, not '{value}'")))?;
         }
         Ok(())
     }

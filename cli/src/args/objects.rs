@@ -4,7 +4,6 @@ use super::properties::unknown;
 use super::{Problem, Properties};
 use crate::qmp::json;
 use gearbox_core::board::Global;
-use gearbox_core::closest;
 use gearbox_core::machine::DeviceArg;
 use gearbox_core::object::{TypeInfo, Value, types};
 
@@ -46,11 +45,7 @@ pub fn device(text: &str) -> Result<DeviceArg, Problem> {
     let known = types().user_creatable().map(|t| t.name);
     match types().get(&type_name) {
         Some(_) => Ok(DeviceArg { type_name, properties }),
-        // There are too many to list, most of them CPUs.
-        None => Err(wrong(match closest(&type_name, known) {
-            Some(near) => format!("'{type_name}' is not a valid device model name; did you mean '{near}'?"),
-            None => format!("'{type_name}' is not a valid device model name; -device help lists what there is"),
-        })),
+        None => Err(wrong(unknown("device", &type_name, known))),
     }
 }
 

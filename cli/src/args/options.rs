@@ -61,6 +61,9 @@ pub struct Options {
     /// Reads options from a file
     #[arg(long, value_name = "FILE", help_heading = MACHINE)]
     pub readconfig: Vec<String>,
+    /// There is no HPET; this says so
+    #[arg(long, help_heading = MACHINE)]
+    pub no_hpet: bool,
     /// A name for the machine, shown by the monitor
     #[arg(long, value_name = "NAME", help_heading = MACHINE)]
     pub name: Option<String>,
@@ -77,9 +80,6 @@ pub struct Options {
     /// Firmware does not look whether a floppy is bootable
     #[arg(long, help_heading = BOOT)]
     pub no_fd_bootchk: bool,
-    /// There is no HPET; this says so
-    #[arg(long, help_heading = MACHINE)]
-    pub no_hpet: bool,
     /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, a small guest of our own
     #[arg(long, value_name = "FILE", help_heading = BOOT)]
     pub kernel: Option<String>,

@@ -130,10 +130,16 @@ fn items(text: &str) -> Vec<String> {
     items
 }
 
+/// Most names that a message lists.
+const MOST_NAMES: usize = 16;
+
 /// The text about an unknown name among those that are `known`.
 pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match closest(name, known.clone()) {
         Some(close) => format!("unknown {what} '{name}'; did you mean '{close}'?"),
+        None if known.clone().count() > MOST_NAMES => {
+            format!("unknown {what} '{name}'; 'help' in its place lists what there is")
+        }
         None => format!("unknown {what} '{name}'; there are: {}", known.collect::<Vec<_>>().join(", ")),
     }
 }

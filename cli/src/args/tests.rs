@@ -90,7 +90,7 @@ fn what_cannot_be_is_refused_with_what_was_close() {
             "-machine kernel-irqchip=on",
             "-machine kernel-irqchip=on: belongs to an accelerator that is named: -accel kvm,kernel-irqchip=...",
         ),
-        ("-machine q35", "-machine q35: unknown machine 'q35'; there are: pc-i440fx-7.2, pc, none"),
+        ("-machine q35", "-machine q35: unknown machine 'q35'; 'help' in its place lists what there is"),
         (
             "-machine pc,vmprot=off",
             "-machine pc,vmprot=off: unknown property 'vmprot'; there are: accel, kernel-irqchip",
@@ -105,11 +105,10 @@ fn what_cannot_be_is_refused_with_what_was_close() {
             "-device isa-debugexit: unknown device 'isa-debugexit'; did you mean 'isa-debug-exit'?",
         ),
         ("-device", "-device: needs a value: -device TYPE[,PROPERTY=VALUE...]|help"),
-        ("-machine none -device isa-serial", "-device isa-serial: the machine takes no devices"),
         ("-append x", "-append x: belongs to a kernel; give one with -kernel"),
         ("-display gtk", "-display gtk: there is no display; only 'none' is implemented yet"),
         ("-nic user", "-nic user: there is no network; only 'none' is implemented yet"),
-        ("-action reboot=stop", "-action reboot=stop: 'reboot' takes reset or shutdown, not 'stop'"),
+        ("-action reboot=stop", "-action reboot=stop: 'reboot' takes reset, shutdown, not 'stop'"),
         ("-d in_asm", "-d in_asm: unknown item 'in_asm'; there are: guest_errors"),
         ("-qtest-log x", "-qtest-log x: there is no qtest server; -qtest starts one"),
         (
