@@ -1,6 +1,6 @@
 //! QMP: QEMU's protocol for programs that control a machine.
 //!
-//! Bytes become messages in [`json`], messages become calls of the [`commands`] in [`dispatch`], whose types and tables are declared with [`qapi`];
+//! Bytes become messages in [`mod@json`], messages become calls of the [`commands`] in [`dispatch`], whose types and tables are declared with [`qapi`];
 //! [`Server`] does it for a character back end, whose clients come and go. What commands do is in [`crate::control`].
 
 mod client;

@@ -1,6 +1,6 @@
 //! QAPI in Rust: types that know their wire form, read it strictly, and describe it for introspection (QEMU, "How to use the QAPI code generator").
 //!
-//! A type is declared once, by [`qapi_struct!`], [`qapi_enum!`] or [`qapi_union!`], and that gives all three.
+//! A type is declared once, by `qapi_struct!`, `qapi_enum!` or `qapi_union!`, and that gives all three.
 
 mod builtin;
 mod check;
