@@ -8,6 +8,7 @@ mod tests;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gearbox_core::board::{Board, BoardState, DeviceId, Pin};
+use gearbox_core::object::parse_unsigned;
 use gearbox_core::vm::CpuBus;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -165,16 +166,7 @@ fn number(text: &str) -> Option<u64> {
         Some(digits) => (text.starts_with('-'), digits),
         None => (false, text),
     };
-    let parse = |digits: &str, radix| {
-        // The standard library would take another sign.
-        digits.bytes().all(|b| b.is_ascii_alphanumeric()).then(|| u64::from_str_radix(digits, radix).ok()).flatten()
-    };
-    let n = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(digits) => parse(digits, 16),
-        None if digits.starts_with('0') => parse(digits, 8),
-        None => parse(digits, 10),
-    };
-    n.map(|n| if negative { n.wrapping_neg() } else { n })
+    parse_unsigned(digits).map(|n| if negative { n.wrapping_neg() } else { n })
 }
 
 fn hex(data: &[u8]) -> String {
@@ -369,12 +361,7 @@ impl Session {
 
     /// Finds a device by its path, or by the end of it if there is only one such device.
     fn find(&self, path: &str) -> Result<DeviceId, Refusal> {
-        let end = format!("/{path}");
-        let ends = |p: &str| if path.starts_with('/') { p == path } else { p.ends_with(&end) };
-        let found = self.board.with(|s| {
-            let mut all = s.devices().filter(|(_, p, _)| ends(p)).map(|(id, ..)| id);
-            all.next().filter(|_| all.next().is_none())
-        });
+        let found = self.board.with(|s| s.find(path));
         found.ok_or_else(|| Refusal::new("Unknown device"))
     }
     fn intercept(&mut self, path: &str, side: Side) -> Answer {

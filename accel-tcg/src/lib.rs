@@ -29,4 +29,6 @@ pub(crate) mod sys;
 mod vcpu;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::assemble::{MonitorEnd, OpenConsoles, machine_config, read_kernel};
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::board::Board;
-use crate::control::{self, Control};
+use crate::control::{Control, Facts};
 use crate::event::ShutdownCause;
 use crate::failure::Failure;
 use crate::guest;
@@ -43,18 +43,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         consoles.terminal = consoles.terminal.map(|_| true);
     }
     let mut machine_config = machine_config(&config, &mut consoles, kernel)?;
-    let control = Control::new(control::Facts {
-        name: config.name.clone(),
-        uuid: config.uuid,
-        accelerators: control::Facts::accelerators(accelerators, &selection),
-        machine: config.machine,
-        cpu: config.cpu.clone(),
-        topology: config.topology,
-        ram_size: config.ram_size,
-        numa: config.numa.clone(),
-        chardevs: machine_config.chardevs.clone(),
-        objects: machine_config.objects.clone(),
-    });
+    let control = Control::new(Facts::new(&config, &machine_config, accelerators, &selection));
     let terminal = Arc::new(Mutex::new(None::<RawTerminal>));
     let resumed = terminal.clone();
     let quit = QuitSwitch::new(&control);

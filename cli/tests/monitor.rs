@@ -8,16 +8,18 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-fn start(more: &[&str]) -> Running {
-    let common = ["-accel", "tcg", "-S", "-display", "none", "-serial", "none", "-monitor", "stdio"];
-    let mut running = Running::start(&[&common[..], more].concat());
+/// A machine that has not started, with its monitor on standard input and output.
+const STOPPED: [&str; 9] = ["-accel", "tcg", "-S", "-display", "none", "-serial", "none", "-monitor", "stdio"];
+
+fn start() -> Running {
+    let mut running = Running::start(&STOPPED);
     running.expect("type 'help' for more information\r\n(gearbox) ");
     running
 }
 
 #[test]
 fn lines_are_edited_completed_and_recalled() {
-    let mut m = start(&[]);
+    let mut m = start();
     m.send(b"nfo versoin\x02\x02\x7f\x06o\x01i\x05 \r");
     m.expect("Gearbox");
     m.expect("(gearbox) ");
@@ -39,7 +41,7 @@ fn lines_are_edited_completed_and_recalled() {
 
 #[test]
 fn the_machine_is_driven() {
-    let mut m = start(&[]);
+    let mut m = start();
     m.send(b"cpu 0\rp/x 1 + 1\r");
     m.expect("0x2\r\n");
     m.send(b"device_add pci-testdev,id=t\rinfo qtree\r");
@@ -54,8 +56,7 @@ fn the_machine_is_driven() {
 
 #[test]
 fn whoever_reads_nothing_holds_up_only_the_monitor() {
-    let arguments = ["-accel", "tcg", "-S", "-display", "none", "-serial", "none", "-monitor", "stdio"];
-    let mut command = gearbox(&arguments);
+    let mut command = gearbox(&STOPPED);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // Far more than a pipe takes: `quit` is not reached while nobody reads.
     child.stdin.as_mut().unwrap().write_all(b"xp/200000xb 0\rquit\r").unwrap();

@@ -19,6 +19,11 @@ mod testing;
 pub mod vm;
 pub mod x86;
 
+/// `; did you mean 'x'?` to follow a text about a name that is not known, or nothing where nothing is close.
+pub fn did_you_mean(close: Option<&str>) -> String {
+    close.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
+}
+
 /// The one of `names` that `typo` most likely means, if any is close enough to be worth proposing.
 pub fn closest<'a>(typo: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     names

@@ -99,6 +99,16 @@ pub fn init(commands: &str) -> String {
     )
 }
 
+/// Gearbox's arguments to boot it on the software CPU, with its console on standard input and output.
+///
+/// # Panics
+/// A path is not UTF-8.
+pub fn on_tcg<'a>(kernel: &'a Path, initrd: &'a Path) -> Vec<&'a str> {
+    let [kernel, initrd] = [kernel, initrd].map(|path| path.to_str().expect("a path in UTF-8"));
+    let machine = ["-accel", "tcg", "-m", "512", "-nographic", "-no-reboot"];
+    [&machine[..], &["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0"]].concat()
+}
+
 /// An archive in the "new ASCII" format (cpio(5)), which the kernel unpacks.
 #[derive(Default)]
 struct Cpio(Vec<u8>);

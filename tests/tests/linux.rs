@@ -1,6 +1,6 @@
 //! Debian's cloud kernel with busybox on the software CPU, as a user runs it.
 
-use gearbox_tests::linux::{PROMPT, busybox, init, kernel, write_initrd};
+use gearbox_tests::linux::{PROMPT, busybox, init, kernel, on_tcg, write_initrd};
 use gearbox_tests::process::Process;
 use std::time::Duration;
 
@@ -12,20 +12,7 @@ fn boot(dir: &std::path::Path) -> Option<Process> {
     let (kernel, busybox) = (kernel()?, busybox()?);
     let initrd = dir.join("initrd");
     write_initrd(&initrd, &busybox, &init("")).expect("an initrd");
-    let mut p = Process::gearbox(&[
-        "-accel",
-        "tcg",
-        "-m",
-        "512",
-        "-nographic",
-        "-no-reboot",
-        "-kernel",
-        kernel.to_str()?,
-        "-initrd",
-        initrd.to_str()?,
-        "-append",
-        "console=ttyS0",
-    ]);
+    let mut p = Process::gearbox(&on_tcg(&kernel, &initrd));
     p.expect(PROMPT, BOOT);
     Some(p)
 }

@@ -1,10 +1,10 @@
 //! The library and the shell of the Python package `qemu.qmp` drive a session on a booted Linux.
 
-use gearbox_tests::linux::{PROMPT, busybox, init, kernel, modules, write_initrd_with};
+use gearbox_tests::linux::{PROMPT, busybox, init, kernel, modules, on_tcg, write_initrd_with};
 use gearbox_tests::process::Process;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BOOT: Duration = Duration::from_secs(200);
 const SHORT: Duration = Duration::from_secs(60);
@@ -17,6 +17,14 @@ fn installed(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// Waits until the server has made its socket.
+fn wait_for(socket: &Path) {
+    let start = Instant::now();
+    while !socket.exists() && start.elapsed() < SHORT {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The answer of a line given to the session.
@@ -37,27 +45,8 @@ fn the_library_drives_a_booted_linux() {
         for button in /dev/input/event*; do (dd if=$button of=/dev/null bs=24 count=1 2>/dev/null; poweroff -f) & done";
     write_initrd_with(&initrd, &busybox, &init(commands), &modules).unwrap();
     let qmp = format!("unix:{},server=on,wait=off", socket.display());
-    let mut guest = Process::gearbox(&[
-        "-S",
-        "-accel",
-        "tcg",
-        "-m",
-        "512",
-        "-nographic",
-        "-no-reboot",
-        "-qmp",
-        &qmp,
-        "-kernel",
-        kernel.to_str().unwrap(),
-        "-initrd",
-        initrd.to_str().unwrap(),
-        "-append",
-        "console=ttyS0",
-    ]);
-    let start = std::time::Instant::now();
-    while !socket.exists() && start.elapsed() < SHORT {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let mut guest = Process::gearbox(&[&["-S", "-qmp", &qmp][..], &on_tcg(&kernel, &initrd)].concat());
+    wait_for(&socket);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("qmp/session.py");
     let mut session = Process::start(Command::new(python).arg(script).arg(&socket));
     session.expect("connected", SHORT);
@@ -88,10 +77,7 @@ fn the_shell_of_the_package_connects() {
     let socket = dir.path().join("qmp");
     let qmp = format!("unix:{},server=on,wait=off", socket.display());
     let mut machine = Process::gearbox(&["-accel", "qtest", "-display", "none", "-qmp", &qmp]);
-    let start = std::time::Instant::now();
-    while !socket.exists() && start.elapsed() < SHORT {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&socket);
     let mut user = Process::start(Command::new(shell).arg(&socket));
     user.expect("Connected to", SHORT);
     user.send("query-version\n");

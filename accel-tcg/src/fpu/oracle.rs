@@ -9,30 +9,16 @@ use super::Fpu;
 use super::oracle_native::{Native, State};
 use super::testing::{CODE, Machine, OPERAND};
 use crate::fault::{Fault, vector};
+use crate::random::Random;
 use gearbox_core::vm::{Limit, VcpuExit};
 use gearbox_core::x86::state::{Activity, FpuState};
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, Encoder, Instruction, Mnemonic, OpCodeOperandKind as K, Register,
 };
 
-/// A small generator (xorshift64*).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n
-    }
     fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
-    }
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
     }
 
     /// A significand of `bits` bits with interesting patterns.

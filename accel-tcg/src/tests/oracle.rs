@@ -1,6 +1,7 @@
 //! The host CPU as the oracle: random integer instructions on registers, executed natively and by the interpreter.
 
 use super::Bench;
+use crate::random::Random;
 use gearbox_core::vm::VcpuExit;
 use gearbox_core::x86::state::rflags;
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register, RflagsBits};
@@ -36,23 +37,25 @@ unsafe extern "C" {
     fn gearbox_tcg_oracle_run(state: *mut u64, code: *const u8);
 }
 
-/// xorshift64*.
-struct Random(u64);
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() >> 33) as usize % n
-    }
     /// A value with a liking for edges.
     fn operand(&mut self) -> u64 {
         match self.below(6) {
-            0 => [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 63, !0]
-                [self.below(13)],
+            0 => self.pick(&[
+                0,
+                1,
+                0x7f,
+                0x80,
+                0xff,
+                0x7fff,
+                0x8000,
+                0xffff,
+                0x7fff_ffff,
+                0x8000_0000,
+                0xffff_ffff,
+                1 << 63,
+                !0,
+            ]),
             1 => self.next() & 0x3f,
             2 => self.next() >> 32,
             _ => self.next(),
@@ -92,9 +95,9 @@ fn candidate(r: &mut Random) -> ([u8; 16], Instruction) {
         }
         if r.below(2) == 0 {
             put(0x0f);
-            put(TWO[r.below(TWO.len())]);
+            put(r.pick(TWO));
         } else {
-            put(ONE[r.below(ONE.len())]);
+            put(r.pick(ONE));
         }
         put(0xc0 | r.below(64) as u8);
         (0..8).for_each(|_| put(r.operand() as u8));

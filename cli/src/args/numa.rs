@@ -106,8 +106,10 @@ fn need<T: TryFrom<u64>>(p: &mut Properties, key: &str) -> Result<T, Problem> {
 /// A number of bytes; without a suffix in units of `1 << shift`.
 fn size(p: &mut Properties, key: &str, shift: u32) -> Result<Option<u64>, Problem> {
     let Some(text) = p.take(key)? else { return Ok(None) };
-    let plain = parse_unsigned(&text).and_then(|n| n.checked_mul(1 << shift));
-    let bytes = plain.or_else(|| parse_size(&text).filter(|_| parse_unsigned(&text).is_none()));
+    let bytes = match parse_unsigned(&text) {
+        Some(n) => n.checked_mul(1 << shift),
+        None => parse_size(&text),
+    };
     bytes.map(Some).ok_or_else(|| p.problem(format!("'{key}' takes a size, not '{text}'")))
 }
 

@@ -2,6 +2,7 @@
 
 use super::Problem;
 use gearbox_core::closest;
+use gearbox_core::object::parse_switch;
 
 /// A list of properties of one option, taken out one after the other.
 pub struct Properties {
@@ -149,11 +150,7 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> 
 /// # Errors
 /// It is neither on nor off.
 pub fn switch(value: &str) -> Result<bool, String> {
-    match value {
-        "on" | "yes" | "true" | "y" => Ok(true),
-        "off" | "no" | "false" | "n" => Ok(false),
-        _ => Err(format!("expected 'on' or 'off', not '{value}'")),
-    }
+    parse_switch(value).ok_or_else(|| format!("expected 'on' or 'off', not '{value}'"))
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! What is known of a machine without asking it.
 
 use super::Control;
+use crate::args::Config;
 use crate::backend::chardev::Chardevs;
-use crate::machine::MachineType;
 use crate::machine::numa::Numa;
+use crate::machine::{MachineConfig, MachineType};
 use crate::object::UserObjects;
 use crate::qmp::types::accel::{AcceleratorInfo, AcceleratorState, KvmInfo};
 use crate::qmp::types::control::{NameInfo, UuidInfo};
 use gearbox_core::accel::{Accelerator, Options, Probe, Reason, Request, Selection};
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::topology::Topology;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What the command line says of a machine, and how its accelerator was chosen.
-#[derive(Clone)]
 pub struct Facts {
     /// The machine's type.
     pub machine: &'static dyn MachineType,
@@ -34,13 +34,33 @@ pub struct Facts {
     /// `-uuid`.
     pub uuid: [u8; 16],
     /// Every accelerator.
-    pub accelerators: Vec<AcceleratorInfo>,
+    pub accelerators: Accelerators,
 }
 
+/// Every accelerator as it is when somebody first asks: those that were not tried have to be probed for that.
+pub type Accelerators = LazyLock<Vec<AcceleratorInfo>, Box<dyn FnOnce() -> Vec<AcceleratorInfo> + Send>>;
+
 impl Facts {
-    /// The accelerators among which `selection` was made, as they are.
-    pub fn accelerators(all: &[&'static dyn Accelerator], selection: &Selection) -> Vec<AcceleratorInfo> {
-        all.iter().map(|a| describe(*a, selection)).collect()
+    /// What `config` says of the machine that is made from `made`, on what was selected among `accelerators`.
+    pub(crate) fn new(
+        config: &Config,
+        made: &MachineConfig,
+        accelerators: &[&'static dyn Accelerator],
+        selection: &Selection,
+    ) -> Self {
+        let (all, selection) = (accelerators.to_vec(), selection.clone());
+        Self {
+            machine: config.machine,
+            cpu: config.cpu.clone(),
+            topology: config.topology,
+            ram_size: config.ram_size,
+            numa: config.numa.clone(),
+            chardevs: made.chardevs.clone(),
+            objects: made.objects.clone(),
+            name: config.name.clone(),
+            uuid: config.uuid,
+            accelerators: LazyLock::new(Box::new(move || all.iter().map(|a| describe(*a, &selection)).collect())),
+        }
     }
 }
 

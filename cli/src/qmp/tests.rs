@@ -8,7 +8,7 @@ use gearbox_accel_qtest::BenchChardev;
 use gearbox_core::accel::{Accelerator, Options, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 fn control(machine: &str) -> Arc<Control> {
@@ -17,7 +17,7 @@ fn control(machine: &str) -> Arc<Control> {
     Control::new(Facts {
         name: Some("test".to_owned()),
         uuid: [7; 16],
-        accelerators: Vec::new(),
+        accelerators: LazyLock::new(Box::new(Vec::new)),
         machine,
         cpu: config.cpu,
         topology: config.topology,

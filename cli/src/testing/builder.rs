@@ -7,7 +7,7 @@ use crate::accel::{Request, SelectError, select};
 use crate::args::{self, Available, Command, Config, Problem, Problems};
 use crate::assemble::{OpenConsoles, read_kernel};
 use crate::backend::chardev::CharBackend;
-use crate::control::{self, Control};
+use crate::control::{Control, Facts};
 use crate::machine::{BuildError, KernelArgs, Machine, MachineConfig, MachineError, MachineType};
 use gearbox_accel_qtest::Bench;
 use std::path::{Path, PathBuf};
@@ -194,21 +194,9 @@ impl VmBuilder {
         let config = &parts.config;
         let selected = select(&crate::accelerators(), &config.accel, &Request { cpus: config.topology.total() })?;
         let accel = selected.selection.accel.name();
-        let accelerators = control::Facts::accelerators(&crate::accelerators(), &selected.selection);
         let machine_config = parts.machine_config()?;
-        let config = &parts.config;
-        let control = Control::new(control::Facts {
-            name: config.name.clone(),
-            uuid: config.uuid,
-            accelerators,
-            machine: config.machine,
-            cpu: config.cpu.clone(),
-            topology: config.topology,
-            ram_size: config.ram_size,
-            numa: config.numa.clone(),
-            chardevs: machine_config.chardevs.clone(),
-            objects: machine_config.objects.clone(),
-        });
+        let facts = Facts::new(&parts.config, &machine_config, &crate::accelerators(), &selected.selection);
+        let control = Control::new(facts);
         let machine = match parts.sector.take() {
             None => Machine::new(selected.vm, parts.config.machine, &machine_config)?,
             Some(sector) => {

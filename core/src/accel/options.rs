@@ -17,7 +17,7 @@ pub struct OptionSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// No such key.
-    #[error("accelerator '{accel}' has no option '{key}'{}", hint(.close))]
+    #[error("accelerator '{accel}' has no option '{key}'{}", crate::did_you_mean(*.close))]
     Unknown {
         /// The accelerator.
         accel: String,
@@ -29,10 +29,6 @@ pub enum OptionsError {
     /// A key without a value.
     #[error("option '{0}' needs a value ('{0}=...')")]
     NoValue(String),
-}
-
-fn hint(close: &Option<&'static str>) -> String {
-    close.map_or_else(String::new, |c| format!("; did you mean '{c}'?"))
 }
 
 /// Options as given, checked against an accelerator's [`OptionSpec`]s.

@@ -120,6 +120,7 @@ impl fmt::Display for Rejection {
 }
 
 /// Who runs the machine, and who does not.
+#[derive(Clone)]
 pub struct Selection {
     /// The accelerator.
     pub accel: &'static dyn Accelerator,

@@ -436,9 +436,12 @@ impl BoardState {
         let all = self.slots.iter().enumerate();
         all.filter_map(|(n, s)| s.as_ref().map(|s| (DeviceId(n as u32), s.path.as_str(), s.type_name)))
     }
-    /// Finds a device by its path, or by the end of it, as [`Tree::resolve`].
+    /// Finds a device by its path, or by the end of it if there is only one such device.
     pub fn find(&self, path: &str) -> Option<DeviceId> {
-        self.objects.device(self.objects.resolve(path).ok()?)
+        let end = format!("/{path}");
+        let ends = |p: &str| if path.starts_with('/') { p == path } else { p.ends_with(&end) };
+        let mut all = self.devices().filter(|(_, p, _)| ends(p)).map(|(id, ..)| id);
+        all.next().filter(|_| all.next().is_none())
     }
     /// The user's name for a device, if it has one.
     pub fn device_name(&self, id: DeviceId) -> Option<&str> {

@@ -156,8 +156,7 @@ impl BoardState {
         hotplug: bool,
     ) -> Result<DeviceId, PlugError> {
         let info = types().get(type_name).ok_or_else(|| {
-            let near = crate::closest(type_name, types().user_creatable().map(|t| t.name));
-            let hint = near.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+            let hint = crate::did_you_mean(crate::closest(type_name, types().user_creatable().map(|t| t.name)));
             PlugError::UnknownType { name: type_name.to_owned(), hint }
         })?;
         let class = info.device.filter(|d| d.user_creatable).ok_or(PlugError::NotPluggable)?;

@@ -75,8 +75,7 @@ pub enum SetError {
 impl SetError {
     /// A property that is not among those that are `known`.
     pub fn unknown<'a>(object: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
-        let hint = crate::closest(name, known).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
-        Self::Unknown { object, name: name.to_owned(), hint }
+        Self::Unknown { object, name: name.to_owned(), hint: crate::did_you_mean(crate::closest(name, known)) }
     }
 }
 

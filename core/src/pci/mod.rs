@@ -14,7 +14,7 @@ pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, 
 use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
 use crate::mem::{MemTree, RegionId};
 use bar::Bar;
-pub use place::{HasPciPlace, MOST_ACPI_INDEX, PciPlace, pci_properties};
+pub use place::{MOST_ACPI_INDEX, PciPlace};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a function is on its bus: device (slot) in bits 7..3, function in bits 2..0.

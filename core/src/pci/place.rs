@@ -1,9 +1,6 @@
 //! The properties that all PCI devices have.
 
 use super::Devfn;
-use crate::board::DeviceSpec;
-use crate::object::{Property, PropertyValue};
-use std::marker::PhantomData;
 
 /// Where a PCI device wants to be (properties of QEMU's `pci-device`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,52 +22,20 @@ impl From<Option<Devfn>> for PciPlace {
     }
 }
 
-/// A PCI device that is not realized.
-pub trait HasPciPlace: DeviceSpec {
-    /// Where it wants to be.
-    fn place(&mut self) -> &mut PciPlace;
-    /// The same, to read.
-    fn place_ref(&self) -> &PciPlace;
-}
-
-struct Shared<S>(PhantomData<S>);
-
-impl<S: HasPciPlace> Shared<S> {
-    const PROPERTIES: &'static [Property<S>] = &[
-        Property {
-            name: "addr",
-            kind: <Option<Devfn> as PropertyValue>::KIND,
-            description: "slot and optional function number, such as 06.0",
-            get: |s| s.place_ref().addr.to_value(),
-            set: |s, value, backends| {
-                s.place().addr = PropertyValue::from_value(value, backends)?;
-                Ok(())
-            },
-        },
-        Property {
-            name: "multifunction",
-            kind: <bool as PropertyValue>::KIND,
-            description: "the slot has more functions",
-            get: |s| s.place_ref().multifunction.to_value(),
-            set: |s, value, backends| {
-                s.place().multifunction = PropertyValue::from_value(value, backends)?;
-                Ok(())
-            },
-        },
-        Property {
-            name: "acpi-index",
-            kind: <u32 as PropertyValue>::KIND,
-            description: "number of the device for firmware",
-            get: |s| s.place_ref().acpi_index.to_value(),
-            set: |s, value, backends| {
-                s.place().acpi_index = PropertyValue::from_value(value, backends)?;
-                Ok(())
-            },
-        },
-    ];
-}
-
-/// The group of properties that every PCI device has, for [`DeviceSpec::PROPERTIES`].
-pub const fn pci_properties<S: HasPciPlace>() -> &'static [Property<S>] {
-    Shared::<S>::PROPERTIES
+/// The group of properties that every PCI device has, for [`DeviceSpec::PROPERTIES`](crate::board::DeviceSpec::PROPERTIES): `pci_properties!(place)`
+/// where its field `place` is a [`PciPlace`](crate::pci::PciPlace).
+#[macro_export]
+macro_rules! pci_properties {
+    ($place:ident) => {
+        &[
+            $crate::property!(
+                "addr",
+                Option<$crate::pci::Devfn>,
+                $place.addr,
+                "slot and optional function number, such as 06.0"
+            ),
+            $crate::property!("multifunction", bool, $place.multifunction, "the slot has more functions"),
+            $crate::property!("acpi-index", u32, $place.acpi_index, "number of the device for firmware"),
+        ]
+    };
 }

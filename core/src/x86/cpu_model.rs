@@ -75,7 +75,7 @@ const UNTABLED: [(&str, &str, Base); 2] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuModelError {
     /// No model of that name.
-    #[error("unknown CPU model '{name}'{}", did_you_mean(.near))]
+    #[error("unknown CPU model '{name}'{}", crate::did_you_mean(.near.as_deref()))]
     UnknownModel {
         /// As given.
         name: String,
@@ -83,7 +83,7 @@ pub enum CpuModelError {
         near: Option<String>,
     },
     /// No feature or property of that name.
-    #[error("unknown CPU feature or property '{name}'{}", did_you_mean(.near))]
+    #[error("unknown CPU feature or property '{name}'{}", crate::did_you_mean(.near.as_deref()))]
     UnknownProperty {
         /// As given.
         name: String,
@@ -111,10 +111,6 @@ pub enum CpuModelError {
     /// `host` on an accelerator that does not run guest code on the host's processor.
     #[error("CPU model 'host' needs KVM; 'max' gives all that this accelerator offers")]
     HostNeedsKvm,
-}
-
-fn did_you_mean(near: &Option<String>) -> String {
-    near.as_ref().map_or_else(String::new, |n| format!("; did you mean '{n}'?"))
 }
 
 fn closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {

@@ -8,8 +8,8 @@ use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::memory::Size;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
-use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, PciPlace, pci_properties};
-use gearbox_core::property;
+use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
+use gearbox_core::{pci_properties, property};
 
 /// Configuration of the function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,15 +18,6 @@ pub struct PciTestdev {
     pub place: PciPlace,
     /// Size of a 64-bit memory BAR 2 with nothing behind it, a power of two; 0 for none.
     pub membar: Size,
-}
-
-impl HasPciPlace for PciTestdev {
-    fn place(&mut self) -> &mut PciPlace {
-        &mut self.place
-    }
-    fn place_ref(&self) -> &PciPlace {
-        &self.place
-    }
 }
 
 /// What a test is: its name, the byte to store, whether stores are counted.
@@ -95,7 +86,7 @@ impl DeviceSpec for PciTestdev {
     type Pins = ();
     const TYPE: &'static str = "pci-testdev";
     const PROPERTIES: &'static [&'static [Property<Self>]] =
-        &[&[property!("membar", Size, membar, "size of a memory BAR with nothing behind it")], pci_properties()];
+        &[&[property!("membar", Size, membar, "size of a memory BAR with nothing behind it")], pci_properties!(place)];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(PciTestdevDevice, ()), RealizeError> {
         let Size(membar) = self.membar;

@@ -4,8 +4,8 @@ use super::pci::QEMU_SUBSYSTEM;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, SystemRequest};
 use gearbox_core::event::Event;
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
-use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, PciPlace, pci_properties};
-use gearbox_core::property;
+use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
+use gearbox_core::{pci_properties, property};
 
 /// Bits of the register.
 pub mod event {
@@ -44,15 +44,6 @@ pub struct PvPanicPci {
 impl Default for PvPanicPci {
     fn default() -> Self {
         Self { place: PciPlace::default(), events: event::ALL }
-    }
-}
-
-impl HasPciPlace for PvPanicPci {
-    fn place(&mut self) -> &mut PciPlace {
-        &mut self.place
-    }
-    fn place_ref(&self) -> &PciPlace {
-        &self.place
     }
 }
 
@@ -98,7 +89,7 @@ impl DeviceSpec for PvPanicPci {
     const TYPE: &'static str = "pvpanic-pci";
     const PROPERTIES: &'static [&'static [Property<Self>]] = &[
         &[property!("events", u8, events, "what it reads as: 1 for panics, 2 for panics with a crash kernel")],
-        pci_properties(),
+        pci_properties!(place),
     ];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(PvPanicDevice, ()), RealizeError> {

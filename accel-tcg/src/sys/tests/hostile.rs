@@ -1,24 +1,10 @@
 //! Nonsense for the CPU to chew on: whatever a guest does, the engine neither panics nor gives up.
 
 use super::*;
+use crate::random::Random;
 use gearbox_core::x86::state::{Activity, cr4, efer, rflags};
 
-/// xorshift64*: the same nonsense every time.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 33) % n
-    }
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
     /// Mostly values at which something changes.
     fn value(&mut self) -> u64 {
         let edges = [

@@ -96,8 +96,13 @@ fn show(cpu: usize, l: &LapicState, out: &mut Output) -> Done {
 const DELIVERY: [&str; 8] = ["Fixed", "...", "SMI", "...", "NMI", "INIT", "...", "ExtINT"];
 const NMI: u32 = 4;
 
+/// What a bit of a register is called when it is set, and when it is clear.
+fn word(register: u32, bit: u32, set: &'static str, clear: &'static str) -> &'static str {
+    if register >> bit & 1 != 0 { set } else { clear }
+}
+
 fn show_lvt(name: &str, lvt: u32, timer: bool, out: &mut Output) -> Done {
-    let pick = |bit: u32, set: &'static str, clear: &'static str| if lvt >> bit & 1 != 0 { set } else { clear };
+    let pick = |bit, set, clear| word(lvt, bit, set, clear);
     let mode = match (timer, lvt >> 17 & 3) {
         (false, _) => "",
         (true, 0) => "one-shot",
@@ -122,7 +127,7 @@ fn show_lvt(name: &str, lvt: u32, timer: bool, out: &mut Output) -> Done {
 
 fn show_icr(l: &LapicState, out: &mut Output) -> Done {
     let (icr, icr2) = (value(l, reg::ICR), value(l, reg::ICR2));
-    let pick = |bit: u32, set: &'static str, clear: &'static str| if icr >> bit & 1 != 0 { set } else { clear };
+    let pick = |bit, set, clear| word(icr, bit, set, clear);
     let shorthand = icr >> 18 & 3;
     let logical = icr >> 11 & 1 != 0;
     writeln!(

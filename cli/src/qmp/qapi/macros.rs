@@ -10,6 +10,18 @@ macro_rules! wire_name {
     };
 }
 
+/// The part of `Qapi` that all objects have in common.
+macro_rules! object_codec {
+    () => {
+        fn decode(value: serde_json::Value, at: &$crate::qmp::qapi::Path<'_>) -> Result<Self, $crate::control::Error> {
+            $crate::qmp::qapi::decode_object(value, at)
+        }
+        fn encode(&self) -> serde_json::Value {
+            $crate::qmp::qapi::encode_object(self)
+        }
+    };
+}
+
 /// Declares objects: `struct Name { field: Type, other = "wire-name": Type }`.
 macro_rules! qapi_struct {
     ($(
@@ -29,15 +41,7 @@ macro_rules! qapi_struct {
                     Type { name: stringify!($name), kind: Kind::Object { members: MEMBERS, variants: None } };
                 &TYPE
             }
-            fn decode(
-                value: serde_json::Value,
-                at: &$crate::qmp::qapi::Path<'_>,
-            ) -> Result<Self, $crate::control::Error> {
-                $crate::qmp::qapi::decode_object(value, at)
-            }
-            fn encode(&self) -> serde_json::Value {
-                $crate::qmp::qapi::encode_object(self)
-            }
+            $crate::qmp::qapi::object_codec!();
         }
         impl $crate::qmp::qapi::QapiObject for $name {
             #[allow(unused_variables)]
@@ -143,15 +147,7 @@ macro_rules! qapi_union {
                 };
                 &TYPE
             }
-            fn decode(
-                value: serde_json::Value,
-                at: &$crate::qmp::qapi::Path<'_>,
-            ) -> Result<Self, $crate::control::Error> {
-                $crate::qmp::qapi::decode_object(value, at)
-            }
-            fn encode(&self) -> serde_json::Value {
-                $crate::qmp::qapi::encode_object(self)
-            }
+            $crate::qmp::qapi::object_codec!();
         }
         impl $crate::qmp::qapi::QapiObject for $name {
             fn read(members: &mut $crate::qmp::qapi::Members<'_>) -> Result<Self, $crate::control::Error> {
@@ -183,4 +179,4 @@ macro_rules! qapi_union {
     )*};
 }
 
-pub(crate) use {qapi_enum, qapi_struct, qapi_union, wire_name};
+pub(crate) use {object_codec, qapi_enum, qapi_struct, qapi_union, wire_name};

@@ -12,7 +12,7 @@ mod types;
 
 pub use builtin::Empty;
 pub use check::check;
-pub(crate) use macros::{qapi_enum, qapi_struct, qapi_union, wire_name};
+pub(crate) use macros::{object_codec, qapi_enum, qapi_struct, qapi_union, wire_name};
 pub use members::{Members, Path, wrong_type};
 pub use types::{JsonType, Kind, Member, Type, TypeRef, Variants};
 

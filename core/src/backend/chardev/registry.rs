@@ -162,10 +162,7 @@ impl Chardevs {
 
 fn unknown(id: &str, entries: &BTreeMap<String, Entry>) -> ChardevError {
     let near = crate::closest(id, entries.keys().map(String::as_str));
-    ChardevError::Unknown {
-        id: id.to_owned(),
-        hint: near.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default(),
-    }
+    ChardevError::Unknown { id: id.to_owned(), hint: crate::did_you_mean(near) }
 }
 
 impl Backends for Chardevs {

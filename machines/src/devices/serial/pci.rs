@@ -5,8 +5,8 @@ use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{DeviceSpec, Realize, RealizeError};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
-use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, IntxPin, PciPlace, pci_properties};
-use gearbox_core::property;
+use gearbox_core::pci::{BarKind, ConfigHeader, IntxPin, PciPlace};
+use gearbox_core::{pci_properties, property};
 
 /// Configuration of a card.
 #[derive(Clone)]
@@ -22,15 +22,6 @@ pub struct PciSerial {
 impl Default for PciSerial {
     fn default() -> Self {
         Self { place: PciPlace::default(), chardev: Chardev::default(), prog_if: 2 }
-    }
-}
-
-impl HasPciPlace for PciSerial {
-    fn place(&mut self) -> &mut PciPlace {
-        &mut self.place
-    }
-    fn place_ref(&self) -> &PciPlace {
-        &self.place
     }
 }
 
@@ -50,7 +41,7 @@ impl DeviceSpec for PciSerial {
             property!("chardev", Chardev, chardev, "the back end"),
             property!("prog_if", u8, prog_if, "programming interface in the class code"),
         ],
-        pci_properties(),
+        pci_properties!(place),
     ];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(SerialDevice, ()), RealizeError> {

@@ -6,7 +6,8 @@
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind, SystemRequest, Timer};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
-use gearbox_core::pci::{BarKind, ConfigHeader, HasPciPlace, PciPlace, pci_properties};
+use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
+use gearbox_core::pci_properties;
 
 /// Registers in configuration space.
 pub mod config {
@@ -63,15 +64,6 @@ pub struct I6300Esb {
     pub place: PciPlace,
 }
 
-impl HasPciPlace for I6300Esb {
-    fn place(&mut self) -> &mut PciPlace {
-        &mut self.place
-    }
-    fn place_ref(&self) -> &PciPlace {
-        &self.place
-    }
-}
-
 /// The two stages, by their preload register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -99,7 +91,7 @@ impl DeviceSpec for I6300Esb {
     type Device = I6300EsbDevice;
     type Pins = ();
     const TYPE: &'static str = "i6300esb";
-    const PROPERTIES: &'static [&'static [Property<Self>]] = &[pci_properties()];
+    const PROPERTIES: &'static [&'static [Property<Self>]] = &[pci_properties!(place)];
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(I6300EsbDevice, ()), RealizeError> {
         let header = ConfigHeader {
