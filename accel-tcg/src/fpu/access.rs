@@ -5,7 +5,6 @@ use super::vec::Vec128;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
 use crate::int::Plain;
-use crate::mem::Access;
 use gearbox_core::x86::state::{cr0, cr4};
 use iced_x86::{Instruction, OpKind, Register};
 
@@ -46,33 +45,6 @@ impl Cpu {
         }
     }
 
-    /// The linear address of a 16-byte memory operand that must be aligned: #GP(0) if it is not.
-    #[inline(always)]
-    pub(super) fn aligned_operand(&mut self, i: &Instruction, len: usize, a: Access) -> Exec<u64> {
-        let lin = self.operand_linear(i, len, a)?;
-        if lin & 15 == 0 { Ok(lin) } else { Err(Fault::GP0) }
-    }
-    /// Reads an XMM register, or sixteen bytes of memory (which must be aligned just if `ALIGNED`).
-    #[inline(always)]
-    pub(super) fn xmm_or_m128<const ALIGNED: bool>(&mut self, i: &Instruction, n: u32) -> Exec<Vec128> {
-        if i.op_kind(n) == OpKind::Register {
-            return Ok(self.fpu.xmm[xmm(i, n)]);
-        }
-        if ALIGNED {
-            let lin = self.aligned_operand(i, 16, Access::Read)?;
-            self.load(lin, self.privilege())
-        } else {
-            self.read_mem(i)
-        }
-    }
-    /// Reads an XMM register, or a narrower memory operand, zero-extended.
-    #[inline(always)]
-    pub(super) fn xmm_or_narrow<T: Plain + Into<u64>>(&mut self, i: &Instruction, n: u32) -> Exec<Vec128> {
-        if i.op_kind(n) == OpKind::Register {
-            return Ok(self.fpu.xmm[xmm(i, n)]);
-        }
-        Ok(Vec128::from_low64(self.read_mem::<T>(i)?.into()))
-    }
     /// Reads an MMX register, or a memory operand, zero-extended.
     #[inline(always)]
     pub(super) fn mmx_or_mem<T: Plain + Into<u64>>(&mut self, i: &Instruction, n: u32) -> Exec<Vec128> {
@@ -83,9 +55,11 @@ impl Cpu {
     }
 }
 
-/// Number of the XMM register that is operand `n`.
+/// Number of the XMM or YMM register that is operand `n`.
 #[inline(always)]
-pub(super) fn xmm(i: &Instruction, n: u32) -> usize {
+pub(super) fn vreg(i: &Instruction, n: u32) -> usize {
+    // Both kinds begin at a multiple of sixteen from one another.
+    const { assert!((Register::YMM0 as usize - Register::XMM0 as usize) & 15 == 0) };
     (i.op_register(n) as usize).wrapping_sub(Register::XMM0 as usize) & 15
 }
 /// Number of the MMX register that is operand `n`.

@@ -1,9 +1,10 @@
-//! x87, MMX and SSE: the register file and its instructions.
+//! x87, MMX, SSE and AVX: the register file and its instructions.
 //!
 //! | module | about |
 //! |---|---|
 //! | [`vec`] | a vector register as lanes |
-//! | [`packed`], [`strings`] | integer operations on vector registers |
+//! | [`shape`] | one operation as a legacy instruction, VEX.128 and VEX.256 |
+//! | [`packed`], [`permute`], [`strings`] | integer operations on vector registers |
 //! | [`soft`] | exact floating-point arithmetic for every format, rounding mode and exception |
 //! | [`sse`], [`sse_packed`] | SSE floating point: MXCSR, NaN rules, and the host's arithmetic wherever it gives the same result and flags |
 //! | [`f80`], [`stack`], [`x87`], [`transcendental`] | the x87's format, its register stack and status, its operations |
@@ -11,16 +12,20 @@
 //! | [`image`] | FXSAVE, XSAVE, FSAVE and FSTENV images |
 //! | [`host`] | what only an x86-64 host's own instructions can tell |
 //! | [`access`] | checks and operands of an instruction |
-//! | [`moves`], [`packed_ops`], [`sse_float_ops`], [`x87_ops`], [`state_ops`] | the executors |
+//! | [`moves`], [`packed_ops`], [`avx_ops`], [`masked_ops`], [`sse_float_ops`], [`x87_ops`], [`state_ops`] | the executors |
 
 mod access;
+mod avx_ops;
 pub(crate) mod f80;
 mod host;
 mod image;
+mod masked_ops;
 mod moves;
 pub(crate) mod packed;
 mod packed_ops;
+mod permute;
 mod quick;
+mod shape;
 pub(crate) mod soft;
 pub(crate) mod sse;
 mod sse_float_ops;
@@ -45,13 +50,19 @@ mod tests;
 use crate::block::Executor;
 use f80::F80;
 use gearbox_core::x86::state::FpuState;
-use iced_x86::Instruction;
+use iced_x86::{EncodingKind, Instruction};
 use vec::Vec128;
 
-/// What executes `i`, if it belongs to x87, MMX or SSE.
+/// What executes `i`, if it belongs to x87, MMX, SSE or AVX.
 pub(crate) fn executor(i: &Instruction) -> Option<Executor> {
+    // EVEX, MVEX and XOP share their mnemonics with VEX.
+    if !matches!(i.encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
+        return None;
+    }
     moves::executor(i)
         .or_else(|| packed_ops::executor(i))
+        .or_else(|| avx_ops::executor(i))
+        .or_else(|| masked_ops::executor(i))
         .or_else(|| sse_float_ops::executor(i))
         .or_else(|| x87_ops::executor(i))
         .or_else(|| state_ops::executor(i))

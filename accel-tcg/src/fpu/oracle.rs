@@ -1,4 +1,4 @@
-//! The host's processor as the oracle: every x87, MMX and SSE instruction that the executors know and the host has is encoded, executed
+//! The host's processor as the oracle: every x87, MMX, SSE and AVX instruction that the executors know and the host has is encoded, executed
 //! natively and by the interpreter from the same random state, and the results are compared bit for bit: registers, flags, status
 //! words, memory, and whether #XM was raised.
 //!
@@ -6,7 +6,7 @@
 //! codes to run, `GEARBOX_ORACLE_SEED` the seed.
 
 use super::Fpu;
-use super::oracle_native::{Native, State};
+use super::oracle_native::{Image, Native, State};
 use super::testing::{CODE, Machine, OPERAND};
 use crate::fault::{Fault, vector};
 use crate::random::Random;
@@ -78,7 +78,7 @@ impl Random {
     }
     /// A register file. `sse_masks` are the MXCSR masks to set.
     fn fpu(&mut self, unmask: bool) -> FpuState {
-        let mut s = FpuState { ymm_hi: [0; 16], ..FpuState::default() };
+        let mut s = FpuState::default();
         let masks = if unmask { self.next() as u16 & 0x3f } else { 0x3f };
         let precision = if self.one_in(3) { self.below(4) as u16 } else { 3 };
         s.fcw = masks | precision << 8 | (self.below(4) as u16) << 10 | 0x40;
@@ -103,7 +103,7 @@ impl Random {
         if self.one_in(3) {
             s.mxcsr |= self.next() as u32 & 0x3f;
         }
-        for v in &mut s.xmm {
+        for v in s.xmm.iter_mut().chain(&mut s.ymm_hi) {
             *v = self.vector();
         }
         if self.one_in(4) {
@@ -120,28 +120,29 @@ pub(super) const MEM_LEN: usize = 1024;
 const GPRS: [usize; 6] = [0, 1, 2, 3, 6, 7];
 const BASE: Register = Register::RSI;
 
+/// Does the host have `f`? No for whatever is not ours to test.
+fn host_has(f: CpuidFeature) -> bool {
+    use CpuidFeature::*;
+    macro_rules! detect {
+        ($name:tt) => {
+            std::arch::is_x86_feature_detected!($name)
+        };
+    }
+    match f {
+        FPU | FPU287 | FPU287XL_ONLY | FPU387 | MMX | SSE | SSE2 | FXSR => true,
+        SSE3 => detect!("sse3"),
+        SSSE3 => detect!("ssse3"),
+        SSE4_1 => detect!("sse4.1"),
+        SSE4_2 => detect!("sse4.2"),
+        AVX => detect!("avx"),
+        AVX2 => detect!("avx2"),
+        _ => false,
+    }
+}
+
 /// Is this one of ours, and does this host have it?
 fn testable(code: Code) -> bool {
-    let features = code.cpuid_features();
-    let ours = features.iter().any(|f| {
-        use CpuidFeature::*;
-        matches!(
-            f,
-            FPU | FPU287
-                | FPU287XL_ONLY
-                | FPU387
-                | MMX
-                | SSE
-                | SSE2
-                | SSE3
-                | SSSE3
-                | SSE4_1
-                | SSE4_2
-                | FXSR
-                | XSAVE
-                | XSAVEOPT
-        )
-    });
+    let ours = code.cpuid_features().iter().all(|&f| host_has(f));
     use Mnemonic::*;
     // Fences, hints and privileged instructions, which others execute; and those whose images hold what differs between processors.
     let elsewhere = matches!(
@@ -159,12 +160,6 @@ fn testable(code: Code) -> bool {
             | Xgetbv
             | Monitor
             | Mwait
-            | Xsave
-            | Xsave64
-            | Xrstor
-            | Xrstor64
-            | Xsaveopt
-            | Xsaveopt64
     );
     // The decoder makes two instructions of these.
     let with_wait = matches!(code.mnemonic(), Fstcw | Fstenv | Fsave | Fstsw | Fclex | Finit | Feni | Fdisi | Fsetpm);
@@ -180,12 +175,15 @@ fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> 
     let gpr32 = [Register::EAX, Register::ECX, Register::EDX, Register::EBX];
     let gpr64 = [Register::RAX, Register::RCX, Register::RDX, Register::RBX];
     for n in 0..info.op_count() {
-        let xmm = Register::XMM0 + r.below(8) as u32;
+        let xmm = Register::XMM0 + r.below(16) as u32;
+        let ymm = Register::YMM0 + r.below(16) as u32;
         let mm = Register::MM0 + r.below(8) as u32;
         let sti = Register::ST0 + r.below(8) as u32;
         let register = match info.op_kind(n) {
-            K::xmm_reg | K::xmm_rm => xmm,
+            K::xmm_reg | K::xmm_rm | K::xmm_vvvv | K::xmm_is4 => xmm,
             K::xmm_or_mem if !memory => xmm,
+            K::ymm_reg | K::ymm_rm | K::ymm_vvvv | K::ymm_is4 => ymm,
+            K::ymm_or_mem if !memory => ymm,
             K::mm_reg | K::mm_rm => mm,
             K::mm_or_mem if !memory => mm,
             K::r32_reg | K::r32_rm | K::r32_reg_mem => r.pick(&gpr32),
@@ -197,7 +195,23 @@ fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> 
             K::ax => Register::AX,
             K::st0 => Register::ST0,
             K::sti_opcode => sti,
-            K::xmm_or_mem | K::mm_or_mem | K::r32_or_mem | K::r64_or_mem | K::r8_or_mem | K::r16_or_mem | K::mem => {
+            K::mem_vsib32x | K::mem_vsib32y | K::mem_vsib64x | K::mem_vsib64y if memory => {
+                let narrow = matches!(info.op_kind(n), K::mem_vsib32x | K::mem_vsib64x);
+                i.set_op_kind(n, iced_x86::OpKind::Memory);
+                i.set_memory_base(BASE);
+                i.set_memory_index(if narrow { xmm } else { ymm });
+                i.set_memory_index_scale(r.pick(&[1, 2, 4, 8]));
+                memory_used = true;
+                continue;
+            }
+            K::xmm_or_mem
+            | K::ymm_or_mem
+            | K::mm_or_mem
+            | K::r32_or_mem
+            | K::r64_or_mem
+            | K::r8_or_mem
+            | K::r16_or_mem
+            | K::mem => {
                 i.set_op_kind(n, iced_x86::OpKind::Memory);
                 i.set_memory_base(BASE);
                 memory_used = true;
@@ -218,7 +232,22 @@ fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> 
         i.set_op_kind(n, iced_x86::OpKind::Register);
         i.set_op_register(n, register);
     }
+    // A gather's three registers must be different ones.
+    let gathered = [i.op0_register(), i.memory_index(), i.op2_register()].map(|r| r.number() % 16);
+    if i.is_vsib() && (0..3).any(|n| gathered[n] == gathered[(n + 1) % 3]) {
+        return instruction(code, memory, r);
+    }
     (memory_used == memory || info.op_kind(0) == K::seg_rDI).then_some(i)
+}
+
+/// Brings the indices of a gather into the operand's memory.
+fn tame_indices(i: &Instruction, s: &mut FpuState, r: &mut Random) {
+    if !i.is_vsib() {
+        return;
+    }
+    let (n, lane) = (i.memory_index().number() % 16, if i.is_vsib64() { 64 } else { 32 });
+    let mut draw = || (0..128 / lane).fold(0, |v, n| v | u128::from(r.below(100)) << (n * lane));
+    (s.xmm[n], s.ymm_hi[n]) = (draw(), draw());
 }
 
 /// Status-word bits that the SDM leaves undefined after this instruction.
@@ -250,7 +279,7 @@ fn memory_for(i: &Instruction, r: &mut Random) -> [u8; MEM_LEN] {
             m[512..].fill(0);
         }
         Fldcw => m[0] |= r.pick(&[0x3f, 0]),
-        Ldmxcsr => m[..4].copy_from_slice(&(r.next() as u32 & 0xffff).to_le_bytes()),
+        Ldmxcsr | Vldmxcsr => m[..4].copy_from_slice(&(r.next() as u32 & 0xffff).to_le_bytes()),
         Fld if size == iced_x86::MemorySize::Float80 => m[..10].copy_from_slice(&r.extended().to_le_bytes()[..10]),
         Fbld => {
             for b in &mut m[..9] {
@@ -312,7 +341,7 @@ impl Machine {
                 }
             }
         };
-        out.image.copy_from_slice(&cpu.fpu.to_state().to_xsave()[..512]);
+        out.image = cpu.fpu.to_state().to_xsave();
         for n in GPRS {
             out.gpr[n] = cpu.gpr(n);
         }
@@ -337,16 +366,16 @@ enum How {
 type Outcome = (State, [u8; MEM_LEN]);
 
 /// Status-word bits that differ between processors once an unmasked exception has suppressed the operation.
-fn conditions_if_suppressed(image: &[u8; 512]) -> u16 {
+fn conditions_if_suppressed(image: &[u8]) -> u16 {
     if image[2] & 0x80 != 0 { 0x4500 } else { 0 }
 }
 
 /// What of an image is compared: not the pointers and the opcode, which processors keep differently, nor the MXCSR mask.
-fn comparable(image: &[u8; 512], m: Mnemonic) -> [u8; 512] {
+fn comparable(image: &Image, m: Mnemonic) -> Image {
     let mut c = *image;
     c[6..24].fill(0);
     c[28..32].fill(0);
-    c[416..].fill(0);
+    c[416..576].fill(0);
     for st in c[32..160].chunks_exact_mut(16) {
         st[10..].fill(0);
     }
@@ -364,9 +393,9 @@ fn comparable_memory(mem: &[u8; MEM_LEN], m: Mnemonic) -> [u8; MEM_LEN] {
     let mut c = *mem;
     match m {
         Fxsave | Fxsave64 => {
-            let mut image = [0; 512];
-            image.copy_from_slice(&c[..512]);
-            c[..512].copy_from_slice(&comparable(&image, m));
+            let mut image = [0; FpuState::XSAVE_SIZE];
+            image[..512].copy_from_slice(&c[..512]);
+            c[..512].copy_from_slice(&comparable(&image, m)[..512]);
         }
         // Pointers, selectors and opcode.
         Fnstenv | Fnsave => c[12..28].fill(0),
@@ -378,7 +407,8 @@ fn comparable_memory(mem: &[u8; MEM_LEN], m: Mnemonic) -> [u8; MEM_LEN] {
 /// A failure in short: the operands, and what differs.
 fn report(i: &Instruction, [start, want, got]: [&State; 3], memory: [&[u8; MEM_LEN]; 3]) -> String {
     let mut text = format!("{i}");
-    let operands: Vec<_> = (0..i.op_count()).map(|n| format!("{:?}", i.op_register(n)).to_lowercase()).collect();
+    let name = |r: Register| format!("{r:?}").to_lowercase().trim_start_matches(['x', 'y']).to_string();
+    let operands: Vec<_> = (0..i.op_count()).map(|n| name(i.op_register(n))).collect();
     for (((name, s), (_, w)), (_, g)) in start.list().into_iter().zip(want.list()).zip(got.list()) {
         let control = ["fcw", "fsw", "ftw", "mxcsr", "st0", "st1"].contains(&name.as_str());
         if w != g {
@@ -437,6 +467,10 @@ fn shortcuts_end_in_jumps() {
 
 #[test]
 fn equals_the_host() {
+    if !host_has(CpuidFeature::AVX) {
+        println!("skipped: this host has no AVX, with which states are compared");
+        return;
+    }
     let (cases, seed) = (env("GEARBOX_ORACLE_CASES", 200), env("GEARBOX_ORACLE_SEED", 1));
     let only = std::env::var("GEARBOX_ORACLE_ONLY").unwrap_or_default();
     let mut native = Native::new();
@@ -453,7 +487,8 @@ fn equals_the_host() {
                 assert!(super::executor(&i).is_some(), "no executor for {code:?} ({i:?})");
                 ran += 1;
 
-                let fpu = r.fpu(case % 4 == 3);
+                let mut fpu = r.fpu(case % 4 == 3);
+                tame_indices(&i, &mut fpu, &mut r);
                 let mem = memory_for(&i, &mut r);
                 let mut start = State::new(&fpu, r.next() & FLAGS | 2);
                 for n in GPRS {

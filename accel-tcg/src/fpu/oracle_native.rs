@@ -4,12 +4,15 @@ use super::oracle::MEM_LEN;
 use gearbox_core::x86::state::FpuState;
 use std::sync::Once;
 
+/// The image of the x87, SSE and AVX state.
+pub(super) type Image = [u8; FpuState::XSAVE_SIZE];
+
 /// What an instruction starts from and what it leaves. The offsets are known to the assembly below.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(super) struct State {
-    /// FXSAVE image.
-    pub image: [u8; 512],
+    /// XSAVE image.
+    pub image: Image,
     /// General registers by number; those that the test does not use stay zero.
     pub gpr: [u64; 16],
     /// RFLAGS.
@@ -20,9 +23,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(fpu: &FpuState, rflags: u64) -> Self {
-        let mut image = [0; 512];
-        image.copy_from_slice(&fpu.to_xsave()[..512]);
-        Self { image, gpr: [0; 16], rflags, raised: false }
+        Self { image: fpu.to_xsave(), gpr: [0; 16], rflags, raised: false }
     }
     /// For a failure's report: everything, by name.
     pub(super) fn list(&self) -> Vec<(String, String)> {
@@ -40,7 +41,8 @@ impl State {
         l.extend(
             f.st.iter().enumerate().map(|(n, v)| (format!("st{n}"), format!("{:04x}:{:016x}", v >> 64, *v as u64))),
         );
-        l.extend(f.xmm.iter().enumerate().map(|(n, v)| (format!("xmm{n}"), format!("{v:032x}"))));
+        let ymm = f.ymm_hi.iter().zip(&f.xmm).enumerate();
+        l.extend(ymm.map(|(n, (high, low))| (format!("mm{n}"), format!("{high:032x}:{low:032x}"))));
         l.extend(self.gpr.iter().enumerate().map(|(n, v)| (format!("gpr{n}"), format!("{v:x}"))));
         l
     }
@@ -96,25 +98,30 @@ impl Native {
             std::arch::asm!(
                 "push rbx",
                 "push rbp",
-                "fxrstor64 [r12]",
-                "push qword ptr [r12 + 640]",
+                "mov eax, 7",
+                "xor edx, edx",
+                "xrstor64 [r12]",
+                "push qword ptr [r12 + 960]",
                 "popfq",
-                "mov rax, [r12 + 512]",
-                "mov rcx, [r12 + 520]",
-                "mov rdx, [r12 + 528]",
-                "mov rbx, [r12 + 536]",
-                "mov rsi, [r12 + 560]",
-                "mov rdi, [r12 + 568]",
+                "mov rax, [r12 + 832]",
+                "mov rcx, [r12 + 840]",
+                "mov rdx, [r12 + 848]",
+                "mov rbx, [r12 + 856]",
+                "mov rsi, [r12 + 880]",
+                "mov rdi, [r12 + 888]",
                 "call r13",
-                "mov [r12 + 512], rax",
-                "mov [r12 + 520], rcx",
-                "mov [r12 + 528], rdx",
-                "mov [r12 + 536], rbx",
-                "mov [r12 + 560], rsi",
-                "mov [r12 + 568], rdi",
+                "mov [r12 + 832], rax",
+                "mov [r12 + 840], rcx",
+                "mov [r12 + 848], rdx",
+                "mov [r12 + 856], rbx",
+                "mov [r12 + 880], rsi",
+                "mov [r12 + 888], rdi",
                 "pushfq",
-                "pop qword ptr [r12 + 640]",
-                "fxsave64 [r12]",
+                "pop qword ptr [r12 + 960]",
+                "mov eax, 7",
+                "xor edx, edx",
+                "xsave64 [r12]",
+                "vzeroupper",
                 "fninit",
                 "ldmxcsr [r14]",
                 "pop rbp",

@@ -438,6 +438,21 @@ masks! {
     movmskpd, i64s;
 }
 
+/// Defines VTESTx: PTEST of the sign bits alone.
+macro_rules! sign_tests {
+    ($($name:ident, $signs:ident;)*) => { $(
+        pub(crate) fn $name(a: Vec128, b: Vec128) -> (bool, bool) {
+            let (x, y) = ($signs(a), $signs(b));
+            (y & x == 0, y & !x == 0)
+        }
+    )* };
+}
+
+sign_tests! {
+    vtestps, movmskps;
+    vtestpd, movmskpd;
+}
+
 /// PMOVMSKB: the sign bits of sixteen bytes.
 #[inline(always)]
 pub(crate) fn pmovmskb(a: Vec128) -> u32 {

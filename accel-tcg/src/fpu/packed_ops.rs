@@ -1,8 +1,9 @@
 //! Executors of the packed integer and logical instructions, and of SSE4.2's strings and CRC32.
 
-use super::access::{is_mmx, mmx, xmm};
+use super::access::{is_mmx, mmx, vreg};
 use super::packed::*;
-use super::strings::{self, Compared};
+use super::shape::{Shape, Vex128, halves, rm, shaped, shaped_128};
+use super::strings;
 use super::vec::Vec128;
 use crate::block::Executor;
 use crate::cpu::Cpu;
@@ -23,164 +24,186 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         };
         // The source is half of an MMX register: 32 bits in memory.
         ($f:path, low) => {
-            if mm { |c, i| on_mmx_low(c, i, $f) } else { |c, i| on_xmm(c, i, $f) }
+            if mm { |c, i| on_mmx_low(c, i, $f) } else { shaped!(i, S => |c, i| on::<S>(c, i, $f)) }
         };
         ($f:path, $mmx:path) => {
-            if mm { |c, i| on_mmx(c, i, $mmx) } else { |c, i| on_xmm(c, i, $f) }
+            if mm { |c, i| on_mmx(c, i, $mmx) } else { shaped!(i, S => |c, i| on::<S>(c, i, $f)) }
         };
     }
     macro_rules! imm {
         ($f:path, $mmx:path) => {
-            if mm { |c, i| on_mmx(c, i, |a, b| $mmx(a, b, i.immediate8())) } else { |c, i| on_xmm_imm(c, i, $f) }
+            if mm { |c, i| on_mmx(c, i, |a, b| $mmx(a, b, i.immediate8())) } else { imm!($f) }
         };
         ($f:path) => {
-            |c, i| on_xmm_imm(c, i, $f)
+            shaped!(i, S => |c, i| on::<S>(c, i, |a, b| $f(a, b, i.immediate8())))
+        };
+        // With as many bits of the immediate for the upper half as for the lower.
+        ($f:path, bits $n:literal) => {
+            shaped!(i, S => |c, i| on_halves::<S>(c, i, |h, a, b| $f(a, b, i.immediate8() >> (h * $n))))
         };
     }
     macro_rules! shift {
         ($f:path) => {
-            match (mm, i.op1_kind()) {
+            match (mm, last_kind(i)) {
                 (true, OpKind::Immediate8) => |c, i| on_mmx(c, i, |a, _| $f(a, i.immediate8().into())),
                 (true, _) => |c, i| on_mmx(c, i, |a, b| $f(a, b.low64())),
-                (false, OpKind::Immediate8) => |c, i| shift_imm(c, i, $f),
-                (false, _) => |c, i| on_xmm(c, i, |a, b| $f(a, b.low64())),
+                (false, OpKind::Immediate8) => shift!($f, imm),
+                (false, _) => shaped!(i, S => |c, i| shift_by_register::<S>(c, i, $f)),
             }
         };
+        ($f:path, imm) => {
+            shaped!(i, S => |c, i| shift_by_immediate::<S>(c, i, $f))
+        };
     }
+    // The source has so many bytes for each half of the result.
     macro_rules! extend {
-        ($f:path, $t:ty) => {
-            |c, i| on_xmm_narrow::<$t>(c, i, $f)
+        ($f:path, $bytes:literal) => {
+            shaped!(i, S => |c, i| on_extended::<S>(c, i, $bytes, $f))
+        };
+    }
+    macro_rules! masked {
+        ($f:path) => {
+            shaped!(i, S => |c, i| on_masked::<S>(c, i, $f))
+        };
+    }
+    // ZF and CF by a test of each half.
+    macro_rules! test {
+        ($f:path) => {
+            shaped!(i, S => |c, i| test::<S>(c, i, $f))
+        };
+    }
+    macro_rules! string {
+        ($explicit:literal, $put:expr) => {
+            shaped_128!(i, S => |c, i| string::<S>(c, i, $explicit, $put))
         };
     }
     Some(match i.mnemonic() {
-        Paddb => op!(paddb),
-        Paddw => op!(paddw),
-        Paddd => op!(paddd),
-        Paddq => op!(paddq),
-        Psubb => op!(psubb),
-        Psubw => op!(psubw),
-        Psubd => op!(psubd),
-        Psubq => op!(psubq),
-        Paddsb => op!(paddsb),
-        Paddsw => op!(paddsw),
-        Paddusb => op!(paddusb),
-        Paddusw => op!(paddusw),
-        Psubsb => op!(psubsb),
-        Psubsw => op!(psubsw),
-        Psubusb => op!(psubusb),
-        Psubusw => op!(psubusw),
-        Pavgb => op!(pavgb),
-        Pavgw => op!(pavgw),
-        Pminub => op!(pminub),
-        Pminuw => op!(pminuw),
-        Pminud => op!(pminud),
-        Pminsb => op!(pminsb),
-        Pminsw => op!(pminsw),
-        Pminsd => op!(pminsd),
-        Pmaxub => op!(pmaxub),
-        Pmaxuw => op!(pmaxuw),
-        Pmaxud => op!(pmaxud),
-        Pmaxsb => op!(pmaxsb),
-        Pmaxsw => op!(pmaxsw),
-        Pmaxsd => op!(pmaxsd),
-        Pcmpeqb => op!(pcmpeqb),
-        Pcmpeqw => op!(pcmpeqw),
-        Pcmpeqd => op!(pcmpeqd),
-        Pcmpeqq => op!(pcmpeqq),
-        Pcmpgtb => op!(pcmpgtb),
-        Pcmpgtw => op!(pcmpgtw),
-        Pcmpgtd => op!(pcmpgtd),
-        Pcmpgtq => op!(pcmpgtq),
-        Pmullw => op!(pmullw),
-        Pmulhw => op!(pmulhw),
-        Pmulhuw => op!(pmulhuw),
-        Pmulhrsw => op!(pmulhrsw),
-        Pmulld => op!(pmulld),
-        Pmuludq => op!(pmuludq),
-        Pmuldq => op!(pmuldq),
-        Pmaddwd => op!(pmaddwd),
-        Pmaddubsw => op!(pmaddubsw),
-        Psadbw => op!(psadbw),
-        Pand | Andps | Andpd => op!(pand),
-        Pandn | Andnps | Andnpd => op!(pandn),
-        Por | Orps | Orpd => op!(por),
-        Pxor | Xorps | Xorpd => op!(pxor),
-        Psignb => op!(psignb),
-        Psignw => op!(psignw),
-        Psignd => op!(psignd),
-        Pabsb => op!(pabsb),
-        Pabsw => op!(pabsw),
-        Pabsd => op!(pabsd),
-        Packsswb => op!(packsswb, packsswb_mmx),
-        Packuswb => op!(packuswb, packuswb_mmx),
-        Packssdw => op!(packssdw, packssdw_mmx),
-        Packusdw => op!(packusdw, packusdw_mmx),
-        Punpcklbw => op!(punpcklbw, low),
-        Punpcklwd => op!(punpcklwd, low),
-        Punpckldq | Unpcklps => op!(punpckldq, low),
-        Punpcklqdq | Unpcklpd => op!(punpcklqdq),
-        Punpckhbw => op!(punpckhbw, punpckhbw_mmx),
-        Punpckhwd => op!(punpckhwd, punpckhwd_mmx),
-        Punpckhdq | Unpckhps => op!(punpckhdq, punpckhdq_mmx),
-        Punpckhqdq | Unpckhpd => op!(punpckhqdq),
-        Phaddw => op!(phaddw, phaddw_mmx),
-        Phaddd => op!(phaddd, phaddd_mmx),
-        Phaddsw => op!(phaddsw, phaddsw_mmx),
-        Phsubw => op!(phsubw, phsubw_mmx),
-        Phsubd => op!(phsubd, phsubd_mmx),
-        Phsubsw => op!(phsubsw, phsubsw_mmx),
-        Phminposuw => op!(phminposuw),
-        Pshufb => op!(pshufb, pshufb_mmx),
-        Movsldup => op!(movsldup),
-        Movshdup => op!(movshdup),
-        Movddup => extend!(movddup, u64),
-        Pshufd => imm!(pshufd),
-        Pshuflw => imm!(pshuflw),
-        Pshufhw => imm!(pshufhw),
+        Paddb | Vpaddb => op!(paddb),
+        Paddw | Vpaddw => op!(paddw),
+        Paddd | Vpaddd => op!(paddd),
+        Paddq | Vpaddq => op!(paddq),
+        Psubb | Vpsubb => op!(psubb),
+        Psubw | Vpsubw => op!(psubw),
+        Psubd | Vpsubd => op!(psubd),
+        Psubq | Vpsubq => op!(psubq),
+        Paddsb | Vpaddsb => op!(paddsb),
+        Paddsw | Vpaddsw => op!(paddsw),
+        Paddusb | Vpaddusb => op!(paddusb),
+        Paddusw | Vpaddusw => op!(paddusw),
+        Psubsb | Vpsubsb => op!(psubsb),
+        Psubsw | Vpsubsw => op!(psubsw),
+        Psubusb | Vpsubusb => op!(psubusb),
+        Psubusw | Vpsubusw => op!(psubusw),
+        Pavgb | Vpavgb => op!(pavgb),
+        Pavgw | Vpavgw => op!(pavgw),
+        Pminub | Vpminub => op!(pminub),
+        Pminuw | Vpminuw => op!(pminuw),
+        Pminud | Vpminud => op!(pminud),
+        Pminsb | Vpminsb => op!(pminsb),
+        Pminsw | Vpminsw => op!(pminsw),
+        Pminsd | Vpminsd => op!(pminsd),
+        Pmaxub | Vpmaxub => op!(pmaxub),
+        Pmaxuw | Vpmaxuw => op!(pmaxuw),
+        Pmaxud | Vpmaxud => op!(pmaxud),
+        Pmaxsb | Vpmaxsb => op!(pmaxsb),
+        Pmaxsw | Vpmaxsw => op!(pmaxsw),
+        Pmaxsd | Vpmaxsd => op!(pmaxsd),
+        Pcmpeqb | Vpcmpeqb => op!(pcmpeqb),
+        Pcmpeqw | Vpcmpeqw => op!(pcmpeqw),
+        Pcmpeqd | Vpcmpeqd => op!(pcmpeqd),
+        Pcmpeqq | Vpcmpeqq => op!(pcmpeqq),
+        Pcmpgtb | Vpcmpgtb => op!(pcmpgtb),
+        Pcmpgtw | Vpcmpgtw => op!(pcmpgtw),
+        Pcmpgtd | Vpcmpgtd => op!(pcmpgtd),
+        Pcmpgtq | Vpcmpgtq => op!(pcmpgtq),
+        Pmullw | Vpmullw => op!(pmullw),
+        Pmulhw | Vpmulhw => op!(pmulhw),
+        Pmulhuw | Vpmulhuw => op!(pmulhuw),
+        Pmulhrsw | Vpmulhrsw => op!(pmulhrsw),
+        Pmulld | Vpmulld => op!(pmulld),
+        Pmuludq | Vpmuludq => op!(pmuludq),
+        Pmuldq | Vpmuldq => op!(pmuldq),
+        Pmaddwd | Vpmaddwd => op!(pmaddwd),
+        Pmaddubsw | Vpmaddubsw => op!(pmaddubsw),
+        Psadbw | Vpsadbw => op!(psadbw),
+        Pand | Andps | Andpd | Vpand | Vandps | Vandpd => op!(pand),
+        Pandn | Andnps | Andnpd | Vpandn | Vandnps | Vandnpd => op!(pandn),
+        Por | Orps | Orpd | Vpor | Vorps | Vorpd => op!(por),
+        Pxor | Xorps | Xorpd | Vpxor | Vxorps | Vxorpd => op!(pxor),
+        Psignb | Vpsignb => op!(psignb),
+        Psignw | Vpsignw => op!(psignw),
+        Psignd | Vpsignd => op!(psignd),
+        Pabsb | Vpabsb => op!(pabsb),
+        Pabsw | Vpabsw => op!(pabsw),
+        Pabsd | Vpabsd => op!(pabsd),
+        Packsswb | Vpacksswb => op!(packsswb, packsswb_mmx),
+        Packuswb | Vpackuswb => op!(packuswb, packuswb_mmx),
+        Packssdw | Vpackssdw => op!(packssdw, packssdw_mmx),
+        Packusdw | Vpackusdw => op!(packusdw, packusdw_mmx),
+        Punpcklbw | Vpunpcklbw => op!(punpcklbw, low),
+        Punpcklwd | Vpunpcklwd => op!(punpcklwd, low),
+        Punpckldq | Unpcklps | Vpunpckldq | Vunpcklps => op!(punpckldq, low),
+        Punpcklqdq | Unpcklpd | Vpunpcklqdq | Vunpcklpd => op!(punpcklqdq),
+        Punpckhbw | Vpunpckhbw => op!(punpckhbw, punpckhbw_mmx),
+        Punpckhwd | Vpunpckhwd => op!(punpckhwd, punpckhwd_mmx),
+        Punpckhdq | Unpckhps | Vpunpckhdq | Vunpckhps => op!(punpckhdq, punpckhdq_mmx),
+        Punpckhqdq | Unpckhpd | Vpunpckhqdq | Vunpckhpd => op!(punpckhqdq),
+        Phaddw | Vphaddw => op!(phaddw, phaddw_mmx),
+        Phaddd | Vphaddd => op!(phaddd, phaddd_mmx),
+        Phaddsw | Vphaddsw => op!(phaddsw, phaddsw_mmx),
+        Phsubw | Vphsubw => op!(phsubw, phsubw_mmx),
+        Phsubd | Vphsubd => op!(phsubd, phsubd_mmx),
+        Phsubsw | Vphsubsw => op!(phsubsw, phsubsw_mmx),
+        Phminposuw | Vphminposuw => op!(phminposuw),
+        Pshufb | Vpshufb => op!(pshufb, pshufb_mmx),
+        Movsldup | Vmovsldup => op!(movsldup),
+        Movshdup | Vmovshdup => op!(movshdup),
+        Movddup => extend!(movddup, 8),
+        Vmovddup if !i.op0_register().is_ymm() => extend!(movddup, 8),
+        Vmovddup => op!(movddup),
+        Pshufd | Vpshufd => imm!(pshufd),
+        Pshuflw | Vpshuflw => imm!(pshuflw),
+        Pshufhw | Vpshufhw => imm!(pshufhw),
         Pshufw => |c, i| on_mmx(c, i, |a, b| pshuflw(a, b, i.immediate8())),
-        Shufps => imm!(shufps),
-        Shufpd => imm!(shufpd),
-        Palignr => imm!(palignr, palignr_mmx),
-        Pblendw => imm!(pblendw),
-        Blendps => imm!(blendps),
-        Blendpd => imm!(blendpd),
-        Mpsadbw => imm!(mpsadbw),
-        Pblendvb => |c, i| on_xmm_masked(c, i, pblendvb),
-        Blendvps => |c, i| on_xmm_masked(c, i, blendvps),
-        Blendvpd => |c, i| on_xmm_masked(c, i, blendvpd),
-        Psllw => shift!(psllw),
-        Pslld => shift!(pslld),
-        Psllq => shift!(psllq),
-        Psrlw => shift!(psrlw),
-        Psrld => shift!(psrld),
-        Psrlq => shift!(psrlq),
-        Psraw => shift!(psraw),
-        Psrad => shift!(psrad),
-        Pslldq => |c, i| shift_imm(c, i, pslldq),
-        Psrldq => |c, i| shift_imm(c, i, psrldq),
-        Pmovsxbw => extend!(pmovsxbw, u64),
-        Pmovsxbd => extend!(pmovsxbd, u32),
-        Pmovsxbq => extend!(pmovsxbq, u16),
-        Pmovsxwd => extend!(pmovsxwd, u64),
-        Pmovsxwq => extend!(pmovsxwq, u32),
-        Pmovsxdq => extend!(pmovsxdq, u64),
-        Pmovzxbw => extend!(pmovzxbw, u64),
-        Pmovzxbd => extend!(pmovzxbd, u32),
-        Pmovzxbq => extend!(pmovzxbq, u16),
-        Pmovzxwd => extend!(pmovzxwd, u64),
-        Pmovzxwq => extend!(pmovzxwq, u32),
-        Pmovzxdq => extend!(pmovzxdq, u64),
-        Ptest => |c, i| {
-            c.need_sse()?;
-            let b = c.xmm_or_m128::<true>(i, 1)?;
-            let (zf, cf) = ptest(c.fpu.xmm[xmm(i, 0)], b);
-            c.lazy = LazyFlags::from_bits(flag(zf, rflags::ZF) | flag(cf, rflags::CF));
-            Ok(())
-        },
-        Pcmpestri | Pcmpestri64 => |c, i| string(c, i, true, |c, r, imm| c.set_gpr_low(1, r.index(imm))),
-        Pcmpistri => |c, i| string(c, i, false, |c, r, imm| c.set_gpr_low(1, r.index(imm))),
-        Pcmpestrm | Pcmpestrm64 => |c, i| string(c, i, true, |c, r, imm| c.fpu.xmm[0] = r.mask(imm)),
-        Pcmpistrm => |c, i| string(c, i, false, |c, r, imm| c.fpu.xmm[0] = r.mask(imm)),
+        Shufps | Vshufps => imm!(shufps),
+        Shufpd | Vshufpd => imm!(shufpd, bits 2),
+        Palignr | Vpalignr => imm!(palignr, palignr_mmx),
+        Pblendw | Vpblendw => imm!(pblendw),
+        Blendps | Vblendps => imm!(blendps, bits 4),
+        Blendpd | Vblendpd => imm!(blendpd, bits 2),
+        Mpsadbw | Vmpsadbw => imm!(mpsadbw, bits 3),
+        Pblendvb | Vpblendvb => masked!(pblendvb),
+        Blendvps | Vblendvps => masked!(blendvps),
+        Blendvpd | Vblendvpd => masked!(blendvpd),
+        Psllw | Vpsllw => shift!(psllw),
+        Pslld | Vpslld => shift!(pslld),
+        Psllq | Vpsllq => shift!(psllq),
+        Psrlw | Vpsrlw => shift!(psrlw),
+        Psrld | Vpsrld => shift!(psrld),
+        Psrlq | Vpsrlq => shift!(psrlq),
+        Psraw | Vpsraw => shift!(psraw),
+        Psrad | Vpsrad => shift!(psrad),
+        Pslldq | Vpslldq => shift!(pslldq, imm),
+        Psrldq | Vpsrldq => shift!(psrldq, imm),
+        Pmovsxbw | Vpmovsxbw => extend!(pmovsxbw, 8),
+        Pmovsxbd | Vpmovsxbd => extend!(pmovsxbd, 4),
+        Pmovsxbq | Vpmovsxbq => extend!(pmovsxbq, 2),
+        Pmovsxwd | Vpmovsxwd => extend!(pmovsxwd, 8),
+        Pmovsxwq | Vpmovsxwq => extend!(pmovsxwq, 4),
+        Pmovsxdq | Vpmovsxdq => extend!(pmovsxdq, 8),
+        Pmovzxbw | Vpmovzxbw => extend!(pmovzxbw, 8),
+        Pmovzxbd | Vpmovzxbd => extend!(pmovzxbd, 4),
+        Pmovzxbq | Vpmovzxbq => extend!(pmovzxbq, 2),
+        Pmovzxwd | Vpmovzxwd => extend!(pmovzxwd, 8),
+        Pmovzxwq | Vpmovzxwq => extend!(pmovzxwq, 4),
+        Pmovzxdq | Vpmovzxdq => extend!(pmovzxdq, 8),
+        Ptest | Vptest => test!(ptest),
+        Vtestps => test!(vtestps),
+        Vtestpd => test!(vtestpd),
+        Pcmpestri | Pcmpestri64 | Vpcmpestri | Vpcmpestri64 => string!(true, Put::Index),
+        Pcmpistri | Vpcmpistri => string!(false, Put::Index),
+        Pcmpestrm | Pcmpestrm64 | Vpcmpestrm | Vpcmpestrm64 => string!(true, Put::Mask),
+        Pcmpistrm | Vpcmpistrm => string!(false, Put::Mask),
         Crc32 => match source_size(i) {
             1 => crc32::<u8>,
             2 => crc32::<u16>,
@@ -195,44 +218,69 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
 fn source_size(i: &Instruction) -> usize {
     if i.op1_kind() == OpKind::Register { i.op1_register().size() } else { i.memory_size().size() }
 }
+/// Kind of the last operand.
+fn last_kind(i: &Instruction) -> OpKind {
+    i.op_kind(i.op_count() - 1)
+}
 /// `bit` if `v`.
 fn flag(v: bool, bit: u64) -> u64 {
     if v { bit } else { 0 }
 }
 
 #[inline(always)]
-fn on_xmm(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
-    c.need_sse()?;
-    let b = c.xmm_or_m128::<true>(i, 1)?;
-    let d = xmm(i, 0);
-    c.fpu.xmm[d] = f(c.fpu.xmm[d], b);
+fn on<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
+    on_halves::<S>(c, i, |_, a, b| f(a, b))
+}
+/// With the number of the half.
+#[inline(always)]
+fn on_halves<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(usize, Vec128, Vec128) -> Vec128) -> Exec {
+    c.need::<S>()?;
+    let b = c.source::<S>(i)?;
+    let a = c.first::<S>(i);
+    c.put::<S>(i, halves::<S>(|h| f(h, a[h], b[h])));
     Ok(())
 }
 #[inline(always)]
-fn on_xmm_imm(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128, u8) -> Vec128) -> Exec {
-    on_xmm(c, i, |a, b| f(a, b, i.immediate8()))
+fn on_extended<S: Shape>(c: &mut Cpu, i: &Instruction, bytes: usize, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
+    c.need::<S>()?;
+    let b = c.xmm_or_bytes(i, 1, bytes * S::HALVES)?;
+    c.put::<S>(i, halves::<S>(|h| f(Vec128::default(), psrldq(b, (h * bytes) as u64))));
+    Ok(())
 }
+/// The mask is XMM0, or with VEX the last operand.
 #[inline(always)]
-fn on_xmm_narrow<T: Plain + Into<u64>>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
-    c.need_sse()?;
-    let b = c.xmm_or_narrow::<T>(i, 1)?;
-    let d = xmm(i, 0);
-    c.fpu.xmm[d] = f(c.fpu.xmm[d], b);
+fn on_masked<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128, Vec128) -> Vec128) -> Exec {
+    c.need::<S>()?;
+    let b = c.source::<S>(i)?;
+    let a = c.first::<S>(i);
+    let m = c.vector::<S>(if S::VEX { vreg(i, 3) } else { 0 });
+    c.put::<S>(i, halves::<S>(|h| f(a[h], b[h], m[h])));
     Ok(())
 }
 #[inline(always)]
-fn on_xmm_masked(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128, Vec128) -> Vec128) -> Exec {
-    c.need_sse()?;
-    let b = c.xmm_or_m128::<true>(i, 1)?;
-    let d = xmm(i, 0);
-    c.fpu.xmm[d] = f(c.fpu.xmm[d], b, c.fpu.xmm[0]);
+fn shift_by_immediate<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, u64) -> Vec128) -> Exec {
+    c.need::<S>()?;
+    let a = c.first::<S>(i);
+    c.put::<S>(i, halves::<S>(|h| f(a[h], i.immediate8().into())));
     Ok(())
 }
+/// The count is in an XMM register or sixteen bytes of memory, whatever is shifted.
 #[inline(always)]
-fn shift_imm(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, u64) -> Vec128) -> Exec {
-    c.need_sse()?;
-    let d = xmm(i, 0);
-    c.fpu.xmm[d] = f(c.fpu.xmm[d], i.immediate8().into());
+fn shift_by_register<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, u64) -> Vec128) -> Exec {
+    c.need::<S>()?;
+    let [count, _] = c.whole::<Vex128>(i, rm::<S>(i), !S::VEX)?;
+    let a = c.first::<S>(i);
+    c.put::<S>(i, halves::<S>(|h| f(a[h], count.low64())));
+    Ok(())
+}
+/// PTEST and its kin: all other arithmetic flags become zero.
+#[inline(always)]
+fn test<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> (bool, bool)) -> Exec {
+    c.need::<S>()?;
+    let b = c.source::<S>(i)?;
+    let a = c.vector::<S>(vreg(i, 0));
+    let (zf, cf) = (0..S::HALVES).map(|h| f(a[h], b[h])).fold((true, true), |x, y| (x.0 & y.0, x.1 & y.1));
+    c.lazy = LazyFlags::from_bits(flag(zf, rflags::ZF) | flag(cf, rflags::CF));
     Ok(())
 }
 #[inline(always)]
@@ -255,22 +303,35 @@ fn on_mmx_of<T: Plain + Into<u64>>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec1
     Ok(())
 }
 
-/// PCMPxSTRx: flags, and the result by `put`.
+/// Where the result of PCMPxSTRx goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    /// To ECX.
+    Index,
+    /// To XMM0.
+    Mask,
+}
+
+/// PCMPxSTRx.
 #[inline(always)]
-fn string(c: &mut Cpu, i: &Instruction, explicit: bool, put: impl Fn(&mut Cpu, &Compared, u8)) -> Exec {
-    c.need_sse()?;
-    let b = c.xmm_or_m128::<false>(i, 1)?;
-    let a = c.fpu.xmm[xmm(i, 0)];
+fn string<S: Shape>(c: &mut Cpu, i: &Instruction, explicit: bool, put: Put) -> Exec {
+    c.need::<S>()?;
+    let [b, _] = c.whole::<S>(i, 1, false)?;
+    let a = c.fpu.xmm[vreg(i, 0)];
     let imm = i.immediate8();
     let lengths = explicit.then(|| {
-        if matches!(i.mnemonic(), Mnemonic::Pcmpestri64 | Mnemonic::Pcmpestrm64) {
+        use Mnemonic::*;
+        if matches!(i.mnemonic(), Pcmpestri64 | Pcmpestrm64 | Vpcmpestri64 | Vpcmpestrm64) {
             (c.reg(Register::RAX) as i64, c.reg(Register::RDX) as i64)
         } else {
             (i64::from(c.reg(Register::EAX) as i32), i64::from(c.reg(Register::EDX) as i32))
         }
     });
     let r = strings::compare(a, b, imm, lengths);
-    put(c, &r, imm);
+    match put {
+        Put::Index => c.set_gpr_low(1, r.index(imm)),
+        Put::Mask => c.set_vector::<S>(0, [r.mask(imm), Vec128::default()]),
+    }
     c.lazy = LazyFlags::from_bits(
         flag(r.carry, rflags::CF)
             | flag(r.second_ends, rflags::ZF)

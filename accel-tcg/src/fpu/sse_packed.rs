@@ -3,7 +3,7 @@
 use super::host;
 use super::soft::{Op, Rounding};
 use super::sse::{self, Env, Environment, Lane};
-use super::vec::Vec128;
+use super::vec::{Vec128, Vec256};
 use std::array::from_fn;
 use std::cmp::Ordering;
 
@@ -175,27 +175,36 @@ fn add<T: Lane>(env: &mut Env, a: T, b: T) -> T {
     sse::arithmetic(env, Op::Add, a, b)
 }
 
-/// DPPS.
-pub(crate) fn dpps(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
-    let p = products(env, a.u32s(), b.u32s(), imm);
+/// The two halves of a result from those of the operands, of which there may be one.
+fn by_half<T: Default + Copy>(halves: usize, mut f: impl FnMut(usize) -> T) -> [T; 2] {
+    [f(0), if halves == 2 { f(1) } else { T::default() }]
+}
+
+/// DPPS. Each step is done for the whole register, and may end the instruction.
+pub(crate) fn dpps(env: &mut Env, a: &[Vec128], b: &[Vec128], imm: u8) -> Vec256 {
+    let p = by_half(a.len(), |h| products(env, a[h].u32s(), b[h].u32s(), imm));
     if env.ends_here() {
-        return a;
+        return Vec256::default();
     }
-    let (low, high) = (add(env, p[0], p[1]), add(env, p[2], p[3]));
+    let pairs = by_half(a.len(), |h| [add(env, p[h][0], p[h][1]), add(env, p[h][2], p[h][3])]);
     if env.ends_here() {
-        return a;
+        return Vec256::default();
     }
-    let sum = add(env, low, high);
-    Vec128::from_u32s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+    by_half(a.len(), |h| {
+        let sum = add(env, pairs[h][0], pairs[h][1]);
+        Vec128::from_u32s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+    })
 }
 /// DPPD.
-pub(crate) fn dppd(env: &mut Env, a: Vec128, b: Vec128, imm: u8) -> Vec128 {
-    let p = products(env, a.u64s(), b.u64s(), imm);
+pub(crate) fn dppd(env: &mut Env, a: &[Vec128], b: &[Vec128], imm: u8) -> Vec256 {
+    let p = by_half(a.len(), |h| products(env, a[h].u64s(), b[h].u64s(), imm));
     if env.ends_here() {
-        return a;
+        return Vec256::default();
     }
-    let sum = add(env, p[0], p[1]);
-    Vec128::from_u64s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+    by_half(a.len(), |h| {
+        let sum = add(env, p[h][0], p[h][1]);
+        Vec128::from_u64s(from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+    })
 }
 
 // ---- conversion

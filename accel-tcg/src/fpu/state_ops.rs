@@ -2,6 +2,7 @@
 
 use super::Fpu;
 use super::image::{self, EnvLayout, LONGEST_ENV, Legacy, MXCSR_INIT, MXCSR_MASK, u64_at};
+use super::shape::shaped_128;
 use super::vec::Vec128;
 use crate::block::Executor;
 use crate::cpu::Cpu;
@@ -27,17 +28,17 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
             c.fpu.init();
             Ok(())
         },
-        Ldmxcsr => |c, i| {
-            c.need_sse()?;
+        Ldmxcsr | Vldmxcsr => shaped_128!(i, S => |c, i| {
+            c.need::<S>()?;
             let v: u32 = c.read_mem(i)?;
             check_mxcsr(v)?;
             c.fpu.mxcsr = v;
             Ok(())
-        },
-        Stmxcsr => |c, i| {
-            c.need_sse()?;
+        }),
+        Stmxcsr | Vstmxcsr => shaped_128!(i, S => |c, i| {
+            c.need::<S>()?;
             c.write_mem(i, c.fpu.mxcsr)
-        },
+        }),
         Fxsave => |c, i| fxsave(c, i, false),
         Fxsave64 => |c, i| fxsave(c, i, true),
         Fxrstor => |c, i| fxrstor(c, i, false),
@@ -105,9 +106,11 @@ const FXSAVE_LEN: usize = 512;
 /// Where the XMM registers begin.
 const XMM_OFFSET: usize = 160;
 
-/// Registers that the mode reaches: sixteen in 64-bit mode, else eight.
-fn vector_count(c: &Cpu) -> usize {
-    if c.code64() { 16 } else { 8 }
+impl Cpu {
+    /// Vector registers that the mode reaches: sixteen in 64-bit mode, else eight.
+    pub(super) fn vector_count(&self) -> usize {
+        if self.code64() { 16 } else { 8 }
+    }
 }
 /// Does FXSAVE include the SSE state? Not before the system has said that it knows it, nor with EFER.FFXSR at CPL 0 in 64-bit mode.
 fn fxsave_has_sse(c: &Cpu) -> bool {
@@ -127,7 +130,7 @@ fn fxsave(c: &mut Cpu, i: &Instruction, wide: bool) -> Exec {
     c.fpu.store_mxcsr(&mut image);
     let mut len = XMM_OFFSET;
     if fxsave_has_sse(c) {
-        let n = vector_count(c);
+        let n = c.vector_count();
         len += 16 * n;
         image::store_vectors(&c.fpu.xmm[..n], &mut image[XMM_OFFSET..]);
     }
@@ -147,7 +150,7 @@ fn fxrstor(c: &mut Cpu, i: &Instruction, wide: bool) -> Exec {
     }
     c.fpu.load_x87(wide, image);
     if fxsave_has_sse(c) {
-        let n = vector_count(c);
+        let n = c.vector_count();
         image::load_vectors(&mut c.fpu.xmm[..n], &image[XMM_OFFSET..]);
     }
     Ok(())
@@ -225,7 +228,7 @@ fn area_len(components: u64) -> usize {
 }
 /// Components that are not in their initial state (XINUSE).
 fn in_use(c: &Cpu) -> u64 {
-    let n = vector_count(c);
+    let n = c.vector_count();
     let live = |r: &[Vec128; 16]| r[..n].iter().any(|v| *v != Vec128::default());
     let bit = |v: bool, b: u64| if v { b } else { 0 };
     bit(!c.fpu.x87_is_initial(), X87) | bit(live(&c.fpu.xmm), SSE) | bit(live(&c.fpu.ymm_hi), AVX)
@@ -250,7 +253,7 @@ fn xsave(c: &mut Cpu, i: &Instruction, wide: bool, form: Form) -> Exec {
     c.check_write(lin, len, p)?;
 
     let mut image: Legacy = [0; 416];
-    let n = vector_count(c);
+    let n = c.vector_count();
     let at = |offset: usize| lin.wrapping_add(offset as u64);
     if written & X87 != 0 {
         c.fpu.store_x87(wide, &mut image);
@@ -312,7 +315,7 @@ fn xrstor(c: &mut Cpu, i: &Instruction, wide: bool, supervisor: bool) -> Exec {
     } else if compacted && reset(SSE) {
         c.fpu.mxcsr = MXCSR_INIT;
     }
-    let n = vector_count(c);
+    let n = c.vector_count();
     if load(X87) {
         c.fpu.load_x87(wide, legacy);
     } else if reset(X87) {

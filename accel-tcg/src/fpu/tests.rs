@@ -66,6 +66,88 @@ fn control_registers_decide_what_may_be_executed() {
     }
 }
 
+// VPADDB and VADDPS of xmm1 and xmm0 to xmm0, with and without 256 bits; VMOVDQU and VMOVDQA of [rsi].
+const VPADDB: &[u8] = &[0xc5, 0xf1, 0xfc, 0xc0];
+const VPADDB_256: &[u8] = &[0xc5, 0xf5, 0xfc, 0xc0];
+const VADDPS_MEM: &[u8] = &[0xc5, 0xf4, 0x58, 0x06];
+const VMOVDQA: &[u8] = &[0xc5, 0xfd, 0x6f, 0x06];
+const VMOVNTDQ: &[u8] = &[0xc5, 0xfd, 0xe7, 0x06];
+const VZEROUPPER: &[u8] = &[0xc5, 0xf8, 0x77];
+
+#[test]
+fn avx_needs_protection_and_what_xcr0_enables() {
+    let mut m = machine();
+    let (plain0, plain4) = (m.cpu.cr0, m.cpu.cr4);
+    for (cr0, cr4, xcr0, want) in [
+        (plain0, plain4, 7, Ok(())),
+        (plain0 | cr0::EM, plain4, 7, Ok(())),
+        (plain0, plain4 & !cr4::OSFXSR, 7, Ok(())),
+        (plain0 | cr0::TS, plain4, 7, Err(Fault::NM)),
+        (plain0 | cr0::TS, plain4 & !cr4::OSXSAVE, 7, Err(Fault::UD)),
+        (plain0, plain4 & !cr4::OSXSAVE, 7, Err(Fault::UD)),
+        (plain0, plain4, 3, Err(Fault::UD)),
+        (plain0, plain4, 1, Err(Fault::UD)),
+        (plain0 & !cr0::PE, plain4, 7, Err(Fault::UD)),
+    ] {
+        (m.cpu.cr0, m.cpu.cr4, m.cpu.xcr0) = (cr0, cr4, xcr0);
+        for code in [VPADDB, VPADDB_256, VADDPS_MEM, VZEROUPPER] {
+            assert_eq!(m.execute(code), want, "{code:02x?} with CR0 {cr0:#x}, CR4 {cr4:#x}, XCR0 {xcr0}");
+        }
+    }
+}
+
+#[test]
+fn operands_of_vex_are_aligned_for_aligned_moves_only() {
+    let mut m = machine();
+    m.cpu.set_gpr(gpr::RSI, OPERAND + 16);
+    assert_eq!(m.execute(VADDPS_MEM), Ok(()));
+    assert_eq!(m.execute(VMOVDQA), Err(Fault::GP0), "32 bytes");
+    assert_eq!(m.execute(VMOVNTDQ), Err(Fault::GP0), "32 bytes");
+    m.cpu.set_gpr(gpr::RSI, OPERAND + 32);
+    assert_eq!(m.execute(VMOVDQA), Ok(()));
+}
+
+#[test]
+fn reserved_fields_of_vex_are_invalid() {
+    let invalid: [(&str, &[u8]); 7] = [
+        ("VPSHUFD with VEX.vvvv", &[0xc5, 0xf1, 0x70, 0xc1, 0]),
+        ("VMOVD with VEX.L", &[0xc5, 0xfd, 0x6e, 0xc0]),
+        ("VPERMQ without VEX.L", &[0xc4, 0xe3, 0xf9, 0x00, 0xc1, 0]),
+        ("66 before VEX", &[0x66, 0xc5, 0xf1, 0xfc, 0xc0]),
+        ("LOCK before VEX", &[0xf0, 0xc5, 0xf1, 0xfc, 0xc0]),
+        ("REX before VEX", &[0x40, 0xc5, 0xf1, 0xfc, 0xc0]),
+        // VPGATHERDD xmm1, [rsi + xmm1], xmm2
+        ("a gather into its index", &[0xc4, 0xe2, 0x69, 0x90, 0x0c, 0x0e]),
+    ];
+    for (what, bytes) in invalid {
+        let i = iced_x86::Decoder::new(64, bytes, iced_x86::DecoderOptions::NONE).decode();
+        assert!(super::executor(&i).is_none(), "{what}: {:?}", i.code());
+    }
+}
+
+#[test]
+fn a_gather_goes_on_where_it_faulted() {
+    const GATHER: &[u8] = &[0xc4, 0xe2, 0xed, 0x91, 0x0c, 0xc6]; // vpgatherqq ymm1, [rsi + ymm0 * 8], ymm2
+    const SET: u64 = 1 << 63;
+    let vec = super::vec::Vec128::from_u64s;
+    let mut m = machine();
+    m.set_operand(&[0x11; 64]);
+    m.cpu.fpu.ymm_hi[1] = vec([7, 8]);
+    // Lane 2 is not at a canonical address, lane 3 is not wanted.
+    (m.cpu.fpu.xmm[0], m.cpu.fpu.ymm_hi[0]) = (vec([0, 1]), vec([1 << 44, 1 << 44]));
+    (m.cpu.fpu.xmm[2], m.cpu.fpu.ymm_hi[2]) = (vec([SET, SET]), vec([SET, 0]));
+    assert_eq!(m.execute(GATHER), Err(Fault::GP0));
+    assert_eq!((m.cpu.fpu.xmm[1], m.cpu.fpu.ymm_hi[1]), (vec([0x1111_1111_1111_1111; 2]), vec([7, 8])));
+    assert_eq!((m.cpu.fpu.xmm[2], m.cpu.fpu.ymm_hi[2]), (vec([0, 0]), vec([SET, 0])));
+    // What has been loaded is not loaded again.
+    m.set_operand(&[0x22; 64]);
+    m.cpu.fpu.ymm_hi[0] = vec([2, 1 << 44]);
+    m.execute(GATHER).unwrap();
+    let loaded = (vec([0x1111_1111_1111_1111; 2]), vec([0x2222_2222_2222_2222, 8]));
+    assert_eq!((m.cpu.fpu.xmm[1], m.cpu.fpu.ymm_hi[1]), loaded);
+    assert_eq!((m.cpu.fpu.xmm[2], m.cpu.fpu.ymm_hi[2]), (vec([0; 2]), vec([0; 2])), "the mask is spent");
+}
+
 #[test]
 fn an_unmasked_exception_waits_for_the_next_waiting_instruction() {
     let mut m = machine();

@@ -7,6 +7,9 @@ use std::array::from_fn;
 #[repr(C, align(16))]
 pub(crate) struct Vec128(pub(crate) [u8; 16]);
 
+/// The value of a YMM register: its low half, then its high half.
+pub(crate) type Vec256 = [Vec128; 2];
+
 /// The conversions from and to lanes of one width.
 macro_rules! lanes {
     ($($t:ty, $n:literal, $get:ident, $from:ident);*) => { $(
@@ -100,6 +103,13 @@ impl Vec128 {
 
 // SAFETY: sixteen bytes, without padding, all of them free.
 unsafe impl crate::int::Plain for Vec128 {
+    #[inline(always)]
+    fn le(self) -> Self {
+        self
+    }
+}
+// SAFETY: two of them, one after the other.
+unsafe impl crate::int::Plain for Vec256 {
     #[inline(always)]
     fn le(self) -> Self {
         self
