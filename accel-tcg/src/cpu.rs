@@ -149,6 +149,8 @@ pub(crate) struct Cpu {
     pub(crate) next_timer_look: u64,
     /// Leaves as the guest sees them.
     pub(crate) cpuid: CpuidSet,
+    /// The instructions that go with them.
+    pub(crate) isa: crate::isa::Isa,
     /// Local APIC id.
     pub(crate) apic_id: u32,
     /// Bootstrap processor.

@@ -6,7 +6,7 @@ use crate::fault::{Exec, Fault};
 use crate::ops::hot;
 use gearbox_core::mem::{FlatKind, RamBlock};
 use gearbox_core::x86::state::Seg;
-use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, DecoderError, FlowControl, Instruction, Mnemonic};
 use std::sync::Arc;
 
 /// Most instructions in a block.
@@ -49,10 +49,10 @@ impl Cpu {
         let mut have = first.min(allowed);
         self.fetch_bytes(lin, &mut bytes[..have])?;
         loop {
-            let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, DecoderOptions::NONE);
+            let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, self.isa.options());
             let i = d.decode();
             if d.last_error() != DecoderError::NoMoreBytes {
-                return Ok(i);
+                return Ok(self.isa.admit(i));
             }
             // All there is: too long an instruction, or one that leaves the segment. Both are #GP.
             let all = allowed.min(MAX_LEN);
@@ -111,14 +111,15 @@ impl Cpu {
         let have = room.min(WINDOW);
         // SAFETY: as in `fetch_bytes`.
         unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), have) };
-        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, DecoderOptions::NONE);
+        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, self.isa.options());
         let mut insns = Vec::with_capacity(16);
         while insns.len() < MAX_INSNS && d.can_decode() {
             let i = d.decode();
-            if d.last_error() == DecoderError::NoMoreBytes {
-                // Crosses into the next page (or out of the window): the next block's affair.
+            if d.last_error() == DecoderError::NoMoreBytes || (i.is_invalid() && i.len() == MAX_LEN) {
+                // Crosses into the next page (or out of the window), or may be too long: `fetch_one` looks closer.
                 break;
             }
+            let i = self.isa.admit(i);
             insns.push(i);
             if ends_block(&i) || i.code() == Code::INVALID {
                 break;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cpu`, `flags` | the state of one CPU; lazy arithmetic flags |
 //! | `mem` | segments, paging, software TLB, physical memory |
-//! | `block`, `decode` | decoded code: blocks of ops, their cache and their end |
+//! | `block`, `decode`, `isa` | decoded code: blocks of ops, their cache and their end; which instructions the CPU model has |
 //! | `ops` | integer instructions: checked executors, and hot handlers that call one another in tail position |
 //! | `sys` | privileged instructions, control transfers, exceptions and interrupts |
 //! | `fpu` | x87, MMX, SSE |
@@ -22,6 +22,7 @@ mod flags;
 pub(crate) mod fpu;
 mod handle;
 mod int;
+mod isa;
 mod mem;
 mod ops;
 mod state;

@@ -81,6 +81,7 @@ impl TcgVm {
             lapic_touched: true,
             next_timer_look: 0,
             cpuid: cfg.cpuid.clone(),
+            isa: crate::isa::Isa::new(&cfg.cpuid),
             apic_id: cfg.apic_id,
             bsp: cfg.bsp,
             phys_bits: cfg.cpuid.get(0x8000_0008, 0).map_or(36, |l| l.eax & 0xff).clamp(32, 52),

@@ -1,30 +1,34 @@
-//! No-operations, fences, cache hints, random numbers.
+//! No-operations, fences, cache lines, direct stores, random numbers.
 
-use super::operand::size;
+use super::operand::{size, sized};
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::flags::LazyFlags;
 use crate::mem::Access;
-use gearbox_core::x86::state::rflags;
-use iced_x86::{Instruction, Mnemonic};
+use crate::mem::virt::seg_of;
+use gearbox_core::x86::state::{Seg, gpr, rflags};
+use iced_x86::{Code, Instruction, Mnemonic};
 
 /// The executor of one of these.
 pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     use Mnemonic::*;
     Some(match i.mnemonic() {
-        Nop | Pause | Endbr32 | Endbr64 | Lfence | Sfence | Mfence | Prefetchnta | Prefetcht0 | Prefetcht1
-        | Prefetcht2 | Prefetchw | Prefetch | Prefetchwt1 | Fnop | Serialize => |_, _| Ok(()),
-        Clflush | Clflushopt | Clwb | Cldemote => flush_line,
-        Rdrand if feature(i) => |c, i| random(c, i, 1, 30, false),
-        Rdseed => |c, i| random(c, i, 7, 18, true),
+        Nop | Reservednop | Pause | Lfence | Sfence | Mfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2
+        | Prefetchw | Prefetch | Prefetchwt1 | Cldemote => |_, _| Ok(()),
+        // What was decoded before may be old: the code may have been changed through another address.
+        Serialize => |c, _| {
+            c.leave_block = true;
+            Ok(())
+        },
+        Clflush | Clflushopt | Clwb => flush_line,
+        Clzero => clear_line,
+        Movdiri => |c, i| sized!(size(i, 0), T => { let v = c.read_op::<T>(i, 1)?; c.write_mem(i, v) }),
+        Movdir64b => movdir64b,
+        Rdrand | Rdseed => random,
         Ud0 | Ud1 | Ud2 => |_, _| Err(Fault::UD),
         _ => return None,
     })
-}
-/// Register forms only exist.
-fn feature(i: &Instruction) -> bool {
-    i.op_count() == 1
 }
 
 /// CLFLUSH and its kin: there is no cache, but the address is checked like a byte load.
@@ -33,12 +37,35 @@ fn flush_line(c: &mut Cpu, i: &Instruction) -> Exec {
     c.load::<u8>(lin, c.privilege()).map(|_| ())
 }
 
-/// RDRAND and RDSEED, where CPUID says so (leaf 1 ECX or leaf 7 EBX).
-fn random(c: &mut Cpu, i: &Instruction, leaf: u32, bit: u32, seed: bool) -> Exec {
-    let offered = c.cpuid.get(leaf, 0).is_some_and(|l| if seed { l.ebx } else { l.ecx } >> bit & 1 != 0);
-    if !offered {
-        return Err(Fault::UD);
+/// The bytes of a cache line (CPUID leaf 1, EBX).
+const LINE: usize = 64;
+
+/// CLZERO (APM vol. 3): zeroes the line that rAX points into.
+fn clear_line(c: &mut Cpu, i: &Instruction) -> Exec {
+    let mask = match i.code() {
+        Code::Clzerow => 0xffff,
+        Code::Clzerod => 0xffff_ffff,
+        _ => u64::MAX,
+    };
+    let at = c.gpr(gpr::RAX) & mask & !(LINE as u64 - 1);
+    let lin = c.linear(seg_of(i.segment_prefix()), at, LINE, Access::Write)?;
+    c.store_bytes(lin, &[0; LINE], c.privilege())
+}
+
+/// MOVDIR64B: 64 bytes from anywhere to an aligned place in ES.
+fn movdir64b(c: &mut Cpu, i: &Instruction) -> Exec {
+    let mut line = [0; LINE];
+    let to = c.reg(i.op0_register());
+    let lin = c.linear(Seg::Es, to, LINE, Access::Write)?;
+    if lin & (LINE as u64 - 1) != 0 {
+        return Err(Fault::GP0);
     }
+    c.read_mem_bytes(i, &mut line)?;
+    c.store_bytes(lin, &line, c.privilege())
+}
+
+/// RDRAND and RDSEED.
+fn random(c: &mut Cpu, i: &Instruction) -> Exec {
     use std::hash::{BuildHasher, Hasher};
     // The standard library seeds every `RandomState` from the host's generator.
     let mut h = std::collections::hash_map::RandomState::new().build_hasher();

@@ -3,6 +3,7 @@
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
+use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::lapic::apic_base;
 use gearbox_core::x86::state::{cr4, gpr};
 use iced_x86::{Code, Instruction};
@@ -18,14 +19,21 @@ pub(crate) enum Vendor {
     Amd,
 }
 
+impl Vendor {
+    /// By the vendor string of leaf 0. Whoever is not Intel is taken for AMD-like.
+    pub(crate) fn of(cpuid: &CpuidSet) -> Self {
+        let intel = cpuid.get(0, 0).is_some_and(|l| l.ebx.to_le_bytes() == *b"Genu");
+        if intel { Self::Intel } else { Self::Amd }
+    }
+}
+
 impl Cpu {
     fn apic_enabled(&self) -> bool {
         self.apic_base() & apic_base::EN != 0
     }
-    /// By the vendor string of leaf 0. Whoever is not Intel is taken for AMD-like.
+    /// Whose processor this is.
     pub(crate) fn vendor(&self) -> Vendor {
-        let intel = self.cpuid.get(0, 0).is_some_and(|l| l.ebx.to_le_bytes() == *b"Genu");
-        if intel { Vendor::Intel } else { Vendor::Amd }
+        Vendor::of(&self.cpuid)
     }
 }
 

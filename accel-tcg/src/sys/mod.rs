@@ -29,6 +29,7 @@ mod task;
 mod tests;
 mod transfer;
 
+pub(crate) use cpuid::Vendor;
 pub(crate) use debug::{check_instruction_breakpoints, debug_trap};
 pub(crate) use descriptor::within_limit;
 pub(crate) use io::check_io;

@@ -43,7 +43,6 @@ const OFFERED: &[CpuidFeature] = {
         CLFSH,
         PAUSE,
         MULTIBYTENOP,
-        CET_IBT,
         SMAP,
         FSGSBASE,
     ]
