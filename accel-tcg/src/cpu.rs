@@ -126,6 +126,10 @@ pub(crate) struct Cpu {
     pub(crate) xcr0: u64,
     /// The four page-directory pointers that a CR3 load in PAE paging reads (SDM vol. 3, 4.4.1).
     pub(crate) pdpte: [u64; 4],
+    /// Protection keys of user pages. Change it by [`Cpu::set_pkru`].
+    pub(crate) pkru: u32,
+    /// IA32_PKRS: those of supervisor pages. Change it by [`Cpu::set_pkrs`].
+    pub(crate) pkrs: u32,
     /// DR0..DR3, DR6, DR7.
     pub(crate) dr: [u64; 6],
     /// Data breakpoints that the present instruction has hit, as bits of DR6.
@@ -157,6 +161,8 @@ pub(crate) struct Cpu {
     pub(crate) bsp: bool,
     /// Physical address bits (CPUID 80000008h).
     pub(crate) phys_bits: u32,
+    /// What CPUID says about paging.
+    pub(crate) paging: crate::mem::paging::Facts,
 
     /// Added to the scaled machine clock to give IA32_TIME_STAMP_COUNTER.
     pub(crate) tsc_offset: u64,
@@ -240,8 +246,9 @@ impl Cpu {
     pub(crate) fn rflags(&self) -> u64 {
         self.flags | self.lazy.bits()
     }
-    /// Sets RFLAGS in full (no privilege checks here) and what depends on it.
+    /// Sets RFLAGS in full (no privilege checks here) and what depends on it. Reserved bits stay as they are fixed.
     pub(crate) fn set_rflags(&mut self, v: u64) {
+        let v = v & rflags::DEFINED;
         self.lazy = LazyFlags::from_bits(v);
         let changed = (self.flags ^ v) & !ARITH;
         self.flags = v & !ARITH | rflags::FIXED1;

@@ -17,6 +17,9 @@ const FIELDS: [(u32, fn(&mut Msrs) -> &mut u64); 9] = [
     (0xc000_0103, |m| &mut m.tsc_aux),
 ];
 
+/// Kept beside PKRU, as page walks look at both.
+pub(crate) const IA32_PKRS: u32 = 0x6e1;
+
 const SEGMENTS: [Seg; 8] = [Seg::Es, Seg::Cs, Seg::Ss, Seg::Ds, Seg::Fs, Seg::Gs, Seg::Ldtr, Seg::Tr];
 
 impl Cpu {
@@ -26,6 +29,7 @@ impl Cpu {
         for (index, field) in FIELDS {
             msrs.insert(index, *field(&mut self.msr));
         }
+        msrs.insert(IA32_PKRS, self.pkrs.into());
         let mut s = X86State::reset(self.bsp, 0);
         s.gpr.copy_from_slice(&self.regs[..16]);
         s.rip = self.rip;
@@ -37,6 +41,7 @@ impl Cpu {
         s.cr8 = self.lapic_cr8();
         s.efer = self.efer;
         s.xcr0 = self.xcr0;
+        s.pkru = self.pkru;
         s.dr = self.dr;
         s.fpu = self.fpu.to_state();
         s.apic_base = self.apic_base();
@@ -63,6 +68,7 @@ impl Cpu {
         (self.cr0, self.cr2, self.cr3, self.cr4) = (s.cr0, s.cr2, s.cr3, s.cr4);
         self.efer = s.efer;
         self.xcr0 = s.xcr0;
+        self.pkru = s.pkru;
         self.dr = s.dr;
         self.set_rflags(s.rflags);
         for seg in SEGMENTS {
@@ -84,6 +90,7 @@ impl Cpu {
                 *field(&mut self.msr) = v;
             }
         }
+        self.pkrs = self.msr.other.remove(&IA32_PKRS).unwrap_or(0) as u32;
         self.tsc_offset = 0;
         self.tsc_offset = s.tsc.wrapping_sub(self.tsc());
         self.events = s.events;

@@ -42,6 +42,7 @@ impl TcgVm {
         let waker = shared.clone();
         let lapic = self.apics.attach(Lapic::new(cfg.apic_id, cfg.bsp, x2apic), move || waker.post(event::APIC));
         let tlb = Tlb::new();
+        let phys_bits = cfg.cpuid.get(0x8000_0008, 0).map_or(36, |l| l.eax & 0xff).clamp(32, 52);
         let null = std::ptr::null_mut();
         let mut cpu = Box::new(Cpu {
             regs: [0; slot::COUNT],
@@ -69,6 +70,8 @@ impl TcgVm {
             efer: 0,
             xcr0: 1,
             pdpte: [0; 4],
+            pkru: 0,
+            pkrs: 0,
             dr: [0; 6],
             watch_hits: Default::default(),
             msr: Msrs::default(),
@@ -84,7 +87,8 @@ impl TcgVm {
             isa: crate::isa::Isa::new(&cfg.cpuid),
             apic_id: cfg.apic_id,
             bsp: cfg.bsp,
-            phys_bits: cfg.cpuid.get(0x8000_0008, 0).map_or(36, |l| l.eax & 0xff).clamp(32, 52),
+            phys_bits,
+            paging: crate::mem::paging::Facts::of(&cfg.cpuid, phys_bits),
             tsc_offset: 0,
             clock: self.clock.clone(),
             memory: cfg.memory.clone(),

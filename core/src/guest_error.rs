@@ -53,10 +53,10 @@ mod tests {
     #[test]
     fn a_flood_is_cut_and_resumes() {
         let e = GuestErrors::default();
-        let d = DeviceId::for_test(1);
+        let d = DeviceId::nth(1);
         let t = Instant::now();
         assert_eq!((0..20).map(|_| e.admit(d, t)).filter(|&n| n < MOST).count(), 10);
-        assert_eq!(e.admit(DeviceId::for_test(2), t), 0);
+        assert_eq!(e.admit(DeviceId::nth(2), t), 0);
         assert_eq!(e.admit(d, t + WINDOW), 0);
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod linear;
 pub(crate) mod paging;
 pub(crate) mod phys;
 pub(crate) mod stack;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tlb;
 pub(crate) mod virt;
 

@@ -4,6 +4,7 @@ use super::Access;
 use super::tlb::{Info, Privilege};
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
+use gearbox_core::x86::cpuid::{CpuidLeaf, CpuidSet};
 use gearbox_core::x86::state::{cr0, cr4, efer};
 
 /// Bits of a page-table entry (SDM vol. 3, table 4-19 and others).
@@ -16,6 +17,10 @@ mod pte {
     pub(super) const PS: u64 = 1 << 7;
     pub(super) const G: u64 = 1 << 8;
     pub(super) const NX: u64 = 1 << 63;
+    /// Protection key, bits 59 to 62 of an entry that maps a page in 4- and 5-level paging.
+    pub(super) fn key(e: u64) -> u32 {
+        (e >> 59 & 15) as u32
+    }
     /// Address bits of an 8-byte entry, before MAXPHYADDR is looked at.
     pub(super) const ADDR: u64 = 0x000f_ffff_ffff_f000;
 }
@@ -27,6 +32,32 @@ mod code {
     pub(super) const USER: u32 = 1 << 2;
     pub(super) const RESERVED: u32 = 1 << 3;
     pub(super) const FETCH: u32 = 1 << 4;
+    pub(super) const KEY: u32 = 1 << 5;
+}
+
+/// What CPUID says about paging; looked up once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    /// 1-GiB pages.
+    huge: bool,
+    /// Address bits of a 4-MiB page (SDM vol. 3, table 4-4): 32 without PSE-36, at most 40.
+    pse_bits: u32,
+    /// Linear-address bits of the widest paging mode.
+    linear_bits: u32,
+}
+
+impl Facts {
+    /// From the leaves of a CPU with `phys_bits` physical address bits.
+    pub(crate) fn of(cpuid: &CpuidSet, phys_bits: u32) -> Self {
+        let bit = |function, bit: u32, reg: fn(&CpuidLeaf) -> u32| {
+            cpuid.get(function, 0).is_some_and(|l| reg(l) >> bit & 1 != 0)
+        };
+        Self {
+            huge: bit(0x8000_0001, 26, |l| l.edx),
+            pse_bits: if bit(1, 17, |l| l.edx) { phys_bits.min(40) } else { 32 },
+            linear_bits: if bit(7, 16, |l| l.ecx) { 57 } else { 48 },
+        }
+    }
 }
 
 /// Why a walk found no translation; holds the error code's P and RSVD bits.
@@ -139,21 +170,24 @@ impl Cpu {
             let low = ((1u64 << shift) - 1) & !0x1fff;
             let base = match (large, shape.entry) {
                 (true, 4) => {
-                    // PSE-36 gives 8 more address bits, 40 in all (SDM vol. 3, 4.3).
-                    if e & 1 << 21 != 0 {
+                    // Bits 32 and up of the address lie in bits 13 and up of the entry (SDM vol. 3, table 4-4).
+                    let high = e >> 13 & 0x1ff;
+                    if high >> (self.paging.pse_bits - 32) != 0 {
                         return Ok(Err(Denied(code::PRESENT | code::RESERVED)));
                     }
-                    e & 0xffc0_0000 | (e >> 13 & 0xff) << 32
+                    e & 0xffc0_0000 | high << 32
                 }
-                (true, _) if level > 2 || e & low != 0 || (level == 2 && !self.has_1g_pages()) => {
+                (true, _) if level > 2 || e & low != 0 || (level == 2 && !self.paging.huge) => {
                     return Ok(Err(Denied(code::PRESENT | code::RESERVED)));
                 }
                 (true, _) => e & pte::ADDR & !((1 << shift) - 1),
                 (false, 4) => e & 0xffff_f000,
                 (false, _) => e & pte::ADDR,
             };
-            if !self.allowed(rights, nx && self.nx(), access, p) {
-                return Ok(Err(Denied(code::PRESENT)));
+            let key_denies = access != Access::Execute && self.key_denies(rights, pte::key(e), access, p);
+            if key_denies || !self.allowed(rights, nx && self.nx(), access, p) {
+                let key = if key_denies { code::KEY } else { 0 };
+                return Ok(Err(Denied(code::PRESENT | key)));
             }
             let dirty = if access == Access::Write { pte::D } else { 0 };
             let new = e | pte::A | dirty;
@@ -166,8 +200,38 @@ impl Cpu {
         }
         Err(Fault::Internal("a page walk ran out of levels"))
     }
-    fn has_1g_pages(&self) -> bool {
-        self.cpuid.get(0x8000_0001, 0).is_some_and(|l| l.edx & 1 << 26 != 0)
+    /// Do the protection keys forbid a data access: PKRU for user pages, IA32_PKRS for the others (SDM vol. 3, 4.6.2)?
+    #[inline]
+    fn key_denies(&self, rights: u64, key: u32, access: Access, p: Privilege) -> bool {
+        let (enable, rules) = match rights & pte::U {
+            0 => (cr4::PKS, self.pkrs),
+            _ => (cr4::PKE, self.pkru),
+        };
+        if self.cr4 & enable == 0 || !self.long_mode() {
+            return false;
+        }
+        let (no_access, no_write) = (rules >> (2 * key) & 1 != 0, rules >> (2 * key) & 2 != 0);
+        no_access || no_write && access == Access::Write && (p == Privilege::User || self.cr0 & cr0::WP != 0)
+    }
+    /// May `v` be loaded as a base: of a segment, a descriptor table or a handler? A CPU with 57-bit linear addresses takes them whether
+    /// 5-level paging is on or not.
+    pub(crate) fn canonical_base(&self, v: u64) -> bool {
+        let unused = 64 - self.paging.linear_bits;
+        ((v << unused) as i64 >> unused) as u64 == v
+    }
+    /// Sets PKRU and forgets the translations that it let through.
+    pub(crate) fn set_pkru(&mut self, v: u32) {
+        let changed = std::mem::replace(&mut self.pkru, v) != v;
+        if changed && self.cr4 & cr4::PKE != 0 {
+            self.flush_tlb(true);
+        }
+    }
+    /// Sets IA32_PKRS likewise.
+    pub(crate) fn set_pkrs(&mut self, v: u32) {
+        let changed = std::mem::replace(&mut self.pkrs, v) != v;
+        if changed && self.cr4 & cr4::PKS != 0 {
+            self.flush_tlb(true);
+        }
     }
     /// SDM vol. 3, 4.6.1.
     fn allowed(&self, rights: u64, nx: bool, access: Access, p: Privilege) -> bool {

@@ -17,6 +17,8 @@ pub(super) fn executor(code: Code) -> Option<Executor> {
         Clts => clts,
         Xgetbv => xgetbv,
         Xsetbv => xsetbv,
+        Rdpkru => rdpkru,
+        Wrpkru => wrpkru,
         _ => return None,
     })
 }
@@ -27,11 +29,12 @@ const CR0_KNOWN: u64 =
 
 /// The bit of a value for CR3 that asks to keep the translations of its PCID.
 const CR3_NO_FLUSH: u64 = 1 << 63;
-const CR4_PAGING: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::PKE | cr4::LA57;
+const CR4_PAGING: u64 =
+    cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::PKE | cr4::PKS | cr4::LA57;
 const CR0_PAGING: u64 = cr0::PG | cr0::WP;
 
 /// Which CPUID bit (function, register, bit) makes which bit of CR4 exist. What stands at no feature is always there.
-const CR4_FEATURES: [(u64, Option<Feature>); 16] = [
+const CR4_FEATURES: [(u64, Option<Feature>); 19] = [
     (cr4::VME | cr4::PVI, Some(Feature(1, EDX, 1))),
     (cr4::TSD, Some(Feature(1, EDX, 4))),
     (cr4::DE, Some(Feature(1, EDX, 2))),
@@ -48,6 +51,9 @@ const CR4_FEATURES: [(u64, Option<Feature>); 16] = [
     (cr4::OSXSAVE, Some(Feature(1, ECX, 26))),
     (cr4::SMEP, Some(Feature(7, EBX, 7))),
     (cr4::SMAP, Some(Feature(7, EBX, 20))),
+    (cr4::LA57, Some(Feature(7, ECX, 16))),
+    (cr4::PKE, Some(Feature(7, ECX, 3))),
+    (cr4::PKS, Some(Feature(7, ECX, 31))),
 ];
 const EBX: usize = 1;
 const ECX: usize = 2;
@@ -272,6 +278,30 @@ fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Exec {
     }
     cpu.xcr0 = value;
     cpu.leave_block = true;
+    Ok(())
+}
+
+/// RDPKRU and WRPKRU exist where the system has turned protection keys on; ECX must be 0 (SDM vol. 2).
+fn check_pkru(cpu: &Cpu) -> Exec {
+    if cpu.cr4 & cr4::PKE == 0 {
+        return Err(Fault::UD);
+    }
+    if cpu.gpr(gpr::RCX) as u32 != 0 { Err(Fault::GP0) } else { Ok(()) }
+}
+
+fn rdpkru(cpu: &mut Cpu, _: &Instruction) -> Exec {
+    check_pkru(cpu)?;
+    cpu.set_gpr_low(gpr::RAX, cpu.pkru);
+    cpu.set_gpr_low(gpr::RDX, 0u32);
+    Ok(())
+}
+
+fn wrpkru(cpu: &mut Cpu, _: &Instruction) -> Exec {
+    check_pkru(cpu)?;
+    if cpu.gpr(gpr::RDX) as u32 != 0 {
+        return Err(Fault::GP0);
+    }
+    cpu.set_pkru(cpu.gpr(gpr::RAX) as u32);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::control::Feature;
 use super::cpuid::Vendor;
 use crate::cpu::{Cpu, TSC_HZ};
 use crate::fault::{Exec, Fault};
+use crate::state::IA32_PKRS;
 use gearbox_core::clock::ticks_to_ns;
 use gearbox_core::x86::lapic::Lapic;
 use gearbox_core::x86::state::{Seg, cr0, efer};
@@ -60,6 +61,7 @@ const ECX: usize = 2;
 const EDX: usize = 3;
 const HAS_TSC_ADJUST: Feature = Feature(7, EBX, 1);
 const HAS_TSC_DEADLINE: Feature = Feature(1, ECX, 24);
+const HAS_PKS: Feature = Feature(7, ECX, 31);
 const HAS_X2APIC: Feature = Feature(1, ECX, 21);
 const HAS_MTRR: Feature = Feature(1, EDX, 12);
 const HAS_PAT: Feature = Feature(1, EDX, 16);
@@ -238,6 +240,17 @@ static TABLE: &[Msr] = {
                 },
             ),
         ),
+        Msr(
+            IA32_PKRS..=IA32_PKRS,
+            Feature(HAS_PKS),
+            Special(
+                |c, _| Ok(c.pkrs.into()),
+                |c, _, v| {
+                    c.set_pkrs(u32::try_from(v).map_err(|_| Fault::GP0)?);
+                    Ok(())
+                },
+            ),
+        ),
         // Memory types: kept for the guest, without effect, as all memory is coherent here.
         Msr(0xfe..=0xfe, Feature(HAS_MTRR), ReadOnly(MTRR_CAP)),
         Msr(0x200..=0x20f, Feature(HAS_MTRR), Checked { reset: 0, valid: valid_variable_mtrr }),
@@ -361,7 +374,7 @@ impl Cpu {
     }
 
     fn canonical_or_gp(&self, v: u64) -> Exec<u64> {
-        if self.canonical(v) { Ok(v) } else { Err(Fault::GP0) }
+        if self.canonical_base(v) { Ok(v) } else { Err(Fault::GP0) }
     }
     fn set_base_msr(&mut self, s: Seg, v: u64) -> Exec {
         let v = self.canonical_or_gp(v)?;

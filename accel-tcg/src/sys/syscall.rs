@@ -165,7 +165,7 @@ fn read_base(cpu: &mut Cpu, i: &Instruction, s: Seg) -> Exec {
 fn write_base(cpu: &mut Cpu, i: &Instruction, s: Seg) -> Exec {
     check_fsgsbase(cpu)?;
     let base = cpu.reg(i.op0_register());
-    if !cpu.canonical(base) {
+    if !cpu.canonical_base(base) {
         return Err(Fault::GP0);
     }
     cpu.set_seg_base(s, base);

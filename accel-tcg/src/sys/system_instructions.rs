@@ -90,7 +90,7 @@ fn invpcid(cpu: &mut Cpu, i: &Instruction) -> Exec {
     let (pcid, reserved, linear) = (descriptor as u64 & 0xfff, descriptor as u64 >> 12, (descriptor >> 64) as u64);
     let foreign = pcid != 0 && cpu.cr4 & cr4::PCIDE == 0;
     match kind {
-        0 if reserved == 0 && !foreign && cpu.canonical(linear) => cpu.flush_page(linear),
+        0 if reserved == 0 && !foreign && cpu.canonical_base(linear) => cpu.flush_page(linear),
         1 if reserved == 0 && !foreign => cpu.flush_tlb(false),
         2 if reserved == 0 => cpu.flush_tlb(true),
         3 if reserved == 0 => cpu.flush_tlb(false),

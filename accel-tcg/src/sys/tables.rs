@@ -55,7 +55,7 @@ fn load_table(cpu: &mut Cpu, i: &Instruction) -> Exec<DescriptorTable> {
     if matches!(i.code(), Code::Lgdt_m1632_16 | Code::Lidt_m1632_16) {
         base &= 0xff_ffff;
     }
-    if cpu.code64() && !cpu.canonical(base) {
+    if cpu.code64() && !cpu.canonical_base(base) {
         return Err(Fault::GP0);
     }
     Ok(DescriptorTable { base, limit })
@@ -82,7 +82,7 @@ fn system_segment(cpu: &mut Cpu, selector: Selector, d: Descriptor) -> Exec<Segm
     let mut s = d.segment(selector);
     if cpu.long_mode() {
         s.base |= cpu.descriptor_high(selector, Blame::GP)? << 32;
-        if !cpu.canonical(s.base) {
+        if !cpu.canonical_base(s.base) {
             return Err(Blame::GP.of(selector));
         }
     }

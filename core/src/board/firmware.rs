@@ -78,11 +78,11 @@ mod tests {
             name,
             bytes: [1, 2, 3].into(),
             writable,
-            owner: DeviceId::for_test(owner),
+            owner: DeviceId::nth(owner),
         };
         files.add(file("etc/b", true, 1)).unwrap();
         files.add(file("etc/a", false, 2)).unwrap();
-        assert_eq!(files.add(file("etc/b", false, 3)), Err(DeviceId::for_test(1)));
+        assert_eq!(files.add(file("etc/b", false, 3)), Err(DeviceId::nth(1)));
         assert_eq!(files.0.iter().map(|f| f.name).collect::<Vec<_>>(), ["etc/a", "etc/b"]);
         assert!(
             !files.write("etc/a", 0, &[9])
@@ -91,7 +91,7 @@ mod tests {
         );
         assert!(files.write("etc/b", 1, &[9, 9]));
         assert_eq!(*files.0[1].bytes, [1, 9, 9]);
-        files.forget(DeviceId::for_test(1));
+        files.forget(DeviceId::nth(1));
         assert_eq!(files.0.len(), 1);
     }
 }

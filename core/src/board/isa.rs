@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn asserted_while_anybody_asserts_it() {
         let mut isa = IsaInterrupts::default();
-        let pin = Pin { device: DeviceId::for_test(1), index: 4 };
+        let pin = Pin { device: DeviceId::nth(1), index: 4 };
         isa.feed(4, pin);
         assert_eq!(isa.change(4, true), [pin]);
         assert_eq!((isa.change(4, true), isa.change(4, false), isa.change(5, true)), (vec![], vec![], vec![]));

@@ -279,7 +279,7 @@ mod tests {
     use crate::board::DeviceId;
 
     fn io(n: u32) -> IoTarget {
-        IoTarget { device: DeviceId::for_test(n), region: 0 }
+        IoTarget { device: DeviceId::nth(n), region: 0 }
     }
     fn shape(v: &FlatView) -> Vec<(u64, u64, char, u64)> {
         v.ranges()

@@ -27,6 +27,8 @@ pub mod rflags {
     pub const VIF: u64 = 1 << 19;
     pub const VIP: u64 = 1 << 20;
     pub const ID: u64 = 1 << 21;
+    /// All of them, without what is fixed.
+    pub const DEFINED: u64 = 0x3f_7fd5;
 }
 
 /// CR0 bits (SDM vol. 3, 2.5).
@@ -67,6 +69,7 @@ pub mod cr4 {
     pub const SMEP: u64 = 1 << 20;
     pub const SMAP: u64 = 1 << 21;
     pub const PKE: u64 = 1 << 22;
+    pub const PKS: u64 = 1 << 24;
 }
 
 /// IA32_EFER bits (SDM vol. 3, 2.2.1; SVME and FFXSR from the AMD APM vol. 2, 3.1.7).
@@ -366,6 +369,8 @@ pub struct X86State {
     pub efer: u64,
     /// XCR0.
     pub xcr0: u64,
+    /// Protection key rights for user pages.
+    pub pkru: u32,
     /// DR0..DR3, DR6, DR7.
     pub dr: [u64; 6],
     /// x87, SSE, AVX.
@@ -408,6 +413,7 @@ impl X86State {
             cr8: 0,
             efer: 0,
             xcr0: 1,
+            pkru: 0,
             dr: [0, 0, 0, 0, 0xffff_0ff0, 0x400],
             fpu: FpuState::default(),
             apic_base: 0xfee0_0000 | 1 << 11 | u64::from(bsp) << 8,

@@ -142,7 +142,7 @@ fn table_registers_round_trip() {
     let o = r.run(&code);
     assert_eq!(o.state.idtr, DescriptorTable { base: 0xffff_8000_1234_5678, limit: 0xfff });
     assert_eq!(r.get64(0x8012), 0xffff_8000_1234_5678);
-    r.put(0x8002, &0x8000_0000_0000u64.to_le_bytes());
+    r.put(0x8002, &(1u64 << 57).to_le_bytes());
     assert_eq!(r.fault(&code, 13).1, 0, "not canonical");
     assert_eq!(Rig::long().user().fault(&code, 13).1, 0);
 }

@@ -1,7 +1,6 @@
 //! The system instructions on small hand-made descriptor tables.
 
 mod control;
-mod hostile;
 mod interrupts;
 mod msrs;
 mod returns;

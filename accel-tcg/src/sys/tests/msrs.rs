@@ -50,7 +50,7 @@ fn efer_is_guarded() {
 fn addresses_must_be_canonical() {
     let mut r = Rig::long();
     for index in [0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x175, 0x176] {
-        assert!(!write(&mut r, index, 0x8000_0000_0000), "{index:#x}");
+        assert!(!write(&mut r, index, 1 << 57), "{index:#x}");
         assert!(write(&mut r, index, 0xffff_8000_0000_1234), "{index:#x}");
         assert_eq!(read(&mut r, index), Some(0xffff_8000_0000_1234), "{index:#x}");
     }
