@@ -1,5 +1,6 @@
 //! Random input for a time, each case from a seed of its own. A case that fails is printed with its seed and in a form that can be run again.
 
+pub mod cpu;
 pub mod qmp;
 pub mod qtest;
 
