@@ -185,21 +185,21 @@ fn write_word(cpu: &mut Cpu, l: &Layout, at: u64, v: u64) -> Exec {
 fn read_state(cpu: &mut Cpu, l: &Layout, base: u64) -> Exec<State> {
     let mut gpr = [0; 8];
     for (k, r) in gpr.iter_mut().enumerate() {
-        *r = read_word(cpu, l, base + l.gpr + l.word * k as u64)?;
+        *r = read_word(cpu, l, base.wrapping_add(l.gpr + l.word * k as u64))?;
     }
     let mut segments = [Selector(0); 6];
     for (k, s) in segments.iter_mut().enumerate().take(l.segments as usize) {
-        *s = Selector(read_word(cpu, l, base + l.es + l.word * k as u64)? as u16);
+        *s = Selector(read_word(cpu, l, base.wrapping_add(l.es + l.word * k as u64))? as u16);
     }
     Ok(State {
-        cr3: l.cr3.map(|at| read_word(cpu, l, base + at)).transpose()?,
-        eip: read_word(cpu, l, base + l.eip)?,
-        eflags: read_word(cpu, l, base + l.eflags)?,
+        cr3: l.cr3.map(|at| read_word(cpu, l, base.wrapping_add(at))).transpose()?,
+        eip: read_word(cpu, l, base.wrapping_add(l.eip))?,
+        eflags: read_word(cpu, l, base.wrapping_add(l.eflags))?,
         gpr,
         segments,
-        ldt: Selector(read_word(cpu, l, base + l.ldt)? as u16),
+        ldt: Selector(read_word(cpu, l, base.wrapping_add(l.ldt))? as u16),
         trap: match l.trap {
-            Some(at) => cpu.system_read::<u16>(base + at)? & 1 != 0,
+            Some(at) => cpu.system_read::<u16>(base.wrapping_add(at))? & 1 != 0,
             None => false,
         },
     })
@@ -209,13 +209,13 @@ fn save_state(cpu: &mut Cpu, tr: &Segment, returning: bool) -> Exec {
     let l = layout(tr.typ());
     let base = tr.base;
     let nested = if returning { rflags::NT } else { 0 };
-    write_word(cpu, l, base + l.eip, cpu.rip)?;
-    write_word(cpu, l, base + l.eflags, cpu.rflags() & !nested)?;
+    write_word(cpu, l, base.wrapping_add(l.eip), cpu.rip)?;
+    write_word(cpu, l, base.wrapping_add(l.eflags), cpu.rflags() & !nested)?;
     for k in 0..8 {
-        write_word(cpu, l, base + l.gpr + l.word * k as u64, cpu.gpr(k))?;
+        write_word(cpu, l, base.wrapping_add(l.gpr + l.word * k as u64), cpu.gpr(k))?;
     }
     for (k, &s) in SEGMENTS.iter().enumerate().take(l.segments as usize) {
-        cpu.system_write(base + l.es + l.word * k as u64, cpu.segment(s).selector)?;
+        cpu.system_write(base.wrapping_add(l.es + l.word * k as u64), cpu.segment(s).selector)?;
     }
     Ok(())
 }

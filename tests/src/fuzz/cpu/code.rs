@@ -176,7 +176,9 @@ fn instruction(r: &mut Random, bits: u32, code: &mut Vec<u8>) {
     match r.below(12) {
         // VEX, with two and three bytes.
         0 => code.extend([0xc5, r.number() as u8, r.number() as u8]),
-        1 => code.extend([0xc4, r.number() as u8 & 0xe0 | 1 + r.below(3) as u8, r.number() as u8, r.number() as u8]),
+        1 => {
+            code.extend([0xc4, (r.number() as u8 & 0xe0) | (1 + r.below(3) as u8), r.number() as u8, r.number() as u8])
+        }
         map => {
             if bits == 64 && r.one_in(2) {
                 code.push(0x40 | r.below(16) as u8);

@@ -86,7 +86,7 @@ pub(super) fn selector(r: &mut Random) -> u16 {
     match r.below(4) {
         0 => r.number() as u16,
         1 => 0x38 | r.below(8) as u16,
-        _ => r.below(20) as u16 * 8 | r.below(4) as u16,
+        _ => (r.below(20) as u16 * 8) | r.below(4) as u16,
     }
 }
 
