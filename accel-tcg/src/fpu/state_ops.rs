@@ -121,7 +121,8 @@ fn fxsave_address(c: &mut Cpu, i: &Instruction, a: Access) -> Exec<u64> {
     if c.cr0 & (cr0::EM | cr0::TS) != 0 {
         return Err(Fault::NM);
     }
-    c.aligned_operand(i, FXSAVE_LEN, a)
+    let lin = c.operand_linear(i, FXSAVE_LEN, a)?;
+    if lin & 15 == 0 { Ok(lin) } else { Err(Fault::GP0) }
 }
 fn fxsave(c: &mut Cpu, i: &Instruction, wide: bool) -> Exec {
     let lin = fxsave_address(c, i, Access::Write)?;
