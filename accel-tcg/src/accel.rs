@@ -1,5 +1,6 @@
 //! The accelerator "tcg" in the registry, and the CPUID leaves that it offers.
 
+use crate::fpu::xsave;
 use crate::vcpu::TcgVm;
 use gearbox_core::accel::{AccelEntry, Accelerator, OpenError, OptionSpec, Options, Probe, Reason, Request, Speed};
 use gearbox_core::vm::Vm;
@@ -47,7 +48,8 @@ inventory::submit! { AccelEntry(&Tcg) }
 const FEATURES: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni ssse3 cx16 \
     sse4.1 sse4.2 movbe popcnt x2apic rdrand hypervisor lahf_lm syscall nx pdpe1gb rdtscp lm abm bmi1 bmi2 adx smep smap fsgsbase erms \
     rdseed rdpid clflushopt clwb cldemote serialize movdiri movdir64b 3dnowprefetch cr8legacy clzero wbnoinvd \
-    tsc-deadline tsc-adjust monitor pcid invpcid umip la57 pks";
+    tsc-deadline tsc-adjust monitor pcid invpcid umip la57 pks \
+    avx avx2 fma f16c aes vaes pclmulqdq vpclmulqdq sha-ni gfni sse4a xsave xsaveopt xsavec xgetbv1 xsaves";
 
 /// The leaves that this engine can offer.
 pub(crate) fn offered_cpuid() -> CpuidSet {
@@ -56,6 +58,7 @@ pub(crate) fn offered_cpuid() -> CpuidSet {
     set.set(CpuidLeaf { function: 1, eax: 0x0000_0663, ..CpuidLeaf::default() });
     set.set_vendor(0x8000_0000, 0x8000_0008, b"AuthenticAMD");
     set.set_vendor(CpuidSet::HYPERVISOR, CpuidSet::HYPERVISOR, b"TCGTCGTCGTCG");
+    xsave::offer(&mut set);
     // MONITOR watches lines of 64 bytes; MWAIT can be told to wake on masked interrupts (SDM vol. 2, CPUID leaf 5).
     set.set(CpuidLeaf { function: 5, eax: 64, ebx: 64, ecx: 3, ..CpuidLeaf::default() });
     set.set(CpuidLeaf { function: 0x8000_0008, eax: 57 << 8 | 40, ..CpuidLeaf::default() });

@@ -3,6 +3,7 @@
 use super::Fpu;
 use super::f80::F80;
 use super::vec::Vec128;
+use crate::fault::{Exec, Fault};
 
 /// MXCSR bits that exist, as FXSAVE reports them.
 pub(crate) const MXCSR_MASK: u32 = 0xffff;
@@ -142,6 +143,17 @@ impl Fpu {
 /// The legacy region of an FXSAVE or XSAVE image, as far as the processor writes it.
 pub(super) type Legacy = [u8; 416];
 
+/// Where the XMM registers begin.
+pub(super) const XMM_OFFSET: usize = 160;
+
+/// The part of an image that the processor uses.
+pub(super) fn legacy_of(image: &[u8]) -> &Legacy {
+    image.first_chunk().expect("an image has more bytes than its legacy region")
+}
+/// #GP(0) for bits of MXCSR that do not exist.
+pub(super) fn check_mxcsr(v: u32) -> Exec {
+    if v & !MXCSR_MASK == 0 { Ok(()) } else { Err(Fault::GP0) }
+}
 /// MXCSR of a legacy region.
 pub(super) fn mxcsr_of(image: &Legacy) -> u32 {
     u32_at(image, 24)

@@ -5,18 +5,26 @@
 //! | [`vec`] | a vector register as lanes |
 //! | [`shape`] | one operation as a legacy instruction, VEX.128 and VEX.256 |
 //! | [`packed`], [`permute`], [`strings`] | integer operations on vector registers |
+//! | [`gf`], [`aes`], [`sha`] | AES-NI, PCLMULQDQ, GFNI, SHA-NI |
+//! | [`half`], [`sse4a`] | F16C; AMD's SSE4A |
 //! | [`soft`] | exact floating-point arithmetic for every format, rounding mode and exception |
 //! | [`sse`], [`sse_packed`] | SSE floating point: MXCSR, NaN rules, and the host's arithmetic wherever it gives the same result and flags |
 //! | [`f80`], [`stack`], [`x87`], [`transcendental`] | the x87's format, its register stack and status, its operations |
 //! | [`quick`] | the frequent case of the x87's arithmetic |
 //! | [`image`] | FXSAVE, XSAVE, FSAVE and FSTENV images |
+//! | [`xsave`] | state components and the XSAVE family |
 //! | [`host`] | what only an x86-64 host's own instructions can tell |
 //! | [`access`] | checks and operands of an instruction |
-//! | [`moves`], [`packed_ops`], [`avx_ops`], [`masked_ops`], [`sse_float_ops`], [`x87_ops`], [`state_ops`] | the executors |
+//! | [`moves`], [`packed_ops`], [`avx_ops`], [`masked_ops`], [`sse_float_ops`], [`fma_ops`], [`crypto_ops`], [`x87_ops`], [`state_ops`] | the executors |
 
 mod access;
+mod aes;
 mod avx_ops;
+mod crypto_ops;
 pub(crate) mod f80;
+mod fma_ops;
+mod gf;
+mod half;
 mod host;
 mod image;
 mod masked_ops;
@@ -25,9 +33,11 @@ pub(crate) mod packed;
 mod packed_ops;
 mod permute;
 mod quick;
+mod sha;
 mod shape;
 pub(crate) mod soft;
 pub(crate) mod sse;
+mod sse4a;
 mod sse_float_ops;
 pub(crate) mod sse_packed;
 mod stack;
@@ -37,7 +47,10 @@ mod transcendental;
 pub(crate) mod vec;
 pub(crate) mod x87;
 mod x87_ops;
+pub(crate) mod xsave;
 
+#[cfg(test)]
+mod crypto_tests;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod oracle;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
@@ -64,8 +77,13 @@ pub(crate) fn executor(i: &Instruction) -> Option<Executor> {
         .or_else(|| avx_ops::executor(i))
         .or_else(|| masked_ops::executor(i))
         .or_else(|| sse_float_ops::executor(i))
+        .or_else(|| fma_ops::executor(i))
+        .or_else(|| half::executor(i))
+        .or_else(|| crypto_ops::executor(i))
+        .or_else(|| sse4a::executor(i))
         .or_else(|| x87_ops::executor(i))
         .or_else(|| state_ops::executor(i))
+        .or_else(|| xsave::executor(i))
 }
 
 /// The registers of x87, MMX, SSE and the upper halves of AVX.

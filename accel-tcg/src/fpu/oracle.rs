@@ -134,8 +134,17 @@ fn host_has(f: CpuidFeature) -> bool {
         SSSE3 => detect!("ssse3"),
         SSE4_1 => detect!("sse4.1"),
         SSE4_2 => detect!("sse4.2"),
+        SSE4A => detect!("sse4a"),
         AVX => detect!("avx"),
         AVX2 => detect!("avx2"),
+        FMA => detect!("fma"),
+        F16C => detect!("f16c"),
+        AES => detect!("aes"),
+        PCLMULQDQ => detect!("pclmulqdq"),
+        SHA => detect!("sha"),
+        GFNI => detect!("gfni"),
+        VAES => detect!("vaes"),
+        VPCLMULQDQ => detect!("vpclmulqdq"),
         _ => false,
     }
 }
@@ -217,6 +226,13 @@ fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> 
                 memory_used = true;
                 continue;
             }
+            K::imm8 if n > 0 && matches!(info.op_kind(n - 1), K::imm8) => {
+                i.set_op_kind(n, iced_x86::OpKind::Immediate8_2nd);
+                let length = r.below(64) as u8;
+                i.set_immediate8(length);
+                i.set_immediate8_2nd(index_of_field(length, r));
+                continue;
+            }
             K::imm8 => {
                 i.set_op_kind(n, iced_x86::OpKind::Immediate8);
                 i.set_immediate8(if r.one_in(2) { r.below(32) as u8 } else { r.next() as u8 });
@@ -240,8 +256,20 @@ fn instruction(code: Code, memory: bool, r: &mut Random) -> Option<Instruction> 
     (memory_used == memory || info.op_kind(0) == K::seg_rDI).then_some(i)
 }
 
-/// Brings the indices of a gather into the operand's memory.
-fn tame_indices(i: &Instruction, s: &mut FpuState, r: &mut Random) {
+/// Where a bit field of that length may begin (EXTRQ, INSERTQ): beyond the quadword is undefined, as is a length of zero elsewhere than at
+/// zero, where it stands for 64.
+fn index_of_field(length: u8, r: &mut Random) -> u8 {
+    if length == 0 { 0 } else { r.below(u64::from(65 - length)) as u8 & 63 }
+}
+
+/// Brings the indices of a gather into the operand's memory, and bit fields into their quadword.
+fn tame_operands(i: &Instruction, s: &mut FpuState, r: &mut Random) {
+    if matches!(i.code(), Code::Extrq_xmm_xmm | Code::Insertq_xmm_xmm) {
+        let (length, shift) = (r.below(64) as u8, if i.code() == Code::Insertq_xmm_xmm { 64 } else { 0 });
+        let field = u128::from(length) | u128::from(index_of_field(length, r)) << 8;
+        let n = i.op1_register().number() % 16;
+        s.xmm[n] = s.xmm[n] & !(0xffff << shift) | field << shift;
+    }
     if !i.is_vsib() {
         return;
     }
@@ -488,7 +516,7 @@ fn equals_the_host() {
                 ran += 1;
 
                 let mut fpu = r.fpu(case % 4 == 3);
-                tame_indices(&i, &mut fpu, &mut r);
+                tame_operands(&i, &mut fpu, &mut r);
                 let mem = memory_for(&i, &mut r);
                 let mut start = State::new(&fpu, r.next() & FLAGS | 2);
                 for n in GPRS {

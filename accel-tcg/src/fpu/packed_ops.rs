@@ -228,7 +228,7 @@ fn flag(v: bool, bit: u64) -> u64 {
 }
 
 #[inline(always)]
-fn on<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
+pub(super) fn on<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
     on_halves::<S>(c, i, |_, a, b| f(a, b))
 }
 /// With the number of the half.

@@ -40,6 +40,8 @@ pub(crate) struct Format {
 }
 
 impl Format {
+    /// Binary16.
+    pub(crate) const HALF: Self = Self::ieee(11, 15);
     /// Binary32.
     pub(crate) const SINGLE: Self = Self::ieee(24, 127);
     /// Binary64.
@@ -466,6 +468,42 @@ pub(crate) fn arithmetic(op: Op, a: Number, b: Number, f: Format, c: Control) ->
         (Op::Mul, ..) | (Op::Div, Zero, _) | (Op::Div, _, Infinite) => Rounded::zero(sign, f),
         // The denormal operand of a division by zero is not reported.
         (Op::Div, ..) => return (Some(Rounded::infinity(sign, f)), ZE),
+    };
+    (Some(value), value.flags | denormal)
+}
+
+/// The sum of two exact values of at most 126 bits; `None` if they cancel.
+fn exact_sum(a: Exact, b: Exact) -> Option<Exact> {
+    let (a, b) = if (a.exp, a.sig) < (b.exp, b.sig) { (b, a) } else { (a, b) };
+    // One bit of headroom above.
+    let (x, y) = (a.sig >> 1, shift_right_sticky(b.sig >> 1, (a.exp - b.exp).unsigned_abs()));
+    let sig = if a.sign == b.sign { x + y } else { x - y };
+    Exact { sign: a.sign, exp: a.exp + 1, sig }.normalise()
+}
+
+/// Computes `a × b + c` with one rounding, in a format of at most 63 bits of precision. None may be a NaN or unsupported.
+pub(crate) fn fused(a: Number, b: Number, c: Number, f: Format, ctl: Control) -> Outcome {
+    use Class::*;
+    let any = |class| [a, b, c].iter().any(|n| n.class == class);
+    let sign = a.sign ^ b.sign;
+    let infinite = a.class == Infinite || b.class == Infinite;
+    if infinite && (a.class == Zero || b.class == Zero || c.class == Infinite && c.sign != sign) {
+        return INVALID;
+    }
+    let denormal = if any(Denormal) { DE } else { 0 };
+    if denormal & ctl.unmasked != 0 {
+        return (None, denormal);
+    }
+    let cancelled = Rounded::zero(ctl.rounding == Rounding::Down, f);
+    let zero = a.class == Zero || b.class == Zero;
+    let value = match (zero, c.class) {
+        _ if infinite => Rounded::infinity(sign, f),
+        (_, Infinite) => Rounded::infinity(c.sign, f),
+        (true, Zero) if sign == c.sign => Rounded::zero(sign, f),
+        (true, Zero) => cancelled,
+        (true, _) => c.exact().round(f, ctl),
+        (false, Zero) => product(a, b).round(f, ctl),
+        (false, _) => exact_sum(product(a, b), c.exact()).map_or(cancelled, |e| e.round(f, ctl)),
     };
     (Some(value), value.flags | denormal)
 }

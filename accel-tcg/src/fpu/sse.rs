@@ -81,7 +81,7 @@ impl Env {
     }
     /// Takes an operand apart, denormals as zeros where MXCSR says so.
     #[inline]
-    fn unpack<T: Lane>(&self, v: T) -> Number {
+    pub(super) fn unpack<T: Lane>(&self, v: T) -> Number {
         let n = Number::unpack(v.wide(), T::FORMAT);
         if n.class == Class::Denormal && self.csr & DAZ != 0 { Number::zero(n.sign) } else { n }
     }
@@ -160,6 +160,8 @@ pub(crate) trait Lane: Copy + Eq {
     fn narrow(v: u64) -> Self;
     /// The host's arithmetic, to nearest.
     fn host(op: Op, a: Self, b: Self) -> Self;
+    /// The host's fused product and sum, to nearest.
+    fn host_fused(a: Self, b: Self, c: Self) -> Self;
     /// Is `r = a op b`, all ordinary, seen to be exact? It may be so unseen.
     fn is_exact(op: Op, a: Self, b: Self, r: Self) -> bool;
     /// The host's square root.
@@ -216,6 +218,10 @@ macro_rules! lane {
                     Op::Div => a / b,
                 }
                 .to_bits()
+            }
+            #[inline(always)]
+            fn host_fused(a: Self, b: Self, c: Self) -> Self {
+                <$float>::from_bits(a).mul_add(<$float>::from_bits(b), <$float>::from_bits(c)).to_bits()
             }
             #[inline(always)]
             fn is_exact(op: Op, a: Self, b: Self, r: Self) -> bool {
@@ -349,6 +355,43 @@ fn arithmetic_exact<T: Lane>(env: &mut Env, op: Op, a: T, b: T) -> T {
         Some(nan) => nan,
         None => {
             let outcome = soft::arithmetic(op, x, y, T::FORMAT, env.control());
+            env.encode(outcome)
+        }
+    }
+}
+
+/// What is negated before the sum of a fused operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fused {
+    pub negate_product: bool,
+    pub negate_addend: bool,
+}
+
+/// ±(`a` × `b`) ± `c` with one rounding.
+#[inline(always)]
+pub(crate) fn fused<T: Lane>(env: &mut Env, operands: [T; 3], signs: Fused) -> T {
+    let [a, b, c] = operands;
+    if env.host.inexact && a.is_ordinary() && b.is_ordinary() && c.is_ordinary() {
+        let flip = |v: T, yes: bool| if yes { T::narrow(v.wide() ^ T::FORMAT.sign_bit()) } else { v };
+        let r = T::host_fused(flip(a, signs.negate_product), b, flip(c, signs.negate_addend));
+        if r.is_well_above_tiny() {
+            return r;
+        }
+    }
+    fused_exact(env, operands, signs)
+}
+
+#[cold]
+#[inline(never)]
+fn fused_exact<T: Lane>(env: &mut Env, operands: [T; 3], signs: Fused) -> T {
+    let [a, b, c] = operands;
+    let (x, y, z) = (env.unpack(a), env.unpack(b), env.unpack(c));
+    match env.nan(&[(a, x), (b, y), (c, z)]) {
+        Some(nan) => nan,
+        None => {
+            let x = if signs.negate_product { x.negate() } else { x };
+            let z = if signs.negate_addend { z.negate() } else { z };
+            let outcome = soft::fused(x, y, z, T::FORMAT, env.control());
             env.encode(outcome)
         }
     }

@@ -1,5 +1,6 @@
 //! A CPU for tests of this folder.
 
+use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::tests::Recorder;
@@ -9,7 +10,7 @@ use gearbox_core::vm::{VcpuConfig, Vm};
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::cpuid::CpuidLeaf;
 use gearbox_core::x86::state::{Seg, Segment, cr0, cr4, efer};
-use iced_x86::{Decoder, DecoderOptions};
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use std::sync::Arc;
 
 /// A CPU with 1 MiB of RAM and a board.
@@ -48,18 +49,25 @@ impl Machine {
         cpu.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
         cpu.efer = efer::LME | efer::LMA;
         cpu.xcr0 = 7;
-        // XSAVEOPT, XSAVEC, XSAVES.
-        cpu.cpuid.set(CpuidLeaf { function: 0xd, index: Some(1), eax: 0xb, ..CpuidLeaf::default() });
+        // XSAVEOPT, XSAVEC, XGETBV1, XSAVES.
+        cpu.cpuid.set(CpuidLeaf { function: 0xd, index: Some(1), eax: 0xf, ..CpuidLeaf::default() });
         cpu.set_seg(Seg::Cs, Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xa09b });
         cpu.update_mode();
         Self { cpu, memory, board: Recorder::default(), _vm: vm }
     }
-    /// Executes one instruction at [`CODE`] by its executor.
+    /// Executes one instruction of x87, MMX, SSE or AVX at [`CODE`] by its executor.
     pub(super) fn execute(&mut self, bytes: &[u8]) -> Exec {
+        self.execute_with(super::executor, bytes)
+    }
+    /// Executes any instruction at [`CODE`] by its executor.
+    pub(super) fn execute_any(&mut self, bytes: &[u8]) -> Exec {
+        self.execute_with(crate::ops::executor, bytes)
+    }
+    fn execute_with(&mut self, find: fn(&Instruction) -> Option<Executor>, bytes: &[u8]) -> Exec {
         self.memory.write(CODE, bytes).unwrap();
         let i = Decoder::with_ip(self.cpu.mode.bits(), bytes, CODE, DecoderOptions::NONE).decode();
         self.cpu.rip = CODE + i.len() as u64;
-        super::executor(&i).expect("an instruction of x87, MMX or SSE")(&mut self.cpu, &i)
+        find(&i).expect("an instruction that is known")(&mut self.cpu, &i)
     }
     /// The bytes of the memory operand.
     pub(super) fn operand<const N: usize>(&self) -> [u8; N] {

@@ -274,6 +274,84 @@ fn xrstor_refuses_a_bad_header() {
     assert_eq!(m.execute(XRSTOR64), Err(Fault::GP0), "a component that XCR0 does not enable");
 }
 
+const XSAVEC64: &[u8] = &[0x48, 0x0f, 0xc7, 0x26];
+const XSAVES64: &[u8] = &[0x48, 0x0f, 0xc7, 0x2e];
+const XRSTORS64: &[u8] = &[0x48, 0x0f, 0xc7, 0x1e];
+const XGETBV: &[u8] = &[0x0f, 0x01, 0xd0];
+
+#[test]
+fn compacted_images_round_trip() {
+    let mut m = machine();
+    m.cpu.set_gpr(gpr::RDX, 0);
+    for (save, restore) in [(XSAVEC64, XRSTOR64), (XSAVES64, XRSTORS64)] {
+        for wanted in 0..8u64 {
+            fill(&mut m);
+            let full = m.cpu.fpu.to_state();
+            let mut area = [0xee; 832];
+            area[512..576].fill(0);
+            m.set_operand(&area);
+            m.cpu.set_gpr(gpr::RAX, wanted);
+            m.execute(save).unwrap();
+            let image: [u8; 832] = m.operand();
+            assert_eq!(image[512], wanted as u8, "XSTATE_BV");
+            assert_eq!(image[520..528], (wanted | 1 << 63).to_le_bytes(), "XCOMP_BV");
+            assert_eq!(image[576..832] != [0xee; 256], wanted & 4 != 0, "the AVX component");
+            m.cpu.fpu = super::Fpu::default();
+            let initial = m.cpu.fpu.to_state();
+            m.execute(restore).unwrap();
+            let s = m.cpu.fpu.to_state();
+            let of = |bit: u64| if wanted & bit != 0 { &full } else { &initial };
+            assert_eq!((&s.st, s.fcw), (&of(1).st, of(1).fcw), "{wanted}");
+            assert_eq!((s.xmm, s.mxcsr), (of(2).xmm, of(2).mxcsr), "{wanted}");
+            assert_eq!(s.ymm_hi, of(4).ymm_hi, "{wanted}");
+        }
+    }
+}
+
+#[test]
+fn compacted_images_leave_out_what_is_initial() {
+    let mut m = machine();
+    m.cpu.set_gpr(gpr::RDX, 0);
+    m.cpu.set_gpr(gpr::RAX, 7);
+    fill(&mut m);
+    m.cpu.fpu.ymm_hi = Default::default();
+    m.set_operand(&[0xee; 832]);
+    m.execute(XSAVEC64).unwrap();
+    let image: [u8; 832] = m.operand();
+    assert_eq!((image[512], image[576..] == [0xee; 256]), (3, true));
+    // XGETBV tells the same.
+    m.cpu.set_gpr(gpr::RCX, 1);
+    m.execute_any(XGETBV).unwrap();
+    assert_eq!(m.cpu.gpr(gpr::RAX), 3);
+    m.cpu.set_gpr(gpr::RCX, 2);
+    assert_eq!(m.execute_any(XGETBV), Err(Fault::GP0));
+}
+
+#[test]
+fn xrstors_wants_the_compacted_format_and_ring_0() {
+    let mut m = machine();
+    m.cpu.set_gpr(gpr::RDX, 0);
+    m.cpu.set_gpr(gpr::RAX, 7);
+    fill(&mut m);
+    m.set_operand(&m.cpu.fpu.to_state().to_xsave());
+    assert_eq!(m.execute(XRSTORS64), Err(Fault::GP0), "the standard format");
+    m.set_operand(&[0; 832]);
+    m.execute(XSAVES64).unwrap();
+    let good: [u8; 832] = m.operand();
+    // A component that is not enabled, one that is present but has no place, and the reserved bytes.
+    for (at, value) in [(520, 0x0f), (512, 0x0f), (520, 3), (528, 1), (575, 1)] {
+        let mut image = good;
+        image[at] = value;
+        m.set_operand(&image);
+        assert_eq!(m.execute(XRSTORS64), Err(Fault::GP0), "byte {at} = {value:#x}");
+    }
+    m.set_operand(&good);
+    assert_eq!(m.execute(XRSTORS64), Ok(()));
+    m.cpu.set_cpl(3);
+    assert_eq!(m.execute(XRSTORS64), Err(Fault::GP0));
+    assert_eq!(m.execute(XSAVES64), Err(Fault::GP0));
+}
+
 #[test]
 fn environments_round_trip_in_every_layout() {
     for (bits, real) in [(64, false), (32, false), (16, false), (32, true), (16, true)] {

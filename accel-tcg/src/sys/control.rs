@@ -254,11 +254,14 @@ fn xgetbv(cpu: &mut Cpu, _: &Instruction) -> Exec {
     if cpu.cr4 & cr4::OSXSAVE == 0 {
         return Err(Fault::UD);
     }
-    if cpu.gpr(gpr::RCX) as u32 != 0 {
-        return Err(Fault::GP0);
-    }
-    cpu.set_gpr_low(gpr::RAX, cpu.xcr0 as u32);
-    cpu.set_gpr_low(gpr::RDX, (cpu.xcr0 >> 32) as u32);
+    let value = match cpu.gpr(gpr::RCX) as u32 {
+        0 => cpu.xcr0,
+        // Which of them are not in their initial state.
+        1 if cpu.has_xgetbv1() => cpu.xcr0 & cpu.xstate_in_use(),
+        _ => return Err(Fault::GP0),
+    };
+    cpu.set_gpr_low(gpr::RAX, value as u32);
+    cpu.set_gpr_low(gpr::RDX, (value >> 32) as u32);
     Ok(())
 }
 

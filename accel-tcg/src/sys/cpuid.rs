@@ -3,6 +3,7 @@
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
+use crate::fpu::xsave;
 use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::lapic::apic_base;
 use gearbox_core::x86::state::{cr4, gpr};
@@ -37,6 +38,9 @@ impl Cpu {
     }
 }
 
+/// CPUID.0DH.1:EAX: there is a compacted format.
+const XSAVEC_OR_XSAVES: u32 = 1 << 1 | 1 << 3;
+
 fn cpuid(cpu: &mut Cpu, _: &Instruction) -> Exec {
     let (function, index) = (cpu.gpr(gpr::RAX) as u32, cpu.gpr(gpr::RCX) as u32);
     let (eax, mut ebx, mut ecx, mut edx) = cpu.cpuid.query(function, index);
@@ -49,8 +53,9 @@ fn cpuid(cpu: &mut Cpu, _: &Instruction) -> Exec {
             }
         }
         (7, 0) => assign(&mut ecx, 4, cpu.cr4 & cr4::PKE != 0),
-        // The size of the XSAVE area for what is enabled now: legacy region and header, then AVX's upper halves.
-        (0xd, 0) if eax != 0 => ebx = if cpu.xcr0 & 4 != 0 { 832 } else { 576 },
+        // The size of the XSAVE area for what is enabled now, in the standard and in the compacted format.
+        (0xd, 0) if eax != 0 => ebx = xsave::standard_len(cpu.xcr0) as u32,
+        (0xd, 1) if eax & XSAVEC_OR_XSAVES != 0 => ebx = xsave::compacted_len(cpu.xcr0 | cpu.xss()) as u32,
         // AMD processors repeat leaf 1's APIC bit.
         (0x8000_0001, _) if !cpu.apic_enabled() => assign(&mut edx, 9, false),
         _ => {}

@@ -4,6 +4,7 @@ use super::control::Feature;
 use super::cpuid::Vendor;
 use crate::cpu::{Cpu, TSC_HZ};
 use crate::fault::{Exec, Fault};
+use crate::fpu::xsave::{IA32_XSS, SUPERVISOR};
 use crate::state::IA32_PKRS;
 use gearbox_core::clock::ticks_to_ns;
 use gearbox_core::x86::lapic::Lapic;
@@ -264,6 +265,8 @@ static TABLE: &[Msr] = {
         Msr(0x17a..=0x17a, Feature(HAS_MCA), stored(0, 7)),
         Msr(0x17b..=0x17b, Feature(HAS_MCA), Checked { reset: ALL, valid: |_, _, v| v == 0 || v == ALL }),
         Msr(0x400..=0x400 + 4 * MCA_BANKS - 1, Feature(HAS_MCA), Special(Cpu::read_mca_bank, Cpu::write_mca_bank)),
+        // Supervisor components of XSAVES.
+        Msr(IA32_XSS..=IA32_XSS, All, Special(Cpu::read_xss, Cpu::write_xss)),
         // The revision of the microcode reads as QEMU's.
         Msr(0x79..=0x79, Intel, Fixed(0)),
         Msr(0x8b..=0x8b, Intel, Fixed(1 << 32)),
@@ -418,6 +421,20 @@ impl Cpu {
         let now = self.clock.now();
         let effect = self.lapic.lock().write_msr(index, v, now).map_err(|_| Fault::GP0)?;
         self.lapic_effect(effect);
+        Ok(())
+    }
+
+    fn read_xss(&mut self, index: u32) -> Exec<u64> {
+        if self.has_xsaves() { Ok(self.xss()) } else { Err(self.unknown_msr(index, None)) }
+    }
+    fn write_xss(&mut self, index: u32, v: u64) -> Exec {
+        if !self.has_xsaves() {
+            return Err(self.unknown_msr(index, Some(v)));
+        }
+        if v & !SUPERVISOR != 0 {
+            return Err(Fault::GP0);
+        }
+        self.msr.other.insert(index, v);
         Ok(())
     }
 
