@@ -1,6 +1,60 @@
-//! Debian's kernel with busybox: the guest that real users have.
+//! Debian's kernels with busybox: the guests that real users have.
 
+use crate::process::Process;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A kernel of Debian's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// For virtual machines, amd64: the one that is installed.
+    Cloud,
+    /// For any machine, amd64.
+    Generic,
+    /// For processors from the Pentium Pro on, without PAE.
+    I686,
+    /// The same with PAE and NX.
+    I686Pae,
+}
+
+impl Kernel {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cloud, Self::Generic, Self::I686, Self::I686Pae];
+
+    /// Its image; says that it skips where there is none.
+    pub fn image(self) -> Option<PathBuf> {
+        match self {
+            Self::Cloud => kernel(),
+            Self::Generic => fetched("vmlinuz-amd64"),
+            Self::I686 => fetched("vmlinuz-686"),
+            Self::I686Pae => fetched("vmlinuz-686-pae"),
+        }
+    }
+    /// The busybox that runs on it; says that it skips where there is none.
+    pub fn busybox(self) -> Option<PathBuf> {
+        match self {
+            Self::Cloud | Self::Generic => busybox(),
+            Self::I686 | Self::I686Pae => fetched("busybox-i386"),
+        }
+    }
+    /// What `uname -m` says on it, on a processor of today.
+    pub fn machine(self) -> &'static str {
+        match self {
+            Self::Cloud | Self::Generic => "x86_64",
+            Self::I686 | Self::I686Pae => "i686",
+        }
+    }
+}
+
+/// A file that `.ci/guests` fetches; says that it skips where it is not.
+pub fn fetched(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target/guests").join(name);
+    if !path.exists() {
+        eprintln!("skipped: no {} (fetched by .ci/guests)", path.display());
+        return None;
+    }
+    Some(path)
+}
 
 /// The newest of Debian's cloud kernels on this host; says that it skips where there is none.
 pub fn kernel() -> Option<PathBuf> {
@@ -106,7 +160,74 @@ pub fn init(commands: &str) -> String {
 pub fn on_tcg<'a>(kernel: &'a Path, initrd: &'a Path) -> Vec<&'a str> {
     let [kernel, initrd] = [kernel, initrd].map(|path| path.to_str().expect("a path in UTF-8"));
     let machine = ["-accel", "tcg", "-m", "512", "-nographic", "-no-reboot"];
-    [&machine[..], &["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0"]].concat()
+    [&machine[..], &["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1"]].concat()
+}
+
+/// A guest with a shell on its console.
+pub struct Shell {
+    process: Process,
+    /// Holds the initrd.
+    _directory: tempfile::TempDir,
+}
+
+/// How long a kernel may take to its prompt, and a command.
+const PATIENCE: Duration = Duration::from_secs(500);
+
+impl Shell {
+    /// Boots to the prompt on the software CPU, with these arguments besides; `None` where the guest's parts are missing.
+    ///
+    /// # Panics
+    /// It does not come so far.
+    pub fn boot(kernel: Kernel, arguments: &[&str]) -> Option<Self> {
+        let (image, busybox) = (kernel.image()?, kernel.busybox()?);
+        let directory = tempfile::tempdir().expect("a directory");
+        let initrd = directory.path().join("initrd");
+        write_initrd(&initrd, &busybox, &init("")).expect("an initrd");
+        let mut process = Process::gearbox(&[&on_tcg(&image, &initrd), arguments].concat());
+        process.expect(PROMPT, PATIENCE);
+        Some(Self { process, _directory: directory })
+    }
+    /// Runs a command, of less than a line of the terminal, and returns what it wrote.
+    ///
+    /// # Panics
+    /// The prompt does not come again.
+    pub fn run(&mut self, command: &str) -> String {
+        self.process.send(&format!("{command}\n"));
+        self.process.expect(&format!("{command}\r\n"), PATIENCE);
+        self.process.expect(PROMPT, PATIENCE).replace('\r', "")
+    }
+    /// Lines of the kernel's log that tell of a fault of its own or of the processor's.
+    pub fn complaints(&mut self) -> Vec<String> {
+        const SIGNS: [&str; 13] = [
+            "WARNING:",
+            "BUG:",
+            "Oops",
+            "Call Trace",
+            "cut here",
+            "unchecked MSR",
+            "general protection",
+            "invalid opcode",
+            "segfault",
+            "stall",
+            "lockup",
+            "Hardware Error",
+            "[Firmware Bug]",
+        ];
+        let log = self.run("dmesg");
+        log.lines().filter(|line| SIGNS.iter().any(|s| line.contains(s))).map(str::to_owned).collect()
+    }
+    /// Powers it off.
+    ///
+    /// # Panics
+    /// The machine does not end well.
+    pub fn power_off(mut self) {
+        self.process.send("poweroff -f\n");
+        assert_eq!(self.process.wait(PATIENCE).code(), Some(0), "{}", self.process.stderr());
+    }
+    /// The process, to look at it otherwise.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 /// An archive in the "new ASCII" format (cpio(5)), which the kernel unpacks.

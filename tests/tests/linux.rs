@@ -1,6 +1,6 @@
-//! Debian's cloud kernel with busybox on the software CPU, as a user runs it.
+//! Debian's kernels with busybox on the software CPU, as a user runs them.
 
-use gearbox_tests::linux::{PROMPT, busybox, init, kernel, on_tcg, write_initrd};
+use gearbox_tests::linux::{Kernel, PROMPT, Shell, busybox, init, kernel, on_tcg, write_initrd};
 use gearbox_tests::process::Process;
 use std::time::Duration;
 
@@ -50,4 +50,44 @@ fn reboot_ends_it_cleanly_under_no_reboot() {
     let Some(mut p) = boot(dir.path()) else { return };
     p.send("reboot -f\n");
     assert_eq!(p.wait(SHORT).code(), Some(0), "{}", p.stderr());
+}
+
+/// Boots, computes, forks, and finds nothing in the log that should not be there.
+fn works(kernel: Kernel) {
+    let Some(mut guest) = Shell::boot(kernel, &[]) else { return };
+    assert_eq!(guest.run("uname -m").trim(), kernel.machine());
+    assert!(
+        guest
+            .run("dd if=/dev/zero bs=1M count=16 2>/dev/null | md5sum")
+            .starts_with("2c7ab85a893283e98c931e9511add182")
+    );
+    assert_eq!(guest.run("n=0; while [ $n -lt 100 ]; do (: &) ; n=$((n+1)); done; echo $n").trim(), "100");
+    assert!(guest.run("cat /proc/cpuinfo").contains("QEMU Virtual CPU version 2.5+"));
+    assert_eq!(guest.complaints(), [""; 0]);
+    guest.power_off();
+}
+
+#[test]
+fn the_i686_kernel_works() {
+    works(Kernel::I686);
+}
+
+/// Minutes each.
+mod long {
+    use super::*;
+
+    #[test]
+    fn the_i686_pae_kernel_works() {
+        works(Kernel::I686Pae);
+    }
+
+    #[test]
+    fn the_generic_kernel_works() {
+        works(Kernel::Generic);
+    }
+
+    #[test]
+    fn the_cloud_kernel_works() {
+        works(Kernel::Cloud);
+    }
 }
