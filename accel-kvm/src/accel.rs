@@ -24,14 +24,24 @@ impl Accelerator for Kvm {
         KvmOptions::parse(options).map(drop)
     }
     fn probe(&self, request: &Request, options: &Options) -> Probe {
+        if let Err(reason) = no_icount(request) {
+            return Probe::Unfit(reason);
+        }
         match KvmOptions::parse(options) {
             Ok(options) => host::probe(request, &options),
             Err(e) => Probe::Unfit(Reason::new(e.to_string())),
         }
     }
     fn open(&self, request: &Request, options: &Options) -> Result<Box<dyn Vm>, OpenError> {
+        no_icount(request).map_err(OpenError::Unusable)?;
         host::open(request, &KvmOptions::parse(options)?)
     }
+}
+
+/// The host's processor does not say what it has executed.
+fn no_icount(request: &Request) -> Result<(), Reason> {
+    let refusal = || Reason::new("-icount is not allowed with hardware virtualization").hint("use -accel tcg");
+    if request.icount.is_some() { Err(refusal()) } else { Ok(()) }
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,7 +1,7 @@
 //! The accelerator "qtest" in the registry: it runs no CPU, and its clock moves only when told.
 
 use crate::Messages;
-use gearbox_core::accel::{AccelEntry, Accelerator, OpenError, OptionSpec, Options, Probe, Request, Speed};
+use gearbox_core::accel::{AccelEntry, Accelerator, OpenError, OptionSpec, Options, Probe, Reason, Request, Speed};
 use gearbox_core::clock::{ClockSource, ManualClock};
 use gearbox_core::vm::{MsiSink, Threading, Vcpu, VcpuConfig, Vm, VmError};
 use gearbox_core::x86::cpuid::CpuidSet;
@@ -23,12 +23,22 @@ impl Accelerator for Qtest {
     fn options(&self) -> &'static [OptionSpec] {
         &[]
     }
-    fn probe(&self, _request: &Request, _options: &Options) -> Probe {
-        Probe::Ready(Speed::Full)
+    fn probe(&self, request: &Request, _options: &Options) -> Probe {
+        match request.icount {
+            Some(_) => Probe::Unfit(no_icount()),
+            None => Probe::Ready(Speed::Full),
+        }
     }
-    fn open(&self, _request: &Request, _options: &Options) -> Result<Box<dyn Vm>, OpenError> {
-        Ok(Box::new(QtestVm::new()))
+    fn open(&self, request: &Request, _options: &Options) -> Result<Box<dyn Vm>, OpenError> {
+        match request.icount {
+            Some(_) => Err(OpenError::Unusable(no_icount())),
+            None => Ok(Box::new(QtestVm::new())),
+        }
     }
+}
+
+fn no_icount() -> Reason {
+    Reason::new("-icount has no instructions to count here").hint("use -accel tcg")
 }
 
 inventory::submit! { AccelEntry(&Qtest) }

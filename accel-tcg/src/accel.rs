@@ -3,12 +3,18 @@
 use crate::fpu::xsave;
 use crate::vcpu::TcgVm;
 use gearbox_core::accel::{AccelEntry, Accelerator, OpenError, OptionSpec, Options, Probe, Reason, Request, Speed};
-use gearbox_core::vm::Vm;
+use gearbox_core::vm::{Threading, Vm};
 use gearbox_core::x86::cpu_features::FeatureSet;
 use gearbox_core::x86::cpuid::{CpuidLeaf, CpuidSet};
 
 /// The software CPU.
 pub struct Tcg;
+
+const SPECS: &[OptionSpec] = &[OptionSpec {
+    key: "thread",
+    values: "single|multi",
+    help: "host threads of the CPUs: one for all, which take turns, or one each (default: multi; single with -icount, and on hosts that order memory accesses less strictly than x86)",
+}];
 
 impl Accelerator for Tcg {
     fn name(&self) -> &'static str {
@@ -21,25 +27,34 @@ impl Accelerator for Tcg {
         Some(10)
     }
     fn options(&self) -> &'static [OptionSpec] {
-        &[]
+        SPECS
     }
-    fn probe(&self, request: &Request, _options: &Options) -> Probe {
-        match refusal(request) {
-            Some(reason) => Probe::Unfit(reason),
-            None => Probe::Ready(Speed::Full),
+    fn check(&self, options: &Options) -> Result<(), OpenError> {
+        thread(options, &Request::default()).map(|_| ())
+    }
+    fn probe(&self, request: &Request, options: &Options) -> Probe {
+        match thread(options, request) {
+            Ok(_) => Probe::Ready(Speed::Full),
+            Err(e) => Probe::Unfit(Reason::new(e.to_string())),
         }
     }
-    fn open(&self, request: &Request, _options: &Options) -> Result<Box<dyn Vm>, OpenError> {
-        match refusal(request) {
-            Some(reason) => Err(OpenError::Unusable(reason)),
-            None => Ok(Box::new(TcgVm::new())),
-        }
+    fn open(&self, request: &Request, options: &Options) -> Result<Box<dyn Vm>, OpenError> {
+        Ok(Box::new(TcgVm::new(thread(options, request)?, request.icount)))
     }
 }
 
-/// Why this cannot be run.
-fn refusal(request: &Request) -> Option<Reason> {
-    (request.cpus > 1).then(|| Reason::new(format!("tcg runs one CPU so far, not {}", request.cpus)).hint("use -smp 1"))
+/// How the CPUs are given threads. Code for x86 relies on the order of its memory accesses, which other hosts do not keep.
+fn thread(options: &Options, request: &Request) -> Result<Threading, OpenError> {
+    let refuse = |reason: String| Err(OpenError::Option { key: "thread".into(), reason });
+    let ordered = cfg!(target_arch = "x86_64");
+    match options.get("thread") {
+        Some("multi") if request.icount.is_some() => refuse("No MTTCG when icount is enabled".into()),
+        Some("multi") if !ordered => refuse("this host orders memory accesses less strictly than x86".into()),
+        Some("multi") => Ok(Threading::PerVcpu),
+        None if ordered && request.icount.is_none() => Ok(Threading::PerVcpu),
+        Some("single") | None => Ok(Threading::RoundRobin),
+        Some(other) => refuse(format!("Invalid 'thread' setting {other}")),
+    }
 }
 
 inventory::submit! { AccelEntry(&Tcg) }

@@ -34,7 +34,7 @@ impl Cpu {
     }
     /// A load from the register page.
     pub(crate) fn lapic_read(&mut self, offset: u64, data: &mut [u8]) {
-        let now = self.clock.now();
+        let now = self.now();
         self.lapic.lock().read(offset as u32, data, now);
     }
     /// A store to the register page. Only dwords are registers (SDM vol. 3, 11.4.1); anything else is a guest's mistake.
@@ -43,7 +43,7 @@ impl Cpu {
             tracing::debug!(target: "guest_error", "{}-byte store to local APIC offset {offset:#x}", data.len());
             return;
         };
-        let now = self.clock.now();
+        let now = self.now();
         let effect = self.lapic.lock().write(offset as u32, u32::from_le_bytes(bytes), now);
         self.lapic_effect(effect);
     }
@@ -71,7 +71,7 @@ impl Cpu {
     pub(crate) fn advance_lapic(&mut self) {
         self.lapic_touched = false;
         self.next_timer_look = self.icount + crate::engine::SLICE as u64;
-        let now = self.clock.now();
+        let now = self.now();
         let mut l = self.lapic.lock();
         l.advance(now);
         let deadline = l.next_deadline();

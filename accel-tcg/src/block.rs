@@ -6,7 +6,7 @@
 
 use crate::cpu::{Cpu, Mode};
 use crate::fault::Exec;
-use gearbox_core::mem::RamBlock;
+use gearbox_core::mem::{RamBlock, granules};
 use iced_x86::Instruction;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -118,14 +118,8 @@ struct CodePage {
     /// Which pieces of 128 bytes hold some.
     mask: u32,
     blocks: Vec<*mut Block>,
-    /// Where to take back the mark for writers that are no vCPU.
-    ram: Option<(Arc<RamBlock>, u64)>,
-}
-
-/// The bits of [`CodePage::mask`] for `len` bytes at `host`, which lie in one page.
-fn granules(host: usize, len: usize) -> u32 {
-    let (first, last) = ((host & 0xfff) >> 7, ((host & 0xfff) + len.max(1) - 1).min(0xfff) >> 7);
-    ((2u64 << last) - (1u64 << first)) as u32
+    /// Where the page is marked for other writers.
+    ram: (Arc<RamBlock>, u64),
 }
 
 /// An entry of the jump cache.
@@ -177,18 +171,15 @@ impl Cache {
     pub(crate) fn has_code(&self, host: usize) -> bool {
         self.pages.contains_key(&(host & !0xfff))
     }
-    /// Announces that code of the page at `host` is going to be decoded; true if the page held none. Writers that are no vCPU are told of
-    /// through `ram`.
-    pub(crate) fn add_page(&mut self, host: usize, ram: Option<(Arc<RamBlock>, u64)>) -> bool {
-        let page = host & !0xfff;
-        if self.pages.contains_key(&page) {
-            return false;
+    /// Adds the page at `host`, which is marked in `ram` already.
+    pub(crate) fn add_page(&mut self, host: usize, ram: (Arc<RamBlock>, u64)) {
+        self.pages.insert(host & !0xfff, CodePage { mask: 0, blocks: Vec::new(), ram });
+    }
+    /// Marks the bytes that are going to be decoded, in a page that was added, for other writers. They must be read (again) after this.
+    pub(crate) fn announce(&self, host: usize, len: usize) {
+        if let Some(CodePage { ram: (ram, offset), .. }) = self.pages.get(&(host & !0xfff)) {
+            ram.widen_code(*offset, granules(host as u64, len));
         }
-        if let Some((b, offset)) = &ram {
-            b.set_code(*offset);
-        }
-        self.pages.insert(page, CodePage { mask: 0, blocks: Vec::new(), ram });
-        true
     }
     /// Adds a block whose pages were announced.
     pub(crate) fn insert(&mut self, block: Box<Block>) -> *const Block {
@@ -197,7 +188,7 @@ impl Cache {
         let b = Box::into_raw(block);
         for (h, n) in std::iter::once((host, len)).chain(second) {
             if let Some(p) = self.pages.get_mut(&(h & !0xfff)) {
-                p.mask |= granules(h, n as usize);
+                p.mask |= granules(h as u64, n as usize);
                 p.blocks.push(b);
             }
         }
@@ -247,7 +238,7 @@ impl Cache {
     pub(crate) fn written(&mut self, host: usize, len: usize) -> bool {
         let page = host & !0xfff;
         let Some(p) = self.pages.get_mut(&page) else { return false };
-        if p.mask & granules(host, len) == 0 {
+        if p.mask & granules(host as u64, len) == 0 {
             return false;
         }
         // SAFETY: listed blocks are alive.
@@ -268,12 +259,12 @@ impl Cache {
             let b = unsafe { &*b };
             for (h, n) in std::iter::once((b.host, b.len)).chain(b.second) {
                 if h & !0xfff == page {
-                    p.mask |= granules(h, n as usize);
+                    p.mask |= granules(h as u64, n as usize);
                 }
             }
         }
         if p.blocks.is_empty()
-            && let Some(CodePage { ram: Some((ram, offset)), .. }) = self.pages.remove(&page)
+            && let Some(CodePage { ram: (ram, offset), .. }) = self.pages.remove(&page)
         {
             ram.clear_code(offset);
         }
@@ -292,10 +283,8 @@ impl Cache {
     pub(crate) fn clear(&mut self) {
         let all: Vec<_> = self.blocks.values().copied().collect();
         all.into_iter().for_each(|b| self.kill(b));
-        for (_, p) in self.pages.drain() {
-            if let Some((ram, offset)) = p.ram {
-                ram.clear_code(offset);
-            }
+        for (_, CodePage { ram: (ram, offset), .. }) in self.pages.drain() {
+            ram.clear_code(offset);
         }
         self.free_dead();
     }

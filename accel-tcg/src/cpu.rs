@@ -4,8 +4,10 @@ use crate::block::Cache;
 use crate::fault::{Exec, Fault};
 use crate::flags::{ARITH, LazyFlags};
 use crate::handle::Shared;
+use crate::icount::CountedClock;
 use crate::int::Int;
 use crate::mem::tlb::{Privilege, Tlb, TlbEntry};
+use crate::peers::Peers;
 use gearbox_core::clock::{ClockSource, ns_to_ticks};
 use gearbox_core::mem::AddressSpace;
 use gearbox_core::vm::CpuBus;
@@ -168,10 +170,22 @@ pub(crate) struct Cpu {
     pub(crate) tsc_offset: u64,
     /// The machine's clock.
     pub(crate) clock: Arc<dyn ClockSource>,
+    /// The same, where instructions are counted.
+    pub(crate) counted: Option<Arc<CountedClock>>,
+    /// It shares its thread with others: PAUSE ends its turn.
+    pub(crate) turns: bool,
     /// Guest-physical memory.
     pub(crate) memory: Arc<AddressSpace>,
     /// What other threads may reach.
     pub(crate) shared: Arc<Shared>,
+    /// The vCPUs of this VM.
+    pub(crate) peers: Arc<Peers>,
+    /// Which flat view the translations are of, as [`Peers::views`] counts them.
+    pub(crate) views_seen: u64,
+    /// The board changed the memory map in a callback of this vCPU: see [`Cpu::spread_map`].
+    pub(crate) map_changed: bool,
+    /// PAUSEs executed since this thread gave way.
+    pub(crate) pauses: u32,
     /// Translations.
     pub(crate) tlb: Box<Tlb>,
     /// Decoded code.
@@ -180,6 +194,16 @@ pub(crate) struct Cpu {
     pub(crate) bus: Option<*const dyn CpuBus>,
     /// Instructions executed up to the start of the present slice.
     pub(crate) icount: u64,
+    /// Budget with which the present slice began.
+    pub(crate) slice: i64,
+    /// Instructions that the budget has been charged for ahead: the present one and the rest of its block.
+    pub(crate) ahead: i64,
+    /// What all other vCPUs have executed, where instructions are counted.
+    pub(crate) other_counts: u64,
+    /// Machine time when the present turn began.
+    pub(crate) turn_began: u64,
+    /// Instruction count then, of a turn with an end among counted instructions.
+    pub(crate) turn_from: Option<u64>,
     /// Codes already reported as unknown, so that the log is not flooded.
     pub(crate) reported: std::collections::HashSet<iced_x86::Code>,
 }
@@ -382,6 +406,7 @@ impl Cpu {
 
     /// The board.
     pub(crate) fn bus<'a>(&self) -> Exec<&'a dyn CpuBus> {
+        self.tell_time();
         match self.bus {
             // SAFETY: set from a reference by `run` and cleared before it returns; executors keep it no longer than their instruction.
             Some(b) => Ok(unsafe { &*b }),
@@ -390,12 +415,30 @@ impl Cpu {
     }
     /// To be called after the board was reached: what it did (a new memory map, an interrupt) must be in force for the next instruction.
     pub(crate) fn board_touched(&mut self) {
-        if self.shared.attention() {
+        // Where instructions are counted, a timer may have been set or taken away, which the budget depends on.
+        if self.shared.attention() || self.counted.is_some() {
             self.leave_block = true;
         }
+        self.map_changed |= self.peers.views() != self.views_seen;
+    }
+    /// Machine time, as of the present instruction.
+    pub(crate) fn now(&self) -> u64 {
+        self.tell_time();
+        self.clock.now()
+    }
+    /// Where instructions are counted, tells the clock how many there were before the present one.
+    #[inline(always)]
+    pub(crate) fn tell_time(&self) {
+        if let (Some(clock), Some(_)) = (&self.counted, self.bus) {
+            clock.set_count(self.other_counts.wrapping_add(self.retired()));
+        }
+    }
+    /// Instructions executed before the present one.
+    pub(crate) fn retired(&self) -> u64 {
+        (self.icount as i64 + self.slice - self.budget - self.ahead) as u64
     }
     /// IA32_TIME_STAMP_COUNTER.
     pub(crate) fn tsc(&self) -> u64 {
-        ns_to_ticks(self.clock.now(), TSC_HZ).wrapping_add(self.tsc_offset)
+        ns_to_ticks(self.now(), TSC_HZ).wrapping_add(self.tsc_offset)
     }
 }

@@ -22,7 +22,23 @@ pub(crate) fn ends_block(i: &Instruction) -> bool {
     i.flow_control() != FlowControl::Next
         || matches!(
             i.mnemonic(),
-            Hlt | Mwait | Sti | Popf | Popfd | Popfq | Lgdt | Lidt | Lldt | Ltr | Invlpg | Wrmsr | Lmsw | Clts
+            Hlt | Mwait
+                | Sti
+                | Cpuid
+                | Serialize
+                | Wbinvd
+                | Invd
+                | Popf
+                | Popfd
+                | Popfq
+                | Lgdt
+                | Lidt
+                | Lldt
+                | Ltr
+                | Invlpg
+                | Wrmsr
+                | Lmsw
+                | Clts
         )
         || (i.mnemonic() == Mov
             && (i.op0_register().is_segment_register() || i.op0_register().is_cr() || i.op0_register().is_dr()))
@@ -75,21 +91,37 @@ impl Cpu {
         }
     }
 
-    /// The RAM block behind a physical page, for the mark that tells others of code.
-    fn ram_of(&self, phys: u64) -> Option<(Arc<RamBlock>, u64)> {
+    /// The RAM block behind the physical page that was found at the host address `page`; `None` if the memory map has changed since.
+    fn ram_of(&self, page: usize, phys: u64) -> Option<(Arc<RamBlock>, u64)> {
         let view = self.memory.view();
         let r = view.find(phys)?;
+        if r.host_ptr(phys)? as usize != page {
+            return None;
+        }
         match &r.kind {
             FlatKind::Ram { block, offset, .. } => Some((block.clone(), offset + (phys - r.start))),
             FlatKind::Io { .. } => None,
         }
     }
-    fn announce_page(&mut self, page: usize, phys: u64) {
-        if !self.cache.has_code(page) {
-            let ram = self.ram_of(phys);
-            self.cache.add_page(page, ram);
-            self.tlb.protect(page);
+    /// Marks a page that code is going to be decoded from. False if it is no longer there.
+    ///
+    /// Where no vCPU had code in it, all others must have dropped what lets them write to it without a look at the mark before its bytes
+    /// are read.
+    fn announce_page(&mut self, page: usize, phys: u64) -> bool {
+        if self.cache.has_code(page) {
+            return true;
         }
+        let Some((ram, offset)) = self.ram_of(page, phys) else { return false };
+        if !ram.join_code(offset) {
+            self.alone(|cpu| {
+                if ram.set_code(offset) == 0 {
+                    cpu.peers.others(&cpu.shared, |s| s.protect_page(page));
+                }
+            });
+        }
+        self.cache.add_page(page, (ram, offset));
+        self.tlb.protect(page);
+        true
     }
 
     /// The block at `rip`: from the cache, or decoded now. `None` if there can be no block there (device memory): to be stepped.
@@ -105,33 +137,47 @@ impl Cpu {
             }
             return self.crossing_block(rip, lin, host, allowed, Some(b));
         }
-        self.announce_page(page, phys & !0xfff);
-        let room = 0x1000 - (lin & 0xfff) as usize;
-        let mut bytes = [0; WINDOW];
-        let have = room.min(WINDOW);
-        // SAFETY: as in `fetch_bytes`.
-        unsafe { std::ptr::copy_nonoverlapping(host as *const u8, bytes.as_mut_ptr(), have) };
-        let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, self.isa.options());
-        let mut insns = Vec::with_capacity(16);
-        while insns.len() < MAX_INSNS && d.can_decode() {
-            let i = d.decode();
-            if d.last_error() == DecoderError::NoMoreBytes || (i.is_invalid() && i.len() == MAX_LEN) {
-                // Crosses into the next page (or out of the window), or may be too long: `fetch_one` looks closer.
-                break;
-            }
-            let i = self.isa.admit(i);
-            insns.push(i);
-            if ends_block(&i) || i.code() == Code::INVALID {
-                break;
-            }
+        if !self.announce_page(page, phys & !0xfff) {
+            return Ok(None);
         }
-        let len: usize = insns.iter().map(Instruction::len).sum();
+        let window = &mut [0; WINDOW][..(0x1000 - (lin & 0xfff) as usize).min(WINDOW)];
+        let mut insns = Vec::with_capacity(16);
+        let len = loop {
+            // SAFETY: the window lies in the page, which belongs to a RAM block that stays mapped.
+            unsafe { std::ptr::copy_nonoverlapping(host as *const u8, window.as_mut_ptr(), window.len()) };
+            self.straight_line(window, lin & 0xfff, &mut insns);
+            let len: usize = insns.iter().map(Instruction::len).sum();
+            self.cache.announce(host, len);
+            // SAFETY: as above. Others may be writing, and the bytes be any: then they are looked at once more.
+            let unchanged = (0..len).all(|n| unsafe { (host as *const u8).add(n).read_volatile() } == window[n]);
+            if unchanged {
+                break len;
+            }
+        };
         if insns.is_empty() {
             return self.crossing_block(rip, lin, host, allowed, None);
         }
         let ops = hot::lower(&insns, self.mode);
         let b = self.cache.insert(Block::new(ops, insns, host, len as u16, self.mode));
         Ok((len <= allowed).then_some(b))
+    }
+
+    /// Decodes instructions up to one that ends a block or is not all in `bytes`.
+    fn straight_line(&self, bytes: &[u8], ip: u64, insns: &mut Vec<Instruction>) {
+        insns.clear();
+        let mut d = Decoder::with_ip(self.mode.bits(), bytes, ip, self.isa.options());
+        while insns.len() < MAX_INSNS && d.can_decode() {
+            let i = d.decode();
+            if d.last_error() == DecoderError::NoMoreBytes || (i.is_invalid() && i.len() == MAX_LEN) {
+                // Crosses into the next page (or out of the window), or may be too long: `fetch_one` looks closer.
+                return;
+            }
+            let i = self.isa.admit(i);
+            insns.push(i);
+            if ends_block(&i) || i.code() == Code::INVALID {
+                return;
+            }
+        }
     }
 
     /// The block of a single instruction that crosses into another page. The two pages must be the same as when it was decoded.
@@ -143,7 +189,7 @@ impl Cpu {
         allowed: usize,
         known: Option<*const Block>,
     ) -> Exec<Option<*const Block>> {
-        let i = match known {
+        let mut i = match known {
             // SAFETY: the cache gives living blocks.
             Some(b) => unsafe { (&(*b).insns)[0] },
             None => self.fetch_one(rip)?,
@@ -161,7 +207,21 @@ impl Cpu {
             self.cache.remove(b);
             return self.find_block(rip);
         }
-        self.announce_page(page, phys & !0xfff);
+        if !self.announce_page(page, phys & !0xfff) {
+            return Ok(None);
+        }
+        loop {
+            self.cache.announce(host, first);
+            self.cache.announce(page, i.len() - first);
+            let again = self.fetch_one(rip)?;
+            if again.eq_all_bits(&i) {
+                break;
+            }
+            i = again;
+            if i.len() > allowed || i.len() <= first {
+                return Ok(None);
+            }
+        }
         let ops = hot::lower(&[i], self.mode);
         let mut block = Block::new(ops, vec![i], host, first as u16, self.mode);
         block.second = Some((page, (i.len() - first) as u16));

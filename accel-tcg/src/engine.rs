@@ -19,32 +19,51 @@ impl Cpu {
     pub(crate) fn run(&mut self, bus: &dyn CpuBus, limit: Limit) -> VcpuExit {
         // SAFETY: only the lifetime is changed; `bus` outlives this call, and the pointer is cleared before it returns.
         self.bus = Some(unsafe { std::mem::transmute::<*const dyn CpuBus, *const (dyn CpuBus + 'static)>(bus) });
+        let peers = self.peers.clone();
+        let _inside = peers.exclusive.enter();
         let end = limit.instructions.map(|n| self.icount.saturating_add(n));
+        self.begin_turn(end.is_some());
+        let counted = self.counted.clone();
         let exit = loop {
+            if let Some(clock) = &counted {
+                self.fire_timers(clock);
+            }
             if let Some(exit) = self.between_instructions() {
                 break exit;
             }
-            let left = end.map_or(SLICE, |e| SLICE.min((e - self.icount.min(e)) as i64));
+            let mut left = end.map_or(SLICE, |e| SLICE.min((e - self.icount.min(e)) as i64));
+            if let Some(clock) = &counted {
+                match self.until_timer(clock) {
+                    Some(n) => left = left.min(n),
+                    None => left = 0,
+                }
+            }
             if left == 0 {
                 break VcpuExit::Budget;
             }
-            let r = self.slice(left, end.is_some());
+            let r = self.slice(left, end.is_some() || counted.is_some());
             if let Err(f) = r
                 && let Some(exit) = self.take_fault(f)
             {
                 break exit;
             }
         };
+        self.end_turn();
         self.bus = None;
         exit
     }
 
     /// What happens at an instruction boundary: messages from other threads, interrupts, a halted CPU.
     fn between_instructions(&mut self) -> Option<VcpuExit> {
-        let events = self.shared.take();
-        if events & event::MEMORY != 0 {
-            self.flush_tlb(true);
+        if std::mem::take(&mut self.map_changed) {
+            self.spread_map();
         }
+        let mut events = self.shared.take();
+        while events & event::EXCLUSIVE != 0 {
+            self.peers.exclusive.step_aside();
+            events = events & !event::EXCLUSIVE | self.shared.take();
+        }
+        self.refresh_translations(events);
         if events & event::CODE != 0 {
             match self.shared.take_code() {
                 Some(ranges) => ranges.into_iter().for_each(|(at, len)| self.cache.written_range(at, len)),
@@ -55,6 +74,7 @@ impl Cpu {
         if self.lapic_touched
             || events & event::APIC != 0
             || self.icount >= self.next_timer_look
+            || self.counted.is_some()
             || self.activity != Activity::Active
         {
             self.advance_lapic();
@@ -63,7 +83,7 @@ impl Cpu {
         if events & event::INIT != 0 {
             crate::sys::init(self);
         }
-        if events & event::KICK != 0 {
+        if events & event::KICK != 0 && !self.finishes_turn() {
             return Some(VcpuExit::Kicked);
         }
         match self.activity {
@@ -142,9 +162,10 @@ impl Cpu {
 
     /// Runs up to `left` instructions, to the last one if `exact`; fewer when something has to be looked at.
     fn slice(&mut self, left: i64, exact: bool) -> Exec {
-        self.budget = left;
+        (self.slice, self.budget, self.ahead) = (left, left, 0);
         let r = self.blocks(exact);
         self.icount += (left - self.budget) as u64;
+        (self.slice, self.budget, self.ahead) = (0, 0, 0);
         r
     }
     fn blocks(&mut self, exact: bool) -> Exec {
@@ -153,7 +174,13 @@ impl Cpu {
             return self.step_out_of_the_ordinary();
         }
         while self.budget > 0 {
-            let Some(b) = self.block_at_rip()? else {
+            let found = self.block_at_rip()?;
+            // Code that another vCPU wrote must be seen after an instruction that serialises: it ends its block and comes by here. And while
+            // the block was looked for, another one may have been alone.
+            if self.shared.attention() {
+                return Ok(());
+            }
+            let Some(b) = found else {
                 self.step()?;
                 if self.leave_block {
                     return Ok(());
@@ -219,12 +246,15 @@ impl Cpu {
         let i = self.fetch_one(start)?;
         self.leave_block = false;
         self.budget -= 1;
+        self.ahead = 1;
         let next = start.wrapping_add(i.len() as u64);
         self.rip = if self.code64() { next } else { next & 0xffff_ffff };
         let r = self.execute(&i);
         if r.as_ref().is_err_and(|f| !matches!(f, Fault::Exit(_))) {
             self.rip = start;
+            self.budget += 1;
         }
+        self.ahead = 0;
         r
     }
     /// One instruction with shadows, RF, TF or breakpoints to be looked at.

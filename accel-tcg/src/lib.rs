@@ -9,6 +9,8 @@
 //! | `sys` | privileged instructions, control transfers, exceptions and interrupts |
 //! | `fpu` | x87, MMX, SSE |
 //! | `engine`, `apic`, `handle` | the run loop; its local APIC; what other threads may do |
+//! | `icount` | the clock that counts instructions |
+//! | `peers`, `exclusive` | the vCPUs of one VM; one of them alone |
 //! | `vcpu`, `state`, `accel` | the accelerator's face: VM and vCPU, saved state, registry and CPUID |
 
 mod accel;
@@ -17,14 +19,17 @@ mod block;
 mod cpu;
 mod decode;
 mod engine;
+mod exclusive;
 mod fault;
 mod flags;
 pub(crate) mod fpu;
 mod handle;
+mod icount;
 mod int;
 mod isa;
 mod mem;
 mod ops;
+mod peers;
 mod state;
 pub(crate) mod sys;
 mod vcpu;

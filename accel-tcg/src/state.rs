@@ -47,7 +47,7 @@ impl Cpu {
         s.apic_base = self.apic_base();
         s.tsc = self.tsc();
         s.msrs = msrs;
-        s.lapic = Some(self.lapic.lock().save(self.clock.now()));
+        s.lapic = Some(self.lapic.lock().save(self.now()));
         s.events = self.events;
         s.activity = self.activity;
         s
@@ -95,7 +95,7 @@ impl Cpu {
         self.tsc_offset = s.tsc.wrapping_sub(self.tsc());
         self.events = s.events;
         self.activity = s.activity;
-        let now = self.clock.now();
+        let now = self.now();
         {
             let mut l = self.lapic.lock();
             match &s.lapic {

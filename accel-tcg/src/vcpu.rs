@@ -4,8 +4,11 @@ use crate::block::Cache;
 use crate::cpu::{Cpu, Mode, Msrs, slot};
 use crate::flags::LazyFlags;
 use crate::fpu::Fpu;
-use crate::handle::{Handle, Listener, Shared, event};
+use crate::handle::{Handle, Shared, event};
+use crate::icount::CountedClock;
 use crate::mem::tlb::Tlb;
+use crate::peers::Peers;
+use gearbox_core::accel::Icount;
 use gearbox_core::clock::{ClockSource, HostClock};
 use gearbox_core::mem::MemoryListener;
 use gearbox_core::vm::{CpuBus, Limit, MsiSink, Threading, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
@@ -17,27 +20,37 @@ use std::sync::Arc;
 
 /// A virtual machine whose CPUs are software.
 pub struct TcgVm {
+    threading: Threading,
     clock: Arc<dyn ClockSource>,
+    /// The same, where instructions are counted.
+    counted: Option<Arc<CountedClock>>,
     cpuid: CpuidSet,
     apics: Arc<LapicBus>,
-    listener: Arc<Listener>,
+    peers: Arc<Peers>,
 }
 
 impl TcgVm {
-    /// A machine that runs by the host's clock.
-    pub fn new() -> Self {
+    /// A machine that runs by the host's clock, or by a count of its instructions.
+    pub fn new(threading: Threading, icount: Option<Icount>) -> Self {
+        let counted = icount.map(|config| Arc::new(CountedClock::new(config)));
+        let clock: Arc<dyn ClockSource> = match &counted {
+            Some(c) => c.clone(),
+            None => Arc::new(HostClock::new()),
+        };
         Self {
-            clock: Arc::new(HostClock::new()),
+            threading,
+            clock,
+            counted,
             cpuid: crate::accel::offered_cpuid(),
             apics: Arc::new(LapicBus::new()),
-            listener: Arc::new(Listener::default()),
+            peers: Arc::new(Peers::default()),
         }
     }
 
     /// A CPU after RESET.
     pub(crate) fn create_cpu(&self, cfg: &VcpuConfig) -> Result<Box<Cpu>, VmError> {
         let shared = Shared::new(self.clock.clone());
-        self.listener.add(&shared);
+        self.peers.add(&shared);
         let x2apic = cfg.cpuid.get(1, 0).is_some_and(|l| l.ecx & 1 << 21 != 0);
         let waker = shared.clone();
         let lapic = self.apics.attach(Lapic::new(cfg.apic_id, cfg.bsp, x2apic), move || waker.post(event::APIC));
@@ -91,8 +104,19 @@ impl TcgVm {
             paging: crate::mem::paging::Facts::of(&cfg.cpuid, phys_bits),
             tsc_offset: 0,
             clock: self.clock.clone(),
+            counted: self.counted.clone(),
+            turns: self.threading == Threading::RoundRobin,
+            slice: 0,
+            ahead: 0,
+            other_counts: 0,
+            turn_began: 0,
+            turn_from: None,
             memory: cfg.memory.clone(),
             shared,
+            peers: self.peers.clone(),
+            views_seen: self.peers.views(),
+            map_changed: false,
+            pauses: 0,
             tlb,
             cache: Cache::new(),
             bus: None,
@@ -106,27 +130,24 @@ impl TcgVm {
 
 impl Default for TcgVm {
     fn default() -> Self {
-        Self::new()
+        Self::new(Threading::PerVcpu, None)
     }
 }
 
 impl Vm for TcgVm {
     fn threading(&self) -> Threading {
-        Threading::PerVcpu
+        self.threading
     }
     fn clock(&self) -> Arc<dyn ClockSource> {
         self.clock.clone()
     }
     fn memory_listener(&self) -> Option<Arc<dyn MemoryListener>> {
-        Some(self.listener.clone())
+        Some(self.peers.clone())
     }
     fn cpuid(&self) -> &CpuidSet {
         &self.cpuid
     }
-    fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
-        if id > 0 {
-            return Err(VmError::Unsupported("tcg runs one CPU so far: use -smp 1".into()));
-        }
+    fn create_vcpu(&self, _id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
         Ok(Box::new(TcgVcpu(self.create_cpu(cfg)?)))
     }
     fn msi(&self) -> Arc<dyn MsiSink> {

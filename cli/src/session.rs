@@ -29,7 +29,8 @@ use std::sync::Arc;
 /// Why it could not be started.
 pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator]) -> Result<u8, Failure> {
     let kernel = config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose()?;
-    let selected = select(accelerators, &config.accel, &Request { cpus: config.topology.total() })?;
+    let selected =
+        select(accelerators, &config.accel, &Request { cpus: config.topology.total(), icount: config.icount })?;
     let selection = selected.selection;
     if let Some(warning) = selection.warning() {
         warn(warning);

@@ -13,6 +13,11 @@ pub trait ClockSource: Send + Sync {
     /// How long a host thread has to sleep until machine time `deadline`; `None` when no sleep brings it nearer, because someone
     /// advances this clock by hand or by executing instructions.
     fn host_wait(&self, deadline: u64) -> Option<Duration>;
+    /// How many instructions all vCPUs have executed, where machine time is made of them: then whoever executes them fires the timers of the
+    /// board as well, and nobody else does.
+    fn instructions(&self) -> Option<u64> {
+        None
+    }
     /// Moves the clock forward to `ns`. Clocks that follow the host ignore it and return false.
     fn advance_to(&self, _ns: u64) -> bool {
         false

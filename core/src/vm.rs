@@ -148,6 +148,20 @@ pub trait VcpuHandle: Send + Sync {
     fn init(&self);
     /// Blocks the calling thread, for at most `timeout`, until the vCPU has something to do after [`VcpuExit::Halted`], or is kicked.
     fn wait(&self, timeout: Option<std::time::Duration>);
+    /// For a thread that runs several vCPUs in turn; `None` where each has one of its own.
+    fn turns(&self) -> Option<&dyn Turns> {
+        None
+    }
+}
+
+/// What a thread that runs several vCPUs in turn ([`Threading::RoundRobin`]) has to know of each that has halted.
+pub trait Turns {
+    /// Has it something to do?
+    fn awake(&self) -> bool;
+    /// When its own timer is due, in the machine clock's ns.
+    fn timer(&self) -> Option<u64>;
+    /// Has `f` called whenever the vCPU gets something to do. To be said once.
+    fn on_wake(&self, f: Box<dyn Fn() + Send + Sync>);
 }
 
 /// The board as a CPU sees it. Calls return when the effects are visible.

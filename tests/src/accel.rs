@@ -15,7 +15,7 @@ pub const WITH_CPU: [&str; 2] = ["kvm", "tcg"];
 pub fn open(name: &str, cpus: u32) -> Option<Selected> {
     let registry = registered();
     let choice = Choice::parse([name], &registry).expect("a registered accelerator");
-    match select(&registry, &choice, &Request { cpus }) {
+    match select(&registry, &choice, &Request { cpus, icount: None }) {
         Ok(s) => Some(s),
         Err(e) if name == "kvm" => {
             eprintln!("skipped on kvm: {e}");

@@ -29,7 +29,7 @@ pub(super) const CODE: u64 = 0x2_0000;
 impl Machine {
     /// In 64-bit code without paging, with x87, SSE and XSAVE enabled.
     pub(super) fn new() -> Self {
-        let vm = TcgVm::new();
+        let vm = TcgVm::default();
         let ram = RamBlock::new("ram", 1 << 20).unwrap();
         let mut tree = MemTree::new("memory", u64::MAX);
         let r = tree.ram(&ram, 0, 1 << 20);

@@ -9,7 +9,7 @@ use crate::int::Plain;
 
 /// Where the bytes of one page are.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(super) enum Place {
     /// Host address.
     Host(*mut u8),
     /// Physical address, to be reached through [`super::phys`].
@@ -18,19 +18,13 @@ enum Place {
 
 impl Cpu {
     /// Translates one address, filling the TLB.
-    fn place(&mut self, linear: u64, a: Access, p: Privilege) -> Exec<Place> {
+    pub(super) fn place(&mut self, linear: u64, a: Access, p: Privilege) -> Exec<Place> {
         let hit = match self.tlb.lookup(p, a, linear) {
             Some((e, _)) if e.tag & TlbEntry::SLOW == 0 => {
                 return Ok(Place::Host(linear.wrapping_add(e.addend) as *mut u8));
             }
             // A page that held code when the entry was made may have lost it.
-            Some((_, phys)) if a == Access::Write => {
-                match self.direct_page(phys).write {
-                    Some(h) if !self.cache.has_code(h) => {}
-                    _ => return Ok(Place::Phys(phys)),
-                }
-                None
-            }
+            Some((_, phys)) if a == Access::Write && self.direct_page(phys).write.is_some() => None,
             Some((_, phys)) => Some(phys),
             None => None,
         };
@@ -41,7 +35,7 @@ impl Cpu {
         let direct = self.direct_page(m.phys);
         let host = match a {
             Access::Read | Access::Execute => direct.read,
-            Access::Write => direct.write.filter(|&h| !self.cache.has_code(h)),
+            Access::Write => direct.write,
         };
         self.tlb.insert(p, a, linear, host, m);
         Ok(match host {
@@ -51,7 +45,7 @@ impl Cpu {
     }
     /// Cuts a linear address to 32 bits outside 64-bit mode.
     #[inline(always)]
-    fn wrap(&self, linear: u64) -> u64 {
+    pub(super) fn wrap(&self, linear: u64) -> u64 {
         if self.long_mode() { linear } else { linear & 0xffff_ffff }
     }
 
@@ -107,7 +101,7 @@ impl Cpu {
 
     /// #AC(0) for a misaligned access of user code that asked for it (SDM vol. 3, 7.15, "Alignment Check Exception").
     #[inline(always)]
-    fn check_alignment(&self, linear: u64, size: usize, p: Privilege) -> Exec {
+    pub(super) fn check_alignment(&self, linear: u64, size: usize, p: Privilege) -> Exec {
         if self.align_check && p == Privilege::User && size <= 8 && linear & (size as u64 - 1) != 0 {
             return Err(Fault::coded(vector::AC, 0));
         }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `seg:offset` → linear | [`virt`](self): [`Cpu::read_virt`](crate::cpu::Cpu::read_virt) and friends check limits, types, canonical form |
 //! | linear → physical | [`paging`], cached by [`tlb`]; [`linear`]: `load`, `store` and friends |
+//! | read-modify-writes, locked and not | [`atomic`] |
 //! | physical → host memory or board | [`phys`] |
 
+pub(crate) mod atomic;
 pub(crate) mod linear;
 pub(crate) mod paging;
 pub(crate) mod phys;

@@ -64,6 +64,11 @@ impl Facts {
 #[derive(Debug)]
 struct Denied(u32);
 
+impl Denied {
+    /// An entry changed between the look at it and the update of its accessed and dirty flags: the walk begins again.
+    const CHANGED: Self = Self(u32::MAX);
+}
+
 /// The shape of a paging mode.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -125,6 +130,14 @@ impl Cpu {
     }
 
     fn walk_tables(&mut self, linear: u64, access: Access, p: Privilege, update: bool) -> Exec<Result<Info, Denied>> {
+        loop {
+            match self.walk_once(linear, access, p, update)? {
+                Err(Denied(n)) if n == Denied::CHANGED.0 => {}
+                found => return Ok(found),
+            }
+        }
+    }
+    fn walk_once(&mut self, linear: u64, access: Access, p: Privilege, update: bool) -> Exec<Result<Info, Denied>> {
         let shape = self.shape();
         let reserved = if shape.entry == 8 {
             let above = pte::ADDR & !((1u64 << self.phys_bits.clamp(32, 52)) - 1);
@@ -160,8 +173,8 @@ impl Cpu {
             nx |= e & pte::NX != 0 && shape.entry == 8;
             let large = level > 0 && e & pte::PS != 0 && (shape.entry == 8 || self.cr4 & cr4::PSE != 0);
             if level > 0 && !large {
-                if update && e & pte::A == 0 {
-                    self.write_entry(at, shape.entry, e | pte::A)?;
+                if update && e & pte::A == 0 && !self.update_entry(at, shape.entry, e, e | pte::A)? {
+                    return Ok(Err(Denied::CHANGED));
                 }
                 table = if shape.entry == 4 { e & 0xffff_f000 } else { e & pte::ADDR };
                 continue;
@@ -191,8 +204,8 @@ impl Cpu {
             }
             let dirty = if access == Access::Write { pte::D } else { 0 };
             let new = e | pte::A | dirty;
-            if update && new != e {
-                self.write_entry(at, shape.entry, new)?;
+            if update && new != e && !self.update_entry(at, shape.entry, e, new)? {
+                return Ok(Err(Denied::CHANGED));
             }
             let page = base | linear & ((1 << shift) - 1) & !0xfff;
             let global = e & pte::G != 0 && self.cr4 & cr4::PGE != 0;
@@ -251,7 +264,12 @@ impl Cpu {
     fn read_entry(&mut self, at: u64, size: u64) -> Exec<u64> {
         if size == 4 { self.phys_load::<u32>(at).map(u64::from) } else { self.phys_load::<u64>(at) }
     }
-    fn write_entry(&mut self, at: u64, size: u64, e: u64) -> Exec {
-        if size == 4 { self.phys_store(at, e as u32) } else { self.phys_store(at, e) }
+    /// Sets flags of an entry, unless it is no longer what it was.
+    fn update_entry(&mut self, at: u64, size: u64, old: u64, new: u64) -> Exec<bool> {
+        if size == 4 {
+            self.phys_compare_and_swap(at, old as u32, new as u32)
+        } else {
+            self.phys_compare_and_swap(at, old, new)
+        }
     }
 }

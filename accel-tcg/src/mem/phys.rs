@@ -3,9 +3,11 @@
 use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::int::Plain;
-use gearbox_core::mem::{FlatKind, RamAccess};
+use gearbox_core::mem::{FlatKind, RamAccess, RamBlock, granules};
+use std::sync::Arc;
 
-/// How a page may be reached without asking anyone: host address of its first byte.
+/// How a page may be reached without asking anyone: host address of its first byte. A page in which some vCPU has decoded code is not to be
+/// written that way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DirectPage {
     pub read: Option<usize>,
@@ -27,9 +29,10 @@ impl Cpu {
         if host.is_some_and(|h| h & 0xfff != 0) {
             return DirectPage::default();
         }
-        let write = host.filter(|_| *access == RamAccess::ReadWrite);
+        let offset = offset + (page - r.start);
+        let write = host.filter(|_| *access == RamAccess::ReadWrite && !block.has_code(offset, 1));
         if write.is_some() {
-            block.mark_dirty(offset + (page - r.start), 1);
+            block.mark_dirty(offset, 1);
         }
         DirectPage { read: host, write }
     }
@@ -56,7 +59,7 @@ impl Cpu {
                 && let Some(p) = r.host_ptr(at)
             {
                 // SAFETY: `clip` says that `n` bytes from `at` lie in the range, whose block stays mapped.
-                unsafe { std::ptr::copy_nonoverlapping(p, data.as_mut_ptr(), n) };
+                unsafe { load_bytes(p, data) };
                 return Ok(());
             }
         }
@@ -83,28 +86,15 @@ impl Cpu {
             self.lapic_write(at & 0xfff, data);
             return Ok(());
         }
-        let n = data.len();
-        let host = {
-            let view = self.memory.view();
-            match view.find(at).filter(|r| r.clip(at, n) == n) {
-                Some(r) => match &r.kind {
-                    FlatKind::Ram { access: RamAccess::ReadOnly, .. } => return Ok(()),
-                    FlatKind::Ram { block, offset, access: RamAccess::ReadWrite } => {
-                        block.mark_dirty(offset + (at - r.start), n as u64);
-                        r.host_ptr(at)
-                    }
-                    _ => None,
-                },
-                None => None,
+        match self.ram_at(at, data.len()) {
+            Backing::Ram(ram) => {
+                // SAFETY: `ram_at` says that so many bytes lie in a block that stays mapped.
+                unsafe { store_bytes(ram.host, data) };
+                self.ram_written(&ram);
+                return Ok(());
             }
-        };
-        if let Some(p) = host {
-            // SAFETY: `clip` says that `n` bytes from `at` lie in the range, whose block stays mapped.
-            unsafe { store_bytes(p, data) };
-            if self.cache.written(p as usize, n) {
-                self.leave_block = true;
-            }
-            return Ok(());
+            Backing::Rom => return Ok(()),
+            Backing::Board => {}
         }
         let bus = self.bus()?;
         for (k, chunk) in data.chunks(8).enumerate() {
@@ -112,6 +102,33 @@ impl Cpu {
         }
         self.board_touched();
         Ok(())
+    }
+    /// What a store of `len` bytes, all in one page, goes to.
+    pub(super) fn ram_at(&self, at: u64, len: usize) -> Backing {
+        let view = self.memory.view();
+        match view.find(at).filter(|r| r.clip(at, len) == len && !self.is_lapic(at)) {
+            Some(r) => match (&r.kind, r.host_ptr(at)) {
+                (FlatKind::Ram { access: RamAccess::ReadOnly, .. }, _) => Backing::Rom,
+                (FlatKind::Ram { block, offset, access: RamAccess::ReadWrite }, Some(host)) => {
+                    Backing::Ram(RamBytes { host, len, block: block.clone(), offset: offset + (at - r.start) })
+                }
+                _ => Backing::Board,
+            },
+            None => Backing::Board,
+        }
+    }
+    /// After a store to RAM that did not go by the TLB: marks the page dirty, and kills what was decoded from the bytes, on every vCPU.
+    pub(super) fn ram_written(&mut self, ram: &RamBytes) {
+        ram.block.mark_dirty(ram.offset, ram.len as u64);
+        if ram.block.code_granules(ram.offset) & granules(ram.offset, ram.len) == 0 {
+            return;
+        }
+        if self.cache.written(ram.host as usize, ram.len) {
+            self.leave_block = true;
+        }
+        if !self.peers.single() {
+            self.peers.others(&self.shared, |s| s.code_changed(ram.host as usize, ram.len));
+        }
     }
     /// Reads a value from physical memory (page tables, APIC-less tables).
     pub(crate) fn phys_load<T: Plain>(&mut self, paddr: u64) -> Exec<T> {
@@ -128,6 +145,47 @@ impl Cpu {
         let bytes = unsafe { std::slice::from_raw_parts((&raw const v).cast::<u8>(), T::SIZE) };
         self.phys_write(paddr, bytes)
     }
+}
+
+/// What a store goes to.
+pub(super) enum Backing {
+    /// RAM.
+    Ram(RamBytes),
+    /// ROM, which does not take it.
+    Rom,
+    /// A device, or nothing.
+    Board,
+}
+
+/// Bytes of a RAM block.
+pub(super) struct RamBytes {
+    pub(super) host: *mut u8,
+    len: usize,
+    block: Arc<RamBlock>,
+    offset: u64,
+}
+
+/// Copies from guest memory in one load where it can be one.
+///
+/// # Safety
+/// `p` is valid for `data.len()` bytes.
+unsafe fn load_bytes(p: *const u8, data: &mut [u8]) {
+    macro_rules! one {
+        ($t:ty) => {
+            if data.len() == size_of::<$t>() {
+                // SAFETY: the caller's.
+                let v = unsafe { p.cast::<$t>().read_unaligned() };
+                data.copy_from_slice(&v.to_ne_bytes());
+                return;
+            }
+        };
+    }
+    one!(u8);
+    one!(u16);
+    one!(u32);
+    one!(u64);
+    // SAFETY: the caller's; guest memory never overlaps a Rust slice.
+    unsafe { std::ptr::copy_nonoverlapping(p, data.as_mut_ptr(), data.len()) };
 }
 
 /// Copies to guest memory in one store where it can be one.

@@ -123,18 +123,6 @@ impl Cpu {
         let lin = self.operand_linear(i, data.len(), Access::Write)?;
         self.store_bytes(lin, data, self.privilege())
     }
-    /// Reads the memory operand for a read-modify-write: faults as the store would. Gives the linear address for
-    /// [`Cpu::finish_rmw`].
-    pub(crate) fn begin_rmw<T: Plain>(&mut self, i: &Instruction) -> Exec<(u64, T)> {
-        let lin = self.operand_linear(i, T::SIZE, Access::Write)?;
-        let p = self.privilege();
-        self.check_write(lin, T::SIZE, p)?;
-        Ok((lin, self.load(lin, p)?))
-    }
-    /// Stores the result of a read-modify-write.
-    pub(crate) fn finish_rmw<T: Plain>(&mut self, lin: u64, v: T) -> Exec {
-        self.store(lin, v, self.privilege())
-    }
     /// Reads memory that the processor itself needs (descriptor tables, TSS): always with supervisor rights.
     pub(crate) fn system_read<T: Plain>(&mut self, linear: u64) -> Exec<T> {
         self.load(linear, Privilege::SupervisorNoUser)

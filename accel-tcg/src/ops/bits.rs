@@ -7,6 +7,7 @@ use crate::fault::Exec;
 use crate::flags::LazyFlags;
 use crate::int::Int;
 use crate::mem::Access;
+use crate::mem::atomic::Atomic;
 use gearbox_core::x86::state::{gpr, rflags};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
@@ -43,7 +44,7 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
 
 /// BT and its relatives. A register bit offset reaches beyond the memory operand (SDM vol. 2, BT).
 fn bit(c: &mut Cpu, i: &Instruction, change: Option<fn(u64, u64) -> u64>) -> Exec {
-    fn one<T: Int>(c: &mut Cpu, i: &Instruction, change: Option<fn(u64, u64) -> u64>) -> Exec {
+    fn one<T: Int + Atomic>(c: &mut Cpu, i: &Instruction, change: Option<fn(u64, u64) -> u64>) -> Exec {
         let offset = c.read_op::<T>(i, 1)?;
         let mask = 1u64 << (offset.zx() & u64::from(T::BITS - 1));
         let old = if !is_mem(i, 0) {
@@ -61,15 +62,10 @@ fn bit(c: &mut Cpu, i: &Instruction, change: Option<fn(u64, u64) -> u64>) -> Exe
             let at = c.ea(i).wrapping_add(far as u64) & c.ea_mask(i);
             let access = if change.is_some() { Access::Write } else { Access::Read };
             let lin = c.linear(c.operand_seg(i), at, T::SIZE, access)?;
-            let p = c.privilege();
-            if change.is_some() {
-                c.check_write(lin, T::SIZE, p)?;
+            match change {
+                Some(f) => c.modify::<T, _>(i, lin, |v| (T::cut(f(v.zx(), mask)), v))?.zx(),
+                None => c.load::<T>(lin, c.privilege())?.zx(),
             }
-            let v = c.load::<T>(lin, p)?.zx();
-            if let Some(f) = change {
-                c.store(lin, T::cut(f(v, mask)), p)?;
-            }
-            v
         };
         c.lazy = c.lazy.with_cf(old & mask != 0);
         Ok(())

@@ -7,6 +7,7 @@ use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::flags::LazyFlags;
 use crate::int::Int;
+use crate::mem::atomic::Atomic;
 use gearbox_core::x86::state::{gpr, rflags};
 use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -112,11 +113,12 @@ fn lea(c: &mut Cpu, i: &Instruction) -> Exec {
     Ok(())
 }
 fn binary<O: Binary>(c: &mut Cpu, i: &Instruction) -> Exec {
-    fn one<O: Binary, T: Int>(c: &mut Cpu, i: &Instruction) -> Exec {
+    fn one<O: Binary, T: Int + Atomic>(c: &mut Cpu, i: &Instruction) -> Exec {
         // TEST has its memory operand first or second.
         let b = c.read_op::<T>(i, 1)?;
         c.lazy = if O::STORES {
-            c.modify_op::<T, _>(i, |c, a| O::apply(a, b, c.lazy))?
+            let flags = c.lazy;
+            c.modify_op::<T, _>(i, |a| O::apply(a, b, flags))?
         } else {
             let a = c.read_op::<T>(i, 0)?;
             O::apply(a, b, c.lazy).1
@@ -126,7 +128,8 @@ fn binary<O: Binary>(c: &mut Cpu, i: &Instruction) -> Exec {
     sized!(size(i, 0), T => one::<O, T>(c, i))
 }
 fn unary<O: Unary>(c: &mut Cpu, i: &Instruction) -> Exec {
-    c.lazy = sized!(size(i, 0), T => c.modify_op::<T, _>(i, |c, a| O::apply(a, c.lazy))?);
+    let flags = c.lazy;
+    c.lazy = sized!(size(i, 0), T => c.modify_op::<T, _>(i, |a| O::apply(a, flags))?);
     Ok(())
 }
 /// ADCX and ADOX: the carry comes from and goes to one flag, the others stay.
@@ -162,8 +165,7 @@ fn xchg(c: &mut Cpu, i: &Instruction) -> Exec {
         let (m, r) = if is_mem(i, 1) { (1, 0) } else { (0, 1) };
         let reg = c.read_op::<T>(i, r)?;
         if is_mem(i, m) {
-            let (lin, v) = c.begin_rmw::<T>(i)?;
-            c.finish_rmw(lin, reg)?;
+            let v = c.modify_mem::<T, _>(i, |v| (reg, v))?;
             return c.write_op(i, r, v);
         }
         let v = c.read_op::<T>(i, m)?;
@@ -175,9 +177,11 @@ fn xadd(c: &mut Cpu, i: &Instruction) -> Exec {
     sized!(size(i, 0), T => {
         let b = c.read_op::<T>(i, 1)?;
         if is_mem(i, 0) {
-            let (lin, a) = c.begin_rmw::<T>(i)?;
-            let (r, f) = arith::Add::apply(a, b, c.lazy);
-            c.finish_rmw(lin, r)?;
+            let flags = c.lazy;
+            let (a, f) = c.modify_mem::<T, _>(i, |a| {
+                let (r, f) = arith::Add::apply(a, b, flags);
+                (r, (a, f))
+            })?;
             c.lazy = f;
             return c.write_op(i, 1, a);
         }
@@ -194,9 +198,7 @@ fn cmpxchg(c: &mut Cpu, i: &Instruction) -> Exec {
         let (acc, new) = (T::cut(c.gpr(gpr::RAX)), c.read_op::<T>(i, 1)?);
         // The destination is always written: the old value goes back when the comparison fails.
         let old = if is_mem(i, 0) {
-            let (lin, old) = c.begin_rmw::<T>(i)?;
-            c.finish_rmw(lin, if old == acc { new } else { old })?;
-            old
+            c.modify_mem::<T, _>(i, |old| (if old == acc { new } else { old }, old))?
         } else {
             let old = c.read_op::<T>(i, 0)?;
             if old == acc {
@@ -218,9 +220,8 @@ fn set_zf(c: &mut Cpu, zf: bool) {
 fn cmpxchg8b(c: &mut Cpu, i: &Instruction) -> Exec {
     let pair = |c: &Cpu, hi, lo| c.gpr(hi) << 32 | c.gpr(lo) & 0xffff_ffff;
     let (expected, new) = (pair(c, gpr::RDX, gpr::RAX), pair(c, gpr::RCX, gpr::RBX));
-    let (lin, old) = c.begin_rmw::<u64>(i)?;
+    let old = c.modify_mem::<u64, _>(i, |old| (if old == expected { new } else { old }, old))?;
     let same = old == expected;
-    c.finish_rmw(lin, if same { new } else { old })?;
     if !same {
         c.set_gpr_low(gpr::RAX, old as u32);
         c.set_gpr_low(gpr::RDX, (old >> 32) as u32);
@@ -234,9 +235,8 @@ fn cmpxchg16b(c: &mut Cpu, i: &Instruction) -> Exec {
     if c.operand_linear(i, 16, crate::mem::Access::Write)? & 15 != 0 {
         return Err(Fault::GP0);
     }
-    let (lin, old) = c.begin_rmw::<u128>(i)?;
+    let old = c.modify_mem::<u128, _>(i, |old| (if old == expected { new } else { old }, old))?;
     let same = old == expected;
-    c.finish_rmw(lin, if same { new } else { old })?;
     if !same {
         c.set_gpr(gpr::RAX, old as u64);
         c.set_gpr(gpr::RDX, (old >> 64) as u64);

@@ -7,20 +7,31 @@ use crate::fault::{Exec, Fault};
 use crate::flags::LazyFlags;
 use crate::mem::Access;
 use crate::mem::virt::seg_of;
+use gearbox_core::vm::VcpuExit;
 use gearbox_core::x86::state::{Seg, gpr, rflags};
 use iced_x86::{Code, Instruction, Mnemonic};
+use std::sync::atomic::{Ordering, fence};
+
+/// How often a loop pauses before its thread gives way.
+const MANY_PAUSES: u32 = 64;
 
 /// The executor of one of these.
 pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     use Mnemonic::*;
     Some(match i.mnemonic() {
-        Nop | Reservednop | Pause | Lfence | Sfence | Mfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2
-        | Prefetchw | Prefetch | Prefetchwt1 | Cldemote => |_, _| Ok(()),
-        // What was decoded before may be old: the code may have been changed through another address.
+        Nop | Reservednop | Lfence | Sfence | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw
+        | Prefetch | Prefetchwt1 | Cldemote => |_, _| Ok(()),
+        Mfence => |_, _| {
+            fence(Ordering::SeqCst);
+            Ok(())
+        },
+        // What was decoded before may be old: the code may have been changed through another address, or by another CPU.
         Serialize => |c, _| {
+            fence(Ordering::SeqCst);
             c.leave_block = true;
             Ok(())
         },
+        Pause => pause,
         Clflush | Clflushopt | Clwb => flush_line,
         Clzero => clear_line,
         Movdiri => |c, i| sized!(size(i, 0), T => { let v = c.read_op::<T>(i, 1)?; c.write_mem(i, v) }),
@@ -29,6 +40,19 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Ud0 | Ud1 | Ud2 => |_, _| Err(Fault::UD),
         _ => return None,
     })
+}
+
+/// PAUSE: whoever is waited for may need this thread, or its place on the host.
+fn pause(c: &mut Cpu, _: &Instruction) -> Exec {
+    if c.turns {
+        return Err(Fault::Exit(Box::new(VcpuExit::Budget)));
+    }
+    c.pauses += 1;
+    if c.pauses == MANY_PAUSES {
+        c.pauses = 0;
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 /// CLFLUSH and its kin: there is no cache, but the address is checked like a byte load.
@@ -64,13 +88,22 @@ fn movdir64b(c: &mut Cpu, i: &Instruction) -> Exec {
     c.store_bytes(lin, &line, c.privilege())
 }
 
+/// A random number. Where instructions are counted, every run of a guest gets the same ones.
+fn entropy(c: &Cpu) -> u64 {
+    use std::hash::{BuildHasher, DefaultHasher, Hasher};
+    let mut h = match c.counted {
+        Some(_) => DefaultHasher::new(),
+        // The standard library seeds every `RandomState` from the host's generator.
+        None => std::collections::hash_map::RandomState::new().build_hasher(),
+    };
+    h.write_u32(c.apic_id);
+    h.write_u64(c.tsc());
+    h.finish()
+}
+
 /// RDRAND and RDSEED.
 fn random(c: &mut Cpu, i: &Instruction) -> Exec {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library seeds every `RandomState` from the host's generator.
-    let mut h = std::collections::hash_map::RandomState::new().build_hasher();
-    h.write_u64(c.tsc());
-    let v = h.finish();
+    let v = entropy(c);
     c.set_reg(i.op0_register(), v & (u64::MAX >> (64 - 8 * size(i, 0))));
     c.lazy = LazyFlags::from_bits(rflags::CF);
     Ok(())

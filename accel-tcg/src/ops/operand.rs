@@ -3,6 +3,7 @@
 use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::int::Int;
+use crate::mem::atomic::Atomic;
 use iced_x86::{Instruction, OpKind};
 
 /// Evaluates an expression with a type standing for the operand size in bytes.
@@ -61,18 +62,12 @@ impl Cpu {
         Ok(())
     }
     /// Replaces operand 0 by `f` of it. `f` gives the value to store and what comes out of the whole.
-    pub(crate) fn modify_op<T: Int, R>(&mut self, i: &Instruction, f: impl FnOnce(&mut Self, T) -> (T, R)) -> Exec<R> {
+    pub(crate) fn modify_op<T: Int + Atomic, R>(&mut self, i: &Instruction, f: impl Fn(T) -> (T, R)) -> Exec<R> {
         if is_mem(i, 0) {
-            let (lin, v) = self.begin_rmw::<T>(i)?;
-            let (v, r) = f(self, v);
-            self.finish_rmw(lin, v)?;
-            return Ok(r);
+            return self.modify_mem(i, f);
         }
         let reg = i.op_register(0);
-        let (v, r) = {
-            let v = T::cut(self.reg(reg));
-            f(self, v)
-        };
+        let (v, r) = f(T::cut(self.reg(reg)));
         self.set_reg(reg, v.zx());
         Ok(r)
     }

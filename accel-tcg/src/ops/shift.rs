@@ -7,6 +7,7 @@ use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::flags::LazyFlags;
 use crate::int::Int;
+use crate::mem::atomic::Atomic;
 use iced_x86::{Instruction, Mnemonic};
 
 /// The executor of one of these.
@@ -36,17 +37,19 @@ fn shift<O: Shift>(c: &mut Cpu, i: &Instruction) -> Exec {
     let n = u32::from(c.read_op::<u8>(i, 1)?) & count_mask(bytes);
     sized!(bytes, T => {
         // A count of 0 changes nothing, but memory is written all the same and a 32-bit register is zero-extended.
-        c.lazy = c.modify_op::<T, _>(i, |c, a| if n == 0 { (a, c.lazy) } else { O::apply(a, n, c.lazy) })?;
+        let flags = c.lazy;
+        c.lazy = c.modify_op::<T, _>(i, |a| if n == 0 { (a, flags) } else { O::apply(a, n, flags) })?;
     });
     Ok(())
 }
 
-fn double<T: Int>(c: &mut Cpu, i: &Instruction, left: bool) -> Exec {
+fn double<T: Int + Atomic>(c: &mut Cpu, i: &Instruction, left: bool) -> Exec {
     let n = u32::from(c.read_op::<u8>(i, 2)?) & count_mask(T::SIZE);
     let b = c.read_op::<T>(i, 1)?;
-    c.lazy = c.modify_op::<T, _>(i, |c, a| {
+    let flags = c.lazy;
+    c.lazy = c.modify_op::<T, _>(i, |a| {
         if n == 0 {
-            return (a, c.lazy);
+            return (a, flags);
         }
         let (bits, x, y) = (T::BITS, u128::from(a.zx()), u128::from(b.zx()));
         // A 16-bit shift by more than 16 is undefined; processors shift a:b:a.

@@ -406,7 +406,7 @@ impl Cpu {
     }
     fn set_tsc_deadline(&mut self, _: u32, v: u64) -> Exec {
         let ahead = v.saturating_sub(self.tsc());
-        let due = self.clock.now().saturating_add(ticks_to_ns(ahead, TSC_HZ));
+        let due = self.now().saturating_add(ticks_to_ns(ahead, TSC_HZ));
         self.lapic.lock().set_tsc_deadline(v, due);
         self.lapic_effect(None);
         Ok(())
@@ -414,11 +414,11 @@ impl Cpu {
 
     fn read_x2apic(&mut self, index: u32) -> Exec<u64> {
         debug_assert!(Lapic::is_x2apic_msr(index));
-        let now = self.clock.now();
+        let now = self.now();
         self.lapic.lock().read_msr(index, now).map_err(|_| Fault::GP0)
     }
     fn write_x2apic(&mut self, index: u32, v: u64) -> Exec {
-        let now = self.clock.now();
+        let now = self.now();
         let effect = self.lapic.lock().write_msr(index, v, now).map_err(|_| Fault::GP0)?;
         self.lapic_effect(effect);
         Ok(())

@@ -61,7 +61,7 @@ const TABLES: u64 = 0x20_0000;
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let vm = TcgVm::new();
+        let vm = TcgVm::default();
         let ram = RamBlock::new("ram", RAM).unwrap();
         let mut tree = MemTree::new("memory", u64::MAX);
         let r = tree.ram(&ram, 0, RAM);

@@ -1,6 +1,7 @@
 //! Memory, CPUs, clock and identity of the machine.
 
 use super::{Problem, Properties};
+use gearbox_core::accel::Icount;
 use gearbox_core::machine::{RtcBase, RtcClock, RtcConfig};
 use gearbox_core::x86::topology::Topology;
 use time::format_description::FormatItem;
@@ -135,6 +136,23 @@ pub fn rtc(arguments: &[String]) -> Result<RtcConfig, Problem> {
         p.end(&["base", "clock", "driftfix"])?;
     }
     Ok(rtc)
+}
+
+/// `-icount`.
+pub fn icount(arguments: &[String]) -> Result<Option<Icount>, Problem> {
+    let mut icount = None;
+    for text in arguments {
+        let mut p = Properties::parse("icount", text, Some("shift"));
+        for key in ["rr", "rrfile", "rrsnapshot"] {
+            if p.take(key)?.is_some() {
+                return Err(p.problem(format!("'{key}': recording and replaying are not implemented yet")));
+            }
+        }
+        let (shift, sleep, align) = (p.take("shift")?, p.take_switch("sleep")?, p.take_switch("align")?);
+        icount = Some(Icount::new(shift.as_deref(), sleep, align).map_err(|e| p.problem(e))?);
+        p.end(&["shift", "sleep", "align"])?;
+    }
+    Ok(icount)
 }
 
 /// Seconds since 1970 of a date, with or without a time of day.

@@ -21,7 +21,7 @@ pub use options::{OptionInfo, Options};
 pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
 
-use gearbox_core::accel::{Accelerator, Choice};
+use gearbox_core::accel::{Accelerator, Choice, Icount};
 use gearbox_core::board::Global;
 use gearbox_core::machine::numa::Numa;
 use gearbox_core::machine::{
@@ -86,6 +86,8 @@ pub struct Config {
     pub ram_size: u64,
     /// The clock.
     pub rtc: RtcConfig,
+    /// Time is a count of instructions.
+    pub icount: Option<Icount>,
     /// UUID.
     pub uuid: [u8; 16],
     /// Name.
@@ -232,6 +234,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let ram_size = selected.as_ref().map_or(0, |s| s.machine.default_ram_size());
     let ram_size = problems.value(machine::memory(&o.m, ram_size));
     let rtc = problems.value(machine::rtc(&o.rtc));
+    let icount = problems.value(machine::icount(&o.icount));
     let uuid = problems.value(o.uuid.as_deref().map_or(Ok([0; 16]), machine::uuid));
     let name = problems.value(o.name.as_deref().map(machine::name).transpose());
     if let (Some(log), None) = (&o.qtest_log, &o.qtest) {
@@ -259,6 +262,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             numa,
             ram_size,
             rtc,
+            icount,
             uuid,
             name,
             kernel,

@@ -46,6 +46,9 @@ pub struct Options {
     /// The real-time clock: what it shows at the start, and what it follows
     #[arg(long, value_name = "[base=utc|localtime|DATETIME][,clock=host|vm]", help_heading = MACHINE)]
     pub rtc: Vec<String>,
+    /// Machine time as a count of instructions, 2^N ns for each
+    #[arg(long, value_name = "[shift=]N|auto[,sleep=on|off][,align=on|off]", help_heading = MACHINE)]
+    pub icount: Vec<String>,
     /// The machine's UUID, which firmware tables give to the guest
     #[arg(long, value_name = "UUID", help_heading = MACHINE)]
     pub uuid: Option<String>,

@@ -11,6 +11,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("chardev", "chardev"),
     ("device", "device"),
     ("global", "global"),
+    ("icount", "icount"),
     ("machine", "machine"),
     ("memory", "m"),
     ("mon", "mon"),

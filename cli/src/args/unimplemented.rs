@@ -48,7 +48,6 @@ static MISSING: &[Missing] = &[
         flags: "nodefconfig",
     },
     Missing { hint: "use -d and -D", with_value: "trace dfilter plugin msg", flags: "singlestep enable-sync-profile" },
-    Missing { hint: "time follows the host", with_value: "icount", flags: "" },
     Missing { hint: "the escape key is Ctrl-A", with_value: "echr", flags: "" },
     Missing { hint: "there is no such device", with_value: "tpmdev watchdog", flags: "" },
     Missing { hint: "there is no Xen accelerator", with_value: "xen-domid", flags: "xen-attach xen-domid-restrict" },

@@ -6,7 +6,7 @@ use crate::backend::chardev::Chardevs;
 use crate::machine::numa::Numa;
 use crate::machine::{MachineConfig, MachineType};
 use crate::object::UserObjects;
-use crate::qmp::types::accel::{AcceleratorInfo, AcceleratorState, KvmInfo};
+use crate::qmp::types::accel::{AcceleratorInfo, AcceleratorState, KvmInfo, ReplayInfo, ReplayMode};
 use crate::qmp::types::control::{NameInfo, UuidInfo};
 use gearbox_core::accel::{Accelerator, Options, Probe, Reason, Request, Selection};
 use gearbox_core::x86::cpu_model::CpuModel;
@@ -98,6 +98,11 @@ impl Control {
     /// `query-accelerators`.
     pub fn accelerators(&self) -> Vec<AcceleratorInfo> {
         self.facts.accelerators.clone()
+    }
+    /// `query-replay`.
+    pub fn replay(&self) -> Result<ReplayInfo> {
+        let icount = self.machine()?.board().clock().instructions().unwrap_or(0);
+        Ok(ReplayInfo { mode: ReplayMode::None, icount: i64::try_from(icount).unwrap_or(i64::MAX) })
     }
     /// `query-kvm`.
     pub fn kvm(&self) -> KvmInfo {

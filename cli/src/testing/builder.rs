@@ -192,7 +192,11 @@ impl VmBuilder {
     pub fn start(self) -> Result<Vm, StartError> {
         let mut parts = self.parts()?;
         let config = &parts.config;
-        let selected = select(&crate::accelerators(), &config.accel, &Request { cpus: config.topology.total() })?;
+        let selected = select(
+            &crate::accelerators(),
+            &config.accel,
+            &Request { cpus: config.topology.total(), icount: config.icount },
+        )?;
         let accel = selected.selection.accel.name();
         let machine_config = parts.machine_config()?;
         let facts = Facts::new(&parts.config, &machine_config, &crate::accelerators(), &selected.selection);

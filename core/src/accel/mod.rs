@@ -1,8 +1,10 @@
 //! Accelerators: what one is, the registry of those linked in, and the choice of one.
 
+mod icount;
 mod options;
 mod select;
 
+pub use icount::{Icount, IcountError, Shift};
 pub use options::{OptionSpec, Options, OptionsError};
 pub use select::{
     Candidate, Choice, ChoiceError, Rejection, SelectError, Selected, Selection, TableRow, select, table,
@@ -15,11 +17,13 @@ use crate::vm::Vm;
 pub struct Request {
     /// Number of vCPUs.
     pub cpus: u32,
+    /// Time is to be a count of instructions (`-icount`).
+    pub icount: Option<Icount>,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { cpus: 1 }
+        Self { cpus: 1, icount: None }
     }
 }
 

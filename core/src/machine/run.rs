@@ -98,7 +98,7 @@ pub struct Machine {
     vcpus: Vcpus,
     cpus: Cpus,
     numa: NumaNodes,
-    timers: TimerThread,
+    _timers: Option<TimerThread>,
     state: Mutex<RunState>,
     policy: Mutex<Policy>,
     wiring: Wiring,
@@ -163,19 +163,20 @@ impl Machine {
         if let Some(bsp) = plugged.first().filter(|_| cpus.model().check()) {
             missing = bsp.cpu.missing.iter().map(|m| m.feature.to_string()).collect();
         }
-        let vcpus = Vcpus::new(vm.clone(), &board, cpus.model().clone());
+        let vcpus = Vcpus::new(vm.clone(), &board, cpus.model().clone())?;
         plugged.iter().try_for_each(|cpu| vcpus.add(cpu))?;
         if let (Some(line), Some(bsp)) = (wiring.intr, vcpus.handle(0)) {
             board.with(|s| s.connect_fn(line, move |level| bsp.set_intr(level)));
         }
         // The board has refused what is not complete.
         let numa = config.numa.complete(&config.topology, config.ram_size, &config.objects).unwrap_or_default();
-        let timers = TimerThread::spawn(&board)?;
+        // Where instructions are counted, those who execute them fire the timers.
+        let timers = board.clock().instructions().is_none().then(|| TimerThread::spawn(&board)).transpose()?;
         let this = Self {
             vcpus,
             cpus,
             numa,
-            timers,
+            _timers: timers,
             state: Mutex::new(RunState::Prelaunch),
             policy: Mutex::default(),
             wiring,
@@ -486,6 +487,6 @@ impl Drop for Machine {
     fn drop(&mut self) {
         // Wake everybody first, so that the joins of the fields do not wait one after the other.
         self.vcpus.ask_to_park();
-        self.timers.board.wake_timer_waiter();
+        self.board.wake_timer_waiter();
     }
 }

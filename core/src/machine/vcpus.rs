@@ -1,7 +1,7 @@
 //! The vCPUs of a machine, by the index of their CPU.
 
 use super::cpus::Plugged;
-use super::threads::VcpuThread;
+use super::threads::{Threads, VcpuThread};
 use crate::board::Board;
 use crate::machine::{BootError, MachineError};
 use crate::vm::{Threading, Vcpu as Executor, VcpuConfig, VcpuHandle, Vm, VmError};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A vCPU on its thread.
 struct Vcpu {
-    thread: VcpuThread,
+    thread: Box<dyn VcpuThread>,
     apic_id: u32,
     signature: u32,
     bsp: bool,
@@ -40,14 +40,16 @@ pub(super) struct Vcpus {
     live: RwLock<ByIndex>,
     /// Those whose CPU was unplugged. They stay parked, and serve a CPU that comes in its place: accelerators cannot make a vCPU twice.
     idle: RwLock<ByIndex>,
+    threads: Threads,
     vm: Arc<dyn Vm>,
     board: Arc<Board>,
     model: CpuModel,
 }
 
 impl Vcpus {
-    pub(super) fn new(vm: Arc<dyn Vm>, board: &Arc<Board>, model: CpuModel) -> Self {
-        Self { live: RwLock::default(), idle: RwLock::default(), vm, board: board.clone(), model }
+    pub(super) fn new(vm: Arc<dyn Vm>, board: &Arc<Board>, model: CpuModel) -> Result<Self, VmError> {
+        let threads = Threads::new(&vm, board)?;
+        Ok(Self { live: RwLock::default(), idle: RwLock::default(), threads, vm, board: board.clone(), model })
     }
     /// Makes a vCPU, parked. Never with the board locked.
     pub(super) fn add(&self, cpu: &Plugged) -> Result<(), VmError> {
@@ -81,7 +83,7 @@ impl Vcpus {
             bsp,
             memory: self.board.memory().clone(),
         };
-        let thread = VcpuThread::spawn(cpu.index, &self.vm, config, &self.board)?;
+        let thread = self.threads.make(cpu.index, &self.vm, config, &self.board)?;
         Ok(Vcpu { thread, apic_id: cpu.apic_id, signature, bsp })
     }
     /// Parks a vCPU whose CPU has gone.

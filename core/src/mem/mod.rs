@@ -3,11 +3,13 @@
 //! The tree ([`MemTree`]) is changed under the board lock; the result is an immutable [`FlatView`] that every CPU thread reads
 //! without a lock through its [`AddressSpace`]. The shape follows QEMU's memory API (docs/devel/memory).
 
+mod code;
 mod flat;
 mod ram;
 mod space;
 mod tree;
 
+pub use code::granules;
 pub use flat::{FlatKind, FlatRange, FlatView, RamAccess};
 pub use ram::{DirtyClient, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, MemoryListener, NotRam};

@@ -1,5 +1,6 @@
 //! RAM blocks: host memory behind guest RAM and ROM, with dirty bitmaps.
 
+use super::code::CodeMarks;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -28,9 +29,6 @@ impl Bitmap {
     fn new(pages: u64) -> Self {
         Self((0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
-    fn get(&self, page: u64) -> bool {
-        self.0[(page / 64) as usize].load(Ordering::Acquire) >> (page % 64) & 1 != 0
-    }
     fn set(&self, page: u64) {
         self.0[(page / 64) as usize].fetch_or(1 << (page % 64), Ordering::AcqRel);
     }
@@ -46,7 +44,7 @@ pub struct RamBlock {
     map: MmapRegion<()>,
     migration: Bitmap,
     display: Bitmap,
-    code: Bitmap,
+    code: CodeMarks,
 }
 
 /// A number of bytes in whole pages.
@@ -101,7 +99,7 @@ impl RamBlock {
             map,
             migration: Bitmap::new(pages),
             display: Bitmap::new(pages),
-            code: Bitmap::new(pages),
+            code: CodeMarks::new(pages),
         }))
     }
 
@@ -159,17 +157,30 @@ impl RamBlock {
         }
         .take(offset / PAGE_SIZE)
     }
-    /// The page at `offset` holds decoded instructions: [`super::MemoryListener::code_written`] tells of writes to it that no vCPU made.
-    pub fn set_code(&self, offset: u64) {
-        self.code.set(offset / PAGE_SIZE);
+    /// One more vCPU has decoded instructions of the page at `offset`: [`super::MemoryListener::code_written`] tells of writes to it that no
+    /// vCPU made. How many had some before.
+    pub fn set_code(&self, offset: u64) -> u32 {
+        self.code.add(offset)
     }
-    /// The page at `offset` no longer holds decoded instructions.
+    /// The same, but only if another vCPU has some already; false, with nothing done, if none has.
+    pub fn join_code(&self, offset: u64) -> bool {
+        self.code.join(offset)
+    }
+    /// The instructions are in these [pieces](super::granules) of the page. The bytes must be read (again) after this.
+    pub fn widen_code(&self, offset: u64, granules: u32) {
+        self.code.widen(offset, granules);
+    }
+    /// One vCPU fewer has decoded instructions of the page at `offset`.
     pub fn clear_code(&self, offset: u64) {
-        self.code.take(offset / PAGE_SIZE);
+        self.code.remove(offset);
+    }
+    /// In which pieces of the page at `offset` there may be decoded instructions, for whoever has just written to it.
+    pub fn code_granules(&self, offset: u64) -> u32 {
+        self.code.granules(offset)
     }
     /// Does a page of this range hold decoded instructions?
     pub fn has_code(&self, offset: u64, len: u64) -> bool {
-        len != 0 && (offset / PAGE_SIZE..=(offset + len - 1) / PAGE_SIZE).any(|p| self.code.get(p))
+        len != 0 && (offset / PAGE_SIZE..=(offset + len - 1) / PAGE_SIZE).any(|p| self.code.any(p * PAGE_SIZE))
     }
 }
 

@@ -4,6 +4,7 @@ use super::{FlatKind, FlatRange, FlatView, RamAccess, RamBlock};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 /// Hears of changes to an address space. Calls come with the board locked, on whichever thread made the change.
 pub trait MemoryListener: Send + Sync {
@@ -119,6 +120,8 @@ impl AddressSpace {
     }
     /// Tells the listeners of a write by no vCPU, where it touched code.
     fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
+        // The mark must not be looked at before the bytes are there.
+        fence(Ordering::SeqCst);
         if block.has_code(offset, len) {
             self.listeners.read().iter().for_each(|l| l.code_written(block, offset, len));
         }

@@ -33,7 +33,7 @@ fn the_probe_is_quick_and_leaves_nothing() {
     assert!(best.min(best_busy) < Duration::from_millis(20));
     // Other tests of this process come and go.
     assert!(open_files() < before + 40);
-    let many = Kvm.probe(&Request { cpus: 4096 }, &Options::default());
+    let many = Kvm.probe(&Request { cpus: 4096, ..Request::default() }, &Options::default());
     assert!(matches!(many, Probe::Unfit(reason) if reason.text.contains("4096 vCPUs")));
 }
 

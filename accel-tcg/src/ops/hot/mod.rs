@@ -61,6 +61,7 @@ unsafe fn execute(c: *mut Cpu, o: *const Op) -> bool {
         let i = &block.insns[o.ord as usize];
         let start = c.regs[slot::RIP].wrapping_add(o.off.into()) & c.addr_mask;
         c.rip = start.wrapping_add(o.len.into()) & c.addr_mask;
+        c.ahead = block.count - i64::from(o.ord);
         let known = &block.executors[o.ord as usize];
         let executor = known.get().unwrap_or_else(|| {
             let f: Executor = crate::ops::executor(i).unwrap_or(|c, i| Err(c.unknown(i)));

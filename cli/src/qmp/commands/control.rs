@@ -3,7 +3,7 @@
 use crate::qmp::client::Capability;
 use crate::qmp::command::{Command, commands};
 use crate::qmp::introspect;
-use crate::qmp::types::accel::{AcceleratorInfo, KvmInfo};
+use crate::qmp::types::accel::{AcceleratorInfo, KvmInfo, ReplayInfo};
 use crate::qmp::types::control::{
     AddfdInfo, CommandInfo, FdsetInfo, NameInfo, PanicAction, RebootAction, ShutdownAction, StatusInfo, UuidInfo,
     VersionInfo, WatchdogAction,
@@ -29,6 +29,8 @@ pub(super) static COMMANDS: &[Command] = commands! {
     "query-status"() -> StatusInfo [preconfig] = |call| Ok(call.control.status());
     /// Whether KVM runs the machine, or could.
     "query-kvm"() -> KvmInfo = |call| Ok(call.control.kvm());
+    /// How many instructions have been executed, where they are counted.
+    "query-replay"() -> ReplayInfo = |call| call.control.replay();
     /// Each accelerator: whether it works here, whether it runs the machine, and why not.
     "query-accelerators"() -> Vec<AcceleratorInfo> [preconfig] = |call| Ok(call.control.accelerators());
     /// Has the machine made, which `--preconfig` put off.

@@ -11,6 +11,14 @@ qapi_struct! {
         present: bool,
     }
 
+    /// `query-replay`.
+    struct ReplayInfo {
+        /// Whether what happens is recorded, or replayed.
+        mode: ReplayMode,
+        /// Instructions that all CPUs have executed; 0 where they are not counted.
+        icount: i64,
+    }
+
     /// An accelerator, in `query-accelerators`.
     struct AcceleratorInfo {
         /// Its name, as in `-accel`.
@@ -31,6 +39,16 @@ qapi_struct! {
 }
 
 qapi_enum! {
+    /// Whether what happens is recorded, or replayed.
+    enum ReplayMode {
+        /// Neither.
+        None = "none",
+        /// Recorded.
+        Record = "record",
+        /// Replayed.
+        Play = "play",
+    }
+
     /// Whether an accelerator works here.
     enum AcceleratorState {
         /// It works.
