@@ -100,7 +100,7 @@ impl Control {
         self.facts.accelerators.clone()
     }
     /// `query-replay`.
-    pub fn replay(&self) -> Result<ReplayInfo> {
+    pub fn replay(&self) -> super::Result<ReplayInfo> {
         let icount = self.machine()?.board().clock().instructions().unwrap_or(0);
         Ok(ReplayInfo { mode: ReplayMode::None, icount: i64::try_from(icount).unwrap_or(i64::MAX) })
     }
