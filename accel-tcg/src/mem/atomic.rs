@@ -48,15 +48,23 @@ impl Atomic for u128 {
         std::arch::is_x86_feature_detected!("cmpxchg16b")
     }
     unsafe fn compare_and_swap(p: *mut Self, old: Self, new: Self) -> Self {
-        // SAFETY: the caller's.
-        unsafe { compare_and_swap_16(p, old, new) }
+        let (mut low, mut high) = (old as u64, (old >> 64) as u64);
+        // SAFETY: the caller's. RBX, which the compiler keeps to itself, is put back.
+        unsafe {
+            std::arch::asm!(
+                "xchg rbx, rsi",
+                "lock cmpxchg16b [rdi]",
+                "mov rbx, rsi",
+                inout("rsi") new as u64 => _,
+                in("rdi") p,
+                in("rcx") (new >> 64) as u64,
+                inout("rax") low,
+                inout("rdx") high,
+                options(nostack),
+            );
+        }
+        Self::from(high) << 64 | Self::from(low)
     }
-}
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "cmpxchg16b")]
-unsafe fn compare_and_swap_16(p: *mut u128, old: u128, new: u128) -> u128 {
-    // SAFETY: the caller's.
-    unsafe { std::arch::x86_64::cmpxchg16b(p, old, new, Ordering::SeqCst, Ordering::SeqCst) }
 }
 #[cfg(not(target_arch = "x86_64"))]
 impl Atomic for u128 {
