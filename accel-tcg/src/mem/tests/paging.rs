@@ -41,7 +41,7 @@ struct Rig {
 impl Rig {
     /// A CPU with `phys_bits`, with or without what is optional.
     fn new(phys_bits: u32, modern: bool) -> Self {
-        let vm = TcgVm::new();
+        let vm = TcgVm::default();
         let ram = RamBlock::new("ram", 0x10000).unwrap();
         let mut tree = MemTree::new("memory", u64::MAX);
         let r = tree.ram(&ram, 0, 0x10000);

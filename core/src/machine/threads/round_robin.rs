@@ -185,6 +185,12 @@ impl State {
         let mut order = self.places.range(after..).chain(self.places.range(..after));
         order.find(|(_, p)| p.want == Want::Run && !p.halted).map(|(&id, _)| id)
     }
+    /// Those whose timer is due at `now` have something to do.
+    fn wake(&mut self, now: u64) {
+        for place in self.places.values_mut().filter(|p| p.halted) {
+            place.halted = place.handle.turns().is_none_or(|t| t.timer().is_none_or(|due| due > now));
+        }
+    }
     fn running(&self) -> bool {
         self.places.values().any(|p| p.want == Want::Run)
     }
@@ -224,6 +230,7 @@ impl Worker {
             if s.park() {
                 shared.changed.notify_all();
             }
+            s.wake(self.board.clock().now());
             match s.next() {
                 Some(id) => {
                     s.turn = Some(id);
@@ -311,12 +318,6 @@ impl Worker {
         if counted {
             // Lines that timers drive wake vCPUs, which needs the state.
             MutexGuard::unlocked(s, || self.board.settle_timers());
-        }
-        let now = clock.now();
-        for place in s.places.values_mut() {
-            if place.handle.turns().is_some_and(|t| t.timer().is_some_and(|due| due <= now)) {
-                place.halted = false;
-            }
         }
     }
 }
