@@ -37,14 +37,16 @@ pub(crate) struct Host {
     exact: bool,
     /// Inexact ones too: PE is set and masked.
     inexact: bool,
+    /// What an invalid operation gives: IE is set and masked.
+    invalid: bool,
 }
 
 impl Host {
     #[inline(always)]
     fn new(csr: u32) -> Self {
-        const NOTED: u32 = PE | PE << MASK_SHIFT;
+        let noted = |flag: u32| csr & (flag | flag << MASK_SHIFT) == flag | flag << MASK_SHIFT;
         let exact = csr & 3 << RC_SHIFT == 0;
-        Self { exact, inexact: exact && csr & NOTED == NOTED }
+        Self { exact, inexact: exact && noted(PE), invalid: noted(IE) }
     }
 }
 
@@ -103,6 +105,8 @@ impl Env {
 pub(crate) trait Environment {
     /// What the host's arithmetic may be used for.
     fn host(&self) -> Host;
+    /// Results that are not plain at first sight are worth a second.
+    fn considers(&self) -> bool;
     /// The value that `f` computes exactly.
     fn exact<R>(&mut self, instead: R, f: impl FnOnce(&mut Env) -> R) -> R;
 }
@@ -113,23 +117,32 @@ impl Environment for Env {
         self.host
     }
     #[inline(always)]
+    fn considers(&self) -> bool {
+        true
+    }
+    #[inline(always)]
     fn exact<R>(&mut self, _instead: R, f: impl FnOnce(&mut Env) -> R) -> R {
         f(self)
     }
 }
 
-/// Tries an operation by the host's arithmetic alone.
+/// Tries an operation by the host's arithmetic alone, with `CONSIDERS` also where that takes a longer look.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<const CONSIDERS: bool> {
     host: Host,
     failed: bool,
 }
 
-impl Attempt {
+impl<const CONSIDERS: bool> Attempt<CONSIDERS> {
     /// Under this MXCSR.
     #[inline(always)]
     pub(crate) fn new(csr: u32) -> Self {
         Self { host: Host::new(csr), failed: false }
+    }
+    /// Is it worth a try? Without `CONSIDERS` it is not where inexact results are not to be had.
+    #[inline(always)]
+    pub(crate) fn promises(&self) -> bool {
+        CONSIDERS || self.host.inexact
     }
     /// `r`, the result of the operation, if it is one.
     #[inline(always)]
@@ -138,10 +151,14 @@ impl Attempt {
     }
 }
 
-impl Environment for Attempt {
+impl<const CONSIDERS: bool> Environment for Attempt<CONSIDERS> {
     #[inline(always)]
     fn host(&self) -> Host {
         self.host
+    }
+    #[inline(always)]
+    fn considers(&self) -> bool {
+        CONSIDERS
     }
     #[inline(always)]
     fn exact<R>(&mut self, instead: R, _: impl FnOnce(&mut Env) -> R) -> R {
@@ -184,9 +201,18 @@ pub(crate) trait Lane: Copy + Eq {
     fn is_well_above_tiny(self) -> bool;
     /// Not zero, below the normal numbers.
     fn is_denormal(self) -> bool;
-    /// Are both operands zero or at least normal, and is `r` finite and well above the smallest normal number? Then no operation on
-    /// them has raised anything but (perhaps) precision.
+    /// Are both operands zero or well above the smallest normal number, and is `r` between that and half of the largest? Then no operation
+    /// on them has raised anything but (perhaps) precision. By comparisons that the host has for several lanes at once.
     fn plain(a: Self, b: Self, r: Self) -> bool;
+    /// Any NaN.
+    fn is_nan(self) -> bool;
+    /// ±∞.
+    fn is_infinite(self) -> bool;
+    /// A NaN that is not quiet.
+    #[inline(always)]
+    fn is_signalling(self) -> bool {
+        self.is_nan() && self.wide() & Self::FORMAT.quiet_bit() == 0
+    }
     /// Finite and normal or zero.
     #[inline(always)]
     fn is_ordinary(self) -> bool {
@@ -263,10 +289,22 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn plain(a: Self, b: Self, r: Self) -> bool {
-                const ONE: $bits = 2 << ($format.precision - 1);
-                const ALL: $bits = <$bits>::MAX << $format.precision;
-                let smaller = (a << 1).wrapping_sub(1).min((b << 1).wrapping_sub(1));
-                (smaller >= ONE - 1) & ((r << 1).wrapping_sub(2 * ONE) < ALL - 2 * ONE)
+                // Comparisons with the limits themselves would be taken for tests of the number's class, and done bit by bit.
+                const SMALL: $float = <$float>::MIN_POSITIVE * 2.0;
+                const LARGE: $float = <$float>::MAX / 2.0;
+                let [a, b, r] = [a, b, r].map(|v| <$float>::from_bits(v).abs());
+                // Infinite and NaN operands give no such result.
+                let whole = |v: $float| (v >= SMALL) | (v == 0.0);
+                let (above, below) = (r >= SMALL, r <= LARGE);
+                above & below & whole(a) & whole(b)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                <$float>::from_bits(self).is_nan()
+            }
+            #[inline(always)]
+            fn is_infinite(self) -> bool {
+                <$float>::from_bits(self).is_infinite()
             }
             #[inline(always)]
             fn host_compare(self, other: Self) -> Option<Ordering> {
@@ -303,10 +341,20 @@ fn trusted<T: Lane>(op: Op, a: T, b: T, r: T) -> bool {
     }
 }
 
-/// May a result of the host be taken that is not plain at first sight?
+/// The result where the host's, `r`, is not plain at first sight, if it raises nothing that is not noted.
 #[inline(never)]
-fn considered<T: Lane>(op: Op, a: T, b: T, r: T, host: Host) -> bool {
-    trusted(op, a, b, r) && (host.inexact || T::is_exact(op, a, b, r))
+fn considered<T: Lane>(op: Op, a: T, b: T, r: T, host: Host) -> Option<T> {
+    if trusted(op, a, b, r) {
+        return (host.inexact || T::is_exact(op, a, b, r)).then_some(r);
+    }
+    if a.is_nan() || b.is_nan() {
+        let quiet = !a.is_signalling() && !b.is_signalling();
+        return (quiet || host.invalid).then(|| if a.is_nan() { a.quiet() } else { b.quiet() });
+    }
+    if (a.is_infinite() || b.is_infinite()) && !a.is_denormal() && !b.is_denormal() {
+        return if r.is_nan() { host.invalid.then(|| T::narrow(T::FORMAT.default_nan())) } else { Some(r) };
+    }
+    None
 }
 
 /// ADD, SUB, MUL, DIV.
@@ -314,7 +362,13 @@ fn considered<T: Lane>(op: Op, a: T, b: T, r: T, host: Host) -> bool {
 pub(crate) fn arithmetic<T: Lane>(env: &mut impl Environment, op: Op, a: T, b: T) -> T {
     let host = env.host();
     let r = T::host(op, a, b);
-    if host.inexact && T::plain(a, b, r) || host.exact && considered(op, a, b, r, host) {
+    if host.inexact && T::plain(a, b, r) {
+        return r;
+    }
+    if env.considers()
+        && host.exact
+        && let Some(r) = considered(op, a, b, r, host)
+    {
         return r;
     }
     env.exact(a, |env| arithmetic_exact(env, op, a, b))
@@ -337,12 +391,17 @@ pub(crate) fn arithmetic_lanes<T: Lane, const N: usize>(
     if plain {
         return r;
     }
-    let mut good = host.exact;
-    for i in 0..N {
-        good = good && considered(op, a[i], b[i], r[i], host);
-    }
-    if good {
-        return r;
+    if env.considers() && host.exact {
+        let (mut good, mut second) = (true, r);
+        for i in 0..N {
+            match considered(op, a[i], b[i], r[i], host) {
+                Some(v) => second[i] = v,
+                None => good = false,
+            }
+        }
+        if good {
+            return second;
+        }
     }
     env.exact(a, |env| std::array::from_fn(|i| arithmetic_exact(env, op, a[i], b[i])))
 }
@@ -424,11 +483,10 @@ fn square_root_exact<T: Lane>(env: &mut Env, a: T) -> T {
 /// Compares; `None` is unordered. A quiet NaN is invalid only if `signals`.
 #[inline(always)]
 pub(crate) fn compare<T: Lane>(env: &mut impl Environment, a: T, b: T, signals: bool) -> Option<Ordering> {
-    if let Some(order) = a.host_compare(b)
-        && !a.is_denormal()
-        && !b.is_denormal()
-    {
-        return Some(order);
+    match a.host_compare(b) {
+        Some(order) if !a.is_denormal() && !b.is_denormal() => return Some(order),
+        None if env.host().invalid || !(signals || a.is_signalling() || b.is_signalling()) => return None,
+        _ => {}
     }
     env.exact(None, |env| compare_exact(env, a, b, signals))
 }

@@ -83,27 +83,29 @@ four! {
 
 /// Defines the four shapes of an operation with an immediate.
 macro_rules! four_imm {
-    ($($ps:ident $pd:ident $ss:ident $sd:ident: |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr;)*) => { $(
-        four_imm!(@one $ps, ps, |$e, $x, $y, $imm| $body);
-        four_imm!(@one $pd, pd, |$e, $x, $y, $imm| $body);
-        four_imm!(@one $ss, ss, |$e, $x, $y, $imm| $body);
-        four_imm!(@one $sd, sd, |$e, $x, $y, $imm| $body);
+    ($($ps:ident $pd:ident $ss:ident $sd:ident ($env:ty): |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr;)*) => { $(
+        four_imm!(@one $ps, ps, $env, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $pd, pd, $env, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $ss, ss, $env, |$e, $x, $y, $imm| $body);
+        four_imm!(@one $sd, sd, $env, |$e, $x, $y, $imm| $body);
     )* };
-    (@one $name:ident, $shape:ident, |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr) => {
-        pub(crate) fn $name(env: &mut Env, a: Vec128, b: Vec128, $imm: u8) -> Vec128 {
+    (@one $name:ident, $shape:ident, $env:ty, |$e:ident, $x:ident, $y:ident, $imm:ident| $body:expr) => {
+        #[inline(always)]
+        pub(crate) fn $name(env: &mut $env, a: Vec128, b: Vec128, $imm: u8) -> Vec128 {
             $shape(env, a, b, |$e, $x, $y| $body)
         }
     };
 }
 
 /// All ones or all zeros.
+#[inline(always)]
 fn mask<T: Lane>(v: bool) -> T {
     T::narrow(u64::from(v).wrapping_neg())
 }
 
 four_imm! {
-    cmpps cmppd cmpss cmpsd: |e, x, y, imm| mask(sse::predicate(e, x, y, imm));
-    roundps roundpd roundss roundsd: |e, _x, y, imm| sse::round(e, y, imm);
+    cmpps cmppd cmpss cmpsd (impl Environment): |e, x, y, imm| mask(sse::predicate(e, x, y, imm));
+    roundps roundpd roundss roundsd (Env): |e, _x, y, imm| sse::round(e, y, imm);
 }
 
 /// RCPPS.

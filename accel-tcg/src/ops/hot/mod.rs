@@ -29,6 +29,15 @@ pub(super) trait Hot {
     /// # Safety
     /// `o` is an op of the executing block, lowered for this handler.
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()>;
+    /// There is a longer way before the slow one.
+    const AGAIN: bool = false;
+    /// The longer way, as `run`: apart from it, so that `run` calls nothing and saves no registers.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn again(_c: &mut Cpu, _o: &Op) -> Option<()> {
+        None
+    }
 }
 
 /// The handler made of a shortcut.
@@ -36,6 +45,16 @@ pub(super) unsafe fn handler<H: Hot>(c: *mut Cpu, o: *const Op) {
     // SAFETY: the engine and the previous handler pass the CPU and an op of its block; the last op of a block is never one of these.
     unsafe {
         if H::run(&mut *c, &*o).is_none() {
+            return if H::AGAIN { handler_again::<H>(c, o) } else { slow(c, o) };
+        }
+        next(c, o)
+    }
+}
+#[inline(never)]
+unsafe fn handler_again<H: Hot>(c: *mut Cpu, o: *const Op) {
+    // SAFETY: as for `handler`.
+    unsafe {
+        if H::again(&mut *c, &*o).is_none() {
             return slow(c, o);
         }
         next(c, o)

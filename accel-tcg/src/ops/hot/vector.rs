@@ -68,20 +68,36 @@ impl<T: Int> Source for Gpr<T> {
 
 /// An operation that replaces its first operand.
 trait Operation {
+    /// It may need a longer look at what the host's arithmetic gives.
+    const FLOAT: bool = false;
     /// The new value.
-    fn apply(e: &mut Attempt, a: Vec128, b: Vec128, imm: u8) -> Vec128;
+    fn apply<const LONG: bool>(e: &mut Attempt<LONG>, a: Vec128, b: Vec128, imm: u8) -> Vec128;
 }
 /// `O` with its second operand from `S`.
 struct Do<O, S>(PhantomData<(O, S)>);
-impl<O: Operation, S: Source> Hot for Do<O, S> {
+impl<O: Operation, S: Source> Do<O, S> {
     #[inline(always)]
-    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+    fn attempt<const LONG: bool>(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
+        let mut e = Attempt::<LONG>::new(c.fpu.mxcsr);
+        if O::FLOAT && !e.promises() {
+            return None;
+        }
         let b = S::get(c, o)?;
-        let mut e = Attempt::new(c.fpu.mxcsr);
         let r = O::apply(&mut e, *xmm(c, o.dst), b, o.imm as u8);
         *xmm(c, o.dst) = e.result(r)?;
         Some(())
+    }
+}
+impl<O: Operation, S: Source> Hot for Do<O, S> {
+    const AGAIN: bool = O::FLOAT;
+    #[inline(always)]
+    unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
+        Self::attempt::<false>(c, o)
+    }
+    #[inline(always)]
+    unsafe fn again(c: &mut Cpu, o: &Op) -> Option<()> {
+        Self::attempt::<true>(c, o)
     }
 }
 
@@ -178,7 +194,7 @@ impl<T: Lane, S: Source, const SIGNALS: bool> Hot for Compare<T, S, SIGNALS> {
         ready(c)?;
         let b = S::get(c, o)?;
         let a = *xmm(c, o.dst);
-        let mut e = Attempt::new(c.fpu.mxcsr);
+        let mut e = Attempt::<true>::new(c.fpu.mxcsr);
         let order = sse::compare(&mut e, T::narrow(a.low64()), T::narrow(b.low64()), SIGNALS);
         c.lazy = LazyFlags::from_bits(sse::comparison_flags(e.result(order)?));
         Some(())
@@ -192,7 +208,7 @@ impl<T: Lane, R: Int, S: Source> Hot for Chop<T, R, S> {
     unsafe fn run(c: &mut Cpu, o: &Op) -> Option<()> {
         ready(c)?;
         let b = S::get(c, o)?;
-        let mut e = Attempt::new(c.fpu.mxcsr);
+        let mut e = Attempt::<true>::new(c.fpu.mxcsr);
         let v = sse::to_integer(&mut e, T::narrow(b.low64()), R::BITS, Rounding::Zero);
         put(c, o.dst, R::cut(e.result(v)? as u64));
         Some(())
@@ -205,7 +221,7 @@ macro_rules! operations {
         struct $name;
         impl Operation for $name {
             #[inline(always)]
-            fn apply($e: &mut Attempt, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
+            fn apply<const LONG: bool>($e: &mut Attempt<LONG>, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
                 $r
             }
         }
@@ -248,18 +264,20 @@ macro_rules! table {
         full { $($f:ident $ff:ident,)* }
         single { $($n:ident $nf:ident,)* }
         double { $($d:ident $df:ident,)* }
+        comparisons { $($c:ident $cf:ident $how:ident $(<$width:ty>)?,)* }
     ) => {
         /// The operations.
         mod by_name {
             use super::{Attempt, Operation, Vec128, float, packed};
-            table!(@ops |_e, a, b, _imm| $($p packed::$pf(a, b),)*);
-            table!(@ops |_e, a, b, imm| $($m packed::$mf(a, b, imm),)*);
-            table!(@ops |_e, a, b, _imm| $($s packed::$sf(a, b.low64()),)*);
-            table!(@ops |e, a, b, _imm| $($f float::$ff(e, a, b),)* $($n float::$nf(e, a, b),)* $($d float::$df(e, a, b),)*);
+            table!(@ops false |_e, a, b, _imm| $($p packed::$pf(a, b),)*);
+            table!(@ops false |_e, a, b, imm| $($m packed::$mf(a, b, imm),)*);
+            table!(@ops false |_e, a, b, _imm| $($s packed::$sf(a, b.low64()),)*);
+            table!(@ops true |e, a, b, _imm| $($f float::$ff(e, a, b),)* $($n float::$nf(e, a, b),)* $($d float::$df(e, a, b),)*);
+            table!(@ops false |e, a, b, imm| $($c float::$cf(e, a, b, imm & 7),)*);
             /// The same shifts by an immediate.
             pub(super) mod immediate {
                 use super::{Attempt, Operation, Vec128, packed};
-                table!(@ops |_e, a, _b, imm| $($s packed::$sf(a, imm.into()),)*);
+                table!(@ops false |_e, a, _b, imm| $($s packed::$sf(a, imm.into()),)*);
             }
         }
         /// The handler of one of them. Operand 0 is an XMM register.
@@ -277,15 +295,17 @@ macro_rules! table {
                 $(Mnemonic::$f => full::<by_name::$f>(i),)*
                 $(Mnemonic::$n => narrow::<by_name::$n, u32>(i),)*
                 $(Mnemonic::$d => narrow::<by_name::$d, u64>(i),)*
+                $(Mnemonic::$c => $how::<by_name::$c $(, $width)?>(i),)*
                 _ => return None,
             })
         }
     };
-    (@ops |$e:ident, $a:ident, $b:ident, $imm:ident| $($name:ident $value:expr,)*) => { $(
+    (@ops $float:literal |$e:ident, $a:ident, $b:ident, $imm:ident| $($name:ident $value:expr,)*) => { $(
         pub(in crate::ops::hot::vector) struct $name;
         impl Operation for $name {
+            const FLOAT: bool = $float;
             #[inline(always)]
-            fn apply($e: &mut Attempt, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
+            fn apply<const LONG: bool>($e: &mut Attempt<LONG>, $a: Vec128, $b: Vec128, $imm: u8) -> Vec128 {
                 $value
             }
         }
@@ -323,6 +343,9 @@ table! {
     double {
         Addsd addsd, Subsd subsd, Mulsd mulsd, Divsd divsd, Minsd minsd, Maxsd maxsd, Sqrtsd sqrtsd, Cvtsd2ss cvtsd2ss,
         Cvtps2pd cvtps2pd,
+    }
+    comparisons {
+        Cmpps cmpps full, Cmppd cmppd full, Cmpss cmpss narrow<u32>, Cmpsd cmpsd narrow<u64>,
     }
 }
 
