@@ -23,6 +23,10 @@ pub(crate) trait Int: Plain + Eq + Ord + std::fmt::Debug {
     fn sx(self) -> u64;
     /// Bytes in reverse order.
     fn swap_bytes(self) -> Self;
+    /// Rotated by `n` modulo its width.
+    fn rotate_left(self, n: u32) -> Self;
+    /// Rotated by `n` modulo its width.
+    fn rotate_right(self, n: u32) -> Self;
     /// The sign bit.
     #[inline(always)]
     fn sign(self) -> bool {
@@ -51,6 +55,14 @@ macro_rules! int {
             }
             fn swap_bytes(self) -> Self {
                 self.swap_bytes()
+            }
+            #[inline(always)]
+            fn rotate_left(self, n: u32) -> Self {
+                self.rotate_left(n)
+            }
+            #[inline(always)]
+            fn rotate_right(self, n: u32) -> Self {
+                self.rotate_right(n)
             }
             #[inline(always)]
             fn sx(self) -> u64 {

@@ -150,8 +150,7 @@ pub(crate) struct Rol;
 impl Shift for Rol {
     #[inline(always)]
     fn apply<T: Int>(a: T, n: u32, f: LazyFlags) -> (T, LazyFlags) {
-        let k = n & (T::BITS - 1);
-        let r = if k == 0 { a } else { T::cut(a.zx() << k | a.zx() >> (T::BITS - k)) };
+        let r = a.rotate_left(n);
         let cf = r.zx() & 1 != 0;
         (r, f.with_cf_of(cf, r.sign() ^ cf))
     }
@@ -161,8 +160,7 @@ pub(crate) struct Ror;
 impl Shift for Ror {
     #[inline(always)]
     fn apply<T: Int>(a: T, n: u32, f: LazyFlags) -> (T, LazyFlags) {
-        let k = n & (T::BITS - 1);
-        let r = if k == 0 { a } else { T::cut(a.zx() >> k | a.zx() << (T::BITS - k)) };
+        let r = a.rotate_right(n);
         let below = r.zx() >> (T::BITS - 2) & 1 != 0;
         (r, f.with_cf_of(r.sign(), r.sign() ^ below))
     }

@@ -21,9 +21,14 @@ pub(super) trait Form {
     /// # Safety
     /// As for [`Hot::run`].
     unsafe fn source<T: Int>(c: &Cpu, o: &Op) -> Option<T>;
+    /// Linear address of the operand in memory.
+    #[inline(always)]
+    fn address(c: &Cpu, o: &Op) -> u64 {
+        address(c, o)
+    }
 }
 macro_rules! form {
-    ($($(#[$doc:meta])* $name:ident, $to_mem:expr, |$c:ident, $o:ident| $e:expr;)*) => { $(
+    ($($(#[$doc:meta])* $name:ident, $to_mem:expr, $(at $address:ident,)? |$c:ident, $o:ident| $e:expr;)*) => { $(
         $(#[$doc])*
         pub(super) struct $name;
         impl Form for $name {
@@ -32,6 +37,12 @@ macro_rules! form {
             unsafe fn source<T: Int>($c: &Cpu, $o: &Op) -> Option<T> {
                 $e
             }
+            $(
+                #[inline(always)]
+                fn address(c: &Cpu, o: &Op) -> u64 {
+                    $address(c, o)
+                }
+            )?
         }
     )* };
 }
@@ -46,6 +57,17 @@ form! {
     MR, true, |c, o| Some(get(c, o.src));
     /// Memory, immediate.
     MI, true, |_c, o| Some(T::cut(o.imm));
+    /// Register, memory at [`near`].
+    RN, false, at near, |c, o| load(c, near(c, o));
+    /// Memory at [`near`], register.
+    NR, true, at near, |c, o| Some(get(c, o.src));
+    /// Memory at [`near`], immediate.
+    NI, true, at near, |_c, o| Some(T::cut(o.imm));
+}
+/// Linear address of a memory operand that is a base and a displacement, in 64-bit code.
+#[inline(always)]
+fn near(c: &Cpu, o: &Op) -> u64 {
+    get::<u64>(c, o.base).wrapping_add(o.disp as i64 as u64)
 }
 
 macro_rules! hot {
@@ -138,7 +160,7 @@ hot! {
     Store<T: Int, F: Form> |c, o| {
         // SAFETY: the caller's.
         let v = unsafe { F::source::<T>(c, o)? };
-        store(c, address(c, o), v)?;
+        store(c, F::address(c, o), v)?;
     }
     /// MOVZX.
     Zx<S: Int, D: Int, F: Form> |c, o| {

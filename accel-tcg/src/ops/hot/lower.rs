@@ -1,7 +1,7 @@
 //! From decoded instructions to ops: choice of the handler, operands, dead flags, fusion of comparisons with branches.
 
-use super::data::{self, MI, MR, RI, RM, RR};
-use super::{Dead, Live, Policy, ZERO, flow, handler, slow, slow_end};
+use super::data::{self, MI, MR, NI, NR, RI, RM, RN, RR};
+use super::{Dead, Live, Policy, ZERO, flow, handler, slow, slow_end, three};
 use crate::block::{Handler, Op};
 use crate::cpu::{Mode, slot};
 use crate::ops::arith;
@@ -216,7 +216,7 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
             if i.op1_kind() == OpKind::Register {
                 return Some(sized!(size(i, 0), T => handler::<data::ShiftCl<arith::$O, T>>));
             }
-            op.aux = (i.immediate8() & if size(i, 0) == 8 { 63 } else { 31 }).into();
+            op.aux = shift_count(i).into();
             if op.aux == 0 {
                 return None;
             }
@@ -256,6 +256,7 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
             }
         };
     }
+    let near = mode.is_64() && op.index == ZERO && op.seg == ZERO;
     // Stack operations need a stack as wide as the code.
     let stack_width = if mode.is_64() { 8 } else { 4 };
     let stack = mode.flat() && i.stack_pointer_increment().unsigned_abs() as usize == stack_width;
@@ -279,9 +280,11 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         Rol => shift!(Rol),
         Ror => shift!(Ror),
         Mov => match shape(i)? {
-            s @ (Shape::MemReg | Shape::MemImm) => {
-                sized!(size(i, 0), T => if s == Shape::MemReg { handler::<data::Store<T, MR>> } else { handler::<data::Store<T, MI>> })
-            }
+            Shape::RegMem if near => sized!(size(i, 0), T => handler::<data::Mov<T, RN>>),
+            Shape::MemReg if near => sized!(size(i, 0), T => handler::<data::Store<T, NR>>),
+            Shape::MemImm if near => sized!(size(i, 0), T => handler::<data::Store<T, NI>>),
+            Shape::MemReg => sized!(size(i, 0), T => handler::<data::Store<T, MR>>),
+            Shape::MemImm => sized!(size(i, 0), T => handler::<data::Store<T, MI>>),
             s => sized!(size(i, 0), T => to_reg!(s, F => handler::<data::Mov<T, F>>)),
         },
         Movzx => extend!(Zx, shape(i)?),
@@ -343,6 +346,10 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         }
         _ => return None,
     })
+}
+/// By how much a shift shifts; 0 also for one by CL.
+fn shift_count(i: &Instruction) -> u8 {
+    if i.op1_kind() == OpKind::Immediate8 { i.immediate8() & if size(i, 0) == 8 { 63 } else { 31 } } else { 0 }
 }
 fn condition_of(i: &Instruction) -> Option<u8> {
     (i.condition_code() != iced_x86::ConditionCode::None && i.flow_control() == FlowControl::Next).then(|| condition(i))
@@ -457,6 +464,7 @@ fn kind_of(i: &Instruction) -> Safe {
     match i.mnemonic() {
         Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Mov | Movzx | Movsx | Movsxd
         | Lea | Imul | Cdqe | Cwde | Cdq | Cqo | Bswap | Bt | Nop => Safe::Always,
+        Shl | Sal | Shr | Sar | Rol | Ror if shift_count(i) != 0 => Safe::Always,
         Shl | Sal | Shr | Sar | Rol | Ror => Safe::UnlessZero,
         _ if condition_of(i).is_some() && i.op0_register().is_gpr() => Safe::Always,
         _ => Safe::No,
@@ -510,6 +518,16 @@ pub(crate) fn lower(insns: &[Instruction], mode: Mode) -> Vec<Op> {
             match run {
                 Some(run) => op.run = run,
                 None => op = plain,
+            }
+            let both =
+                ops.last().filter(|before| run.is_some() && usize::from(before.ord) + 1 == ord).and_then(|before| {
+                    let copy = &insns[ord - 1];
+                    let fuse = if dead[ord] { three::fused::<Dead> } else { three::fused::<Live> };
+                    fuse(copy, before, i, op)
+                });
+            if let Some(both) = both {
+                ops.pop();
+                op = both;
             }
             ops.push(op);
         }

@@ -7,6 +7,7 @@
 mod data;
 mod flow;
 mod lower;
+mod three;
 mod vector;
 mod x87;
 
