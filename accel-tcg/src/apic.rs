@@ -65,11 +65,13 @@ impl Cpu {
     /// Writes CR8.
     pub(crate) fn set_lapic_cr8(&mut self, value: u64) {
         self.lapic.lock().set_cr8(value);
+        self.may_interrupt = true;
         self.leave_block = true;
     }
     /// Lets the timer catch up with the clock.
     pub(crate) fn advance_lapic(&mut self) {
         self.lapic_touched = false;
+        self.may_interrupt = true;
         self.next_timer_look = self.icount + crate::engine::SLICE as u64;
         let now = self.now();
         let mut l = self.lapic.lock();

@@ -151,6 +151,8 @@ pub(crate) struct Cpu {
     pub(crate) apic_page: u64,
     /// The APIC was accessed: the run loop has to look at timer and interrupts.
     pub(crate) lapic_touched: bool,
+    /// An interrupt may wait in the APIC for RFLAGS.IF.
+    pub(crate) may_interrupt: bool,
     /// Instruction count at which the timer is looked at again.
     pub(crate) next_timer_look: u64,
     /// Leaves as the guest sees them.

@@ -102,6 +102,22 @@ impl Cpu {
         if self.activity == Activity::Halted { Some(VcpuExit::Halted) } else { None }
     }
 
+    /// May the next instruction be executed in flat segments without a look at [`Cpu::between_instructions`]? Whatever that would find
+    /// between two looks at the timer is one of these.
+    #[inline(always)]
+    pub(crate) fn undisturbed(&self) -> bool {
+        let e = &self.events;
+        let waits = e.nmi_pending | e.exception.is_some() | e.interrupt.is_some();
+        let interrupt = self.may_interrupt && self.flags & rflags::IF != 0;
+        let look = waits | interrupt | self.lapic_touched | e.sti_shadow | e.mov_ss_shadow;
+        self.stop.is_none()
+            && !look
+            && self.activity == Activity::Active
+            && !self.debugged()
+            && self.mode.flat()
+            && !self.shared.attention()
+    }
+
     /// Delivers an NMI or an external interrupt, if one waits and nothing holds it off.
     fn take_interrupt(&mut self) -> Option<VcpuExit> {
         if self.events.mov_ss_shadow {
@@ -112,7 +128,10 @@ impl Cpu {
             self.events.nmi_masked = true;
             self.deliver_interrupt(crate::fault::vector::NMI)
         } else if self.flags & rflags::IF != 0 && !self.events.sti_shadow {
-            let vector = self.next_interrupt()?;
+            let Some(vector) = self.next_interrupt() else {
+                self.may_interrupt = false;
+                return None;
+            };
             self.deliver_interrupt(vector)
         } else {
             return None;
@@ -170,9 +189,11 @@ impl Cpu {
     }
     fn blocks(&mut self, exact: bool) -> Exec {
         let shadow = self.events.sti_shadow || self.events.mov_ss_shadow;
-        if shadow || self.flags & rflags::RF != 0 || self.debugged() {
+        if shadow || self.debugged() {
             return self.step_out_of_the_ordinary();
         }
+        // Without breakpoints it holds off nothing.
+        self.flags &= !rflags::RF;
         while self.budget > 0 {
             let found = self.block_at_rip()?;
             // Code that another vCPU wrote must be seen after an instruction that serialises: it ends its block and comes by here. And while
@@ -242,14 +263,18 @@ impl Cpu {
 
     /// Executes one instruction without the cache.
     pub(crate) fn step(&mut self) -> Exec {
+        let i = self.fetch_one(self.rip)?;
+        self.step_as(&i)
+    }
+    /// Executes the instruction at RIP, which is `i`.
+    fn step_as(&mut self, i: &Instruction) -> Exec {
         let start = self.rip;
-        let i = self.fetch_one(start)?;
         self.leave_block = false;
         self.budget -= 1;
         self.ahead = 1;
         let next = start.wrapping_add(i.len() as u64);
         self.rip = if self.code64() { next } else { next & 0xffff_ffff };
-        let r = self.execute(&i);
+        let r = self.execute(i);
         if r.as_ref().is_err_and(|f| !matches!(f, Fault::Exit(_))) {
             self.rip = start;
             self.budget += 1;
@@ -262,8 +287,14 @@ impl Cpu {
         let (sti, mov_ss, tf) = (self.events.sti_shadow, self.events.mov_ss_shadow, self.flags & rflags::TF != 0);
         crate::sys::check_instruction_breakpoints(self)?;
         self.watch_hits.set(0);
-        let what = self.fetch_one(self.rip)?.mnemonic();
-        let r = self.step();
+        // A shadow alone is frequent (STI), and no reason to decode anew.
+        let known = if self.debugged() { None } else { self.block_at_rip()? };
+        let i = match known {
+            // SAFETY: found just now.
+            Some(b) => unsafe { (&(*b).insns)[0] },
+            None => self.fetch_one(self.rip)?,
+        };
+        let r = self.step_as(&i);
         // The shadow lasts for the one instruction after; a new one set by it stays.
         if sti {
             self.events.sti_shadow = false;
@@ -272,11 +303,11 @@ impl Cpu {
             self.events.mov_ss_shadow = false;
         }
         // RF covers one instruction; IRET loads it for the next.
-        if r.is_err() || !matches!(what, Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq) {
+        if r.is_err() || !matches!(i.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq) {
             self.flags &= !rflags::RF;
         }
         // A software interrupt clears TF before the trap would come, and MOV SS holds it off.
-        let software = matches!(what, Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
+        let software = matches!(i.mnemonic(), Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
         r?;
         if self.events.mov_ss_shadow {
             return Ok(());

@@ -95,6 +95,7 @@ impl TcgVm {
             lapic_bus: self.apics.clone(),
             apic_page: u64::MAX,
             lapic_touched: true,
+            may_interrupt: true,
             next_timer_look: 0,
             cpuid: cfg.cpuid.clone(),
             isa: crate::isa::Isa::new(&cfg.cpuid),

@@ -6,6 +6,7 @@ use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, vector};
 use gearbox_core::x86::cpuid::{CpuidLeaf, CpuidSet};
 use gearbox_core::x86::state::{cr0, cr4, efer};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bits of a page-table entry (SDM vol. 3, table 4-19 and others).
 mod pte {
@@ -262,6 +263,22 @@ impl Cpu {
         }
     }
     fn read_entry(&mut self, at: u64, size: u64) -> Exec<u64> {
+        let (page, offset) = (at & !0xfff, (at & 0xfff) as usize);
+        let host = self.tlb.table(page).or_else(|| {
+            let host = self.readable_page(page)?;
+            self.tlb.keep_table(page, host);
+            Some(host)
+        });
+        if let Some(host) = host {
+            // SAFETY: an aligned entry in a page of a RAM block that stays mapped.
+            return Ok(unsafe {
+                if size == 4 {
+                    u32::from_le((*((host + offset) as *const AtomicU32)).load(Ordering::Relaxed)).into()
+                } else {
+                    u64::from_le((*((host + offset) as *const AtomicU64)).load(Ordering::Relaxed))
+                }
+            });
+        }
         if size == 4 { self.phys_load::<u32>(at).map(u64::from) } else { self.phys_load::<u64>(at) }
     }
     /// Sets flags of an entry, unless it is no longer what it was.

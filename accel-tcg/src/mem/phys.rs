@@ -36,6 +36,12 @@ impl Cpu {
         }
         DirectPage { read: host, write }
     }
+    /// Host address of a whole page of RAM or ROM that can be read.
+    pub(super) fn readable_page(&self, page: u64) -> Option<usize> {
+        let view = self.memory.view();
+        let r = view.find(page).filter(|r| r.last - page >= 0xfff && !self.is_lapic(page))?;
+        r.host_ptr(page).map(|p| p as usize).filter(|h| h & 0xfff == 0)
+    }
     /// Reads physical memory of any kind. What nothing answers reads as ones.
     pub(crate) fn phys_read(&mut self, paddr: u64, data: &mut [u8]) -> Exec {
         let mut done = 0;

@@ -98,6 +98,10 @@ impl TlbSet {
     }
 }
 
+/// Pages of paging structures that are kept.
+const TABLES: usize = 128;
+/// Not the address of a page.
+const NO_TABLE: (u64, usize) = (u64::MAX, 0);
 /// A range that holds no address.
 const NOWHERE: (u64, u64) = (u64::MAX, 0);
 
@@ -105,6 +109,8 @@ const NOWHERE: (u64, u64) = (u64::MAX, 0);
 pub(crate) struct Tlb {
     sets: [TlbSet; 3],
     empty: Box<[TlbEntry; ENTRIES]>,
+    /// Host addresses of pages that page walks read, by physical page; direct-mapped.
+    tables: [(u64, usize); TABLES],
     /// Lowest and highest address of entries that stem from large pages: there INVLPG has to look at all.
     large: (u64, u64),
 }
@@ -113,7 +119,8 @@ impl Tlb {
     /// An empty one.
     pub(crate) fn new() -> Box<Self> {
         let empty = Box::new([TlbEntry::NONE; ENTRIES]);
-        Box::new(Self { empty, sets: [TlbSet::new(), TlbSet::new(), TlbSet::new()], large: NOWHERE })
+        let sets = [TlbSet::new(), TlbSet::new(), TlbSet::new()];
+        Box::new(Self { empty, sets, tables: [NO_TABLE; TABLES], large: NOWHERE })
     }
     /// The arrays for `p`. Their addresses never change.
     #[inline(always)]
@@ -165,7 +172,19 @@ impl Tlb {
         }
         if global_too {
             self.large = NOWHERE;
+            self.tables = [NO_TABLE; TABLES];
         }
+    }
+    /// Where the physical page at `page` lies in the host's memory, if a page walk has said so by [`Tlb::keep_table`] since everything was
+    /// last forgotten.
+    #[inline(always)]
+    pub(crate) fn table(&self, page: u64) -> Option<usize> {
+        let (tag, host) = self.tables[(page >> 12) as usize % TABLES];
+        (tag == page).then_some(host)
+    }
+    /// Keeps that.
+    pub(crate) fn keep_table(&mut self, page: u64, host: usize) {
+        self.tables[(page >> 12) as usize % TABLES] = (page, host);
     }
     /// Forgets what one page-table entry that maps `linear` gave.
     pub(crate) fn flush_page(&mut self, linear: u64) {

@@ -49,7 +49,7 @@ impl Cpu {
 
 fn syscall(cpu: &mut Cpu, _: &Instruction) -> Exec {
     // Intel processors know SYSCALL in 64-bit mode only; AMD's also in the modes before it.
-    if cpu.efer & efer::SCE == 0 || (cpu.intel() && !cpu.code64()) {
+    if cpu.efer & efer::SCE == 0 || (!cpu.code64() && cpu.intel()) {
         return Err(Fault::UD);
     }
     let selector = Selector((cpu.msr.star >> 32) as u16 & !3);
@@ -72,7 +72,7 @@ fn syscall(cpu: &mut Cpu, _: &Instruction) -> Exec {
 }
 
 fn sysret(cpu: &mut Cpu, to_64: bool) -> Exec {
-    if cpu.efer & efer::SCE == 0 || (cpu.intel() && !cpu.code64()) {
+    if cpu.efer & efer::SCE == 0 || (!cpu.code64() && cpu.intel()) {
         return Err(Fault::UD);
     }
     if cpu.cpl != 0 || !cpu.protected() {

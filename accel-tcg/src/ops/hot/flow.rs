@@ -6,6 +6,7 @@ use crate::block::{Block, Op};
 use crate::cpu::{Cpu, slot};
 use crate::int::Int;
 use crate::ops::arith::Binary;
+use gearbox_core::x86::state::rflags;
 use std::marker::PhantomData;
 
 /// Where the block is left: at the branch's target, or after it.
@@ -86,6 +87,25 @@ unsafe fn lost<const WAY: usize>(c: *mut Cpu, o: *const Op) {
     }
 }
 
+/// Goes on at RIP after an executor that ended the block: directly if nothing needs the run loop and the block is known.
+#[inline(always)]
+pub(super) unsafe fn go_on(c: *mut Cpu) {
+    // SAFETY: called on the vCPU thread; `jump` gives a living block of the present mode.
+    unsafe {
+        let rip = (*c).rip;
+        if !(*c).undisturbed() {
+            return;
+        }
+        let b = (*c).jump(rip);
+        if b.is_null() {
+            return;
+        }
+        (*c).leave_block = false;
+        // Without breakpoints it holds off nothing.
+        (*c).flags &= !rflags::RF;
+        enter(c, rip, b)
+    }
+}
 /// Goes on with what follows the block's last instruction. The op's `off` and `len` are those of that instruction.
 pub(super) unsafe fn fall(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.

@@ -109,18 +109,15 @@ unsafe fn execute(c: *mut Cpu, o: *const Op) -> bool {
 #[inline(never)]
 pub(crate) unsafe fn slow(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `handler`.
-    unsafe {
-        if execute(c, o) {
-            next(c, o)
-        }
-    }
+    unsafe { if execute(c, o) { next(c, o) } else { flow::go_on(c) } }
 }
-/// The same for the last instruction of a block: back to the run loop.
+/// The same for the last instruction of a block.
 #[inline(never)]
 pub(crate) unsafe fn slow_end(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `handler`.
     unsafe {
         execute(c, o);
+        flow::go_on(c)
     }
 }
 
