@@ -137,6 +137,19 @@ pub fn children_cpu_time() -> f64 {
     [usage.ru_utime, usage.ru_stime].iter().map(|t| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6).sum()
 }
 
+/// CPU time of the living threads of a process so far, in seconds.
+///
+/// # Panics
+/// There is no such process.
+pub fn cpu_time(process: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    let ns = |thread: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    threads.flatten().filter_map(ns).sum::<u64>() as f64 * 1e-9
+}
+
 /// Compiles `benches/guest` for bare 64-bit mode, like Gearbox's embedded guest, with whose linker script it is linked.
 fn compile_guest(to: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
