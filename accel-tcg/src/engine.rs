@@ -109,7 +109,9 @@ impl Cpu {
         let e = &self.events;
         let waits = e.nmi_pending | e.exception.is_some() | e.interrupt.is_some();
         let interrupt = self.may_interrupt && self.flags & rflags::IF != 0;
-        let look = waits | interrupt | self.lapic_touched | e.sti_shadow | e.mov_ss_shadow;
+        // Where instructions are counted, the budget may have to be cut short for a new timer.
+        let touched = self.lapic_touched | self.map_changed | self.counted.is_some();
+        let look = waits | interrupt | touched | e.sti_shadow | e.mov_ss_shadow;
         self.stop.is_none()
             && !look
             && self.activity == Activity::Active
