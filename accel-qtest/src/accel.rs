@@ -69,6 +69,9 @@ impl Vm for QtestVm {
     fn clock(&self) -> Arc<dyn ClockSource> {
         self.clock.clone()
     }
+    fn has_smm(&self) -> bool {
+        true
+    }
     fn cpuid(&self) -> &CpuidSet {
         &self.cpuid
     }

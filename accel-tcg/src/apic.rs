@@ -80,12 +80,19 @@ impl Cpu {
         drop(l);
         self.shared.set_deadline(deadline);
     }
-    /// Takes INIT, start-up IPI and NMI messages.
+    /// Takes INIT, start-up IPI, NMI and SMI messages. In system management mode INIT waits for RSM, and a start-up IPI is lost.
     pub(crate) fn take_apic_events(&mut self) {
-        let events = std::mem::take(self.lapic.lock().events_mut());
-        if events.init {
+        let in_smm = self.smm.active;
+        let events = {
+            let mut lapic = self.lapic.lock();
+            let events = std::mem::take(lapic.events_mut());
+            lapic.events_mut().init = in_smm && events.init;
+            events
+        };
+        if events.init && !in_smm {
             crate::sys::init(self);
         }
+        self.smm.pending |= events.smi;
         if let (Some(vector), Activity::WaitForSipi) = (events.startup, self.activity) {
             // SDM vol. 3, 9.4.4.1: the vector is the page number of the first instruction.
             let cs = Segment { attr: self.segment(Seg::Cs).attr, ..Segment::real(u16::from(vector) << 8) };

@@ -9,11 +9,13 @@ use crate::int::Int;
 use crate::mem::tlb::{Privilege, Tlb, TlbEntry};
 use crate::peers::Peers;
 use gearbox_core::clock::{ClockSource, ns_to_ticks};
-use gearbox_core::mem::AddressSpace;
+use gearbox_core::mem::{AddressSpace, FlatView};
 use gearbox_core::vm::CpuBus;
 use gearbox_core::x86::apic_bus::{LapicBus, LapicPort};
 use gearbox_core::x86::cpuid::CpuidSet;
-use gearbox_core::x86::state::{Activity, DescriptorTable, PendingEvents, Seg, Segment, cr0, cr4, efer, rflags};
+use gearbox_core::x86::state::{
+    Activity, DescriptorTable, PendingEvents, Seg, Segment, SmmState, cr0, cr4, efer, rflags,
+};
 use iced_x86::Register;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -143,6 +145,10 @@ pub(crate) struct Cpu {
     pub(crate) events: PendingEvents,
     /// Executing, halted, waiting for SIPI, shut down.
     pub(crate) activity: Activity,
+    /// MONITOR has armed the monitor for the next MWAIT.
+    pub(crate) monitoring: bool,
+    /// System management mode; see [`crate::sys`].
+    pub(crate) smm: SmmState,
     /// Local APIC; see [`crate::apic`].
     pub(crate) lapic: Arc<LapicPort>,
     /// The APICs of this VM.
@@ -406,6 +412,10 @@ impl Cpu {
 
     // ---- the world outside
 
+    /// Guest-physical memory as it is seen now.
+    pub(crate) fn view(&self) -> arc_swap::Guard<Arc<FlatView>> {
+        if self.smm.active { self.memory.smm_view() } else { self.memory.view() }
+    }
     /// The board.
     pub(crate) fn bus<'a>(&self) -> Exec<&'a dyn CpuBus> {
         self.tell_time();

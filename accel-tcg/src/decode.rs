@@ -93,7 +93,7 @@ impl Cpu {
 
     /// The RAM block behind the physical page that was found at the host address `page`; `None` if the memory map has changed since.
     fn ram_of(&self, page: usize, phys: u64) -> Option<(Arc<RamBlock>, u64)> {
-        let view = self.memory.view();
+        let view = self.view();
         let r = view.find(phys)?;
         if r.host_ptr(phys)? as usize != page {
             return None;

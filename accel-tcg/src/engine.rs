@@ -8,7 +8,7 @@ use crate::mem::tlb::OFFSET;
 use crate::ops;
 use gearbox_core::vm::{CpuBus, Limit, VcpuExit};
 use gearbox_core::x86::state::{Activity, Seg, rflags};
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
 
 /// Instructions between two looks at events: about ten microseconds. It also bounds the depth of the host's stack in builds whose
 /// handlers call one another instead of jumping (debug builds).
@@ -81,7 +81,12 @@ impl Cpu {
             self.take_apic_events();
         }
         if events & event::INIT != 0 {
-            crate::sys::init(self);
+            if self.smm.active {
+                // Held until RSM.
+                self.lapic.lock().events_mut().init = true;
+            } else {
+                crate::sys::init(self);
+            }
         }
         if events & event::KICK != 0 && !self.finishes_turn() {
             return Some(VcpuExit::Kicked);
@@ -90,6 +95,11 @@ impl Cpu {
             Activity::Shutdown => return Some(VcpuExit::TripleFault),
             Activity::WaitForSipi => return Some(VcpuExit::Halted),
             Activity::Active | Activity::Halted => {}
+        }
+        if let Err(f) = self.take_smi()
+            && let Some(exit) = self.give_up(f)
+        {
+            return Some(exit);
         }
         if let Err(f) = self.deliver_pending()
             && let Some(exit) = self.give_up(f)
@@ -107,7 +117,7 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn undisturbed(&self) -> bool {
         let e = &self.events;
-        let waits = e.nmi_pending | e.exception.is_some() | e.interrupt.is_some();
+        let waits = e.nmi_pending | self.smm.pending | e.exception.is_some() | e.interrupt.is_some();
         let interrupt = self.may_interrupt && self.flags & rflags::IF != 0;
         // Where instructions are counted, the budget may have to be cut short for a new timer.
         let touched = self.lapic_touched | self.map_changed | self.counted.is_some();
@@ -118,6 +128,17 @@ impl Cpu {
             && !self.debugged()
             && self.mode.flat()
             && !self.shared.attention()
+    }
+
+    /// Enters system management mode, if an SMI waits and the CPU is not in it. What is half delivered or in a shadow comes first.
+    fn take_smi(&mut self) -> Exec {
+        let e = &self.events;
+        let busy = e.exception.is_some() || e.interrupt.is_some() || e.sti_shadow || e.mov_ss_shadow;
+        if !self.smm.pending || self.smm.active || busy {
+            return Ok(());
+        }
+        self.smm.pending = false;
+        self.enter_smm()
     }
 
     /// Delivers an NMI or an external interrupt, if one waits and nothing holds it off.
@@ -296,6 +317,7 @@ impl Cpu {
             Some(b) => unsafe { (&(*b).insns)[0] },
             None => self.fetch_one(self.rip)?,
         };
+        let next = self.rip.wrapping_add(i.len() as u64);
         let r = self.step_as(&i);
         // The shadow lasts for the one instruction after; a new one set by it stays.
         if sti {
@@ -314,7 +336,8 @@ impl Cpu {
         if self.events.mov_ss_shadow {
             return Ok(());
         }
-        crate::sys::debug_trap(self, tf && !software)
+        let branched = i.flow_control() != FlowControl::Next && self.rip != next;
+        crate::sys::debug_trap(self, tf && !software, branched)
     }
     /// Executes `i`; RIP is that of the next instruction already.
     pub(crate) fn execute(&mut self, i: &Instruction) -> Exec {

@@ -135,7 +135,8 @@ impl Shared {
     fn to_be_woken(&self) -> bool {
         self.events.load(Ordering::SeqCst) & event::WAKING != 0
     }
-    fn wait(&self, timeout: Option<Duration>) {
+    /// Waits until something happens that a vCPU should look at.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let timer = self.deadline().and_then(|at| self.clock.host_wait(at));
         let mut guard = self.sleeping.lock();
         if self.to_be_woken() {
@@ -168,6 +169,12 @@ impl VcpuHandle for Handle {
             let new = l.set_lint(Lint::Lint1, true);
             l.set_lint(Lint::Lint1, false);
             new
+        });
+    }
+    fn smi(&self) {
+        self.lapic.update(|l| {
+            l.events_mut().smi = true;
+            true
         });
     }
     fn init(&self) {

@@ -50,6 +50,8 @@ impl Cpu {
         s.lapic = Some(self.lapic.lock().save(self.now()));
         s.events = self.events;
         s.activity = self.activity;
+        s.smm = self.smm;
+        s.smm.pending |= self.lapic.lock().events().smi;
         s
     }
 
@@ -95,6 +97,7 @@ impl Cpu {
         self.tsc_offset = s.tsc.wrapping_sub(self.tsc());
         self.events = s.events;
         self.activity = s.activity;
+        self.smm = s.smm;
         let now = self.now();
         {
             let mut l = self.lapic.lock();
@@ -116,7 +119,7 @@ impl Cpu {
         Ok(())
     }
     /// The page-directory pointers of PAE paging, as the CR3 load before the state was saved read them.
-    fn load_pdptes_quietly(&mut self) {
+    pub(crate) fn load_pdptes_quietly(&mut self) {
         if self.cr0 & cr0::PG != 0 && self.cr4 & cr4::PAE != 0 && !self.long_mode() {
             for n in 0..4 {
                 let at = (self.cr3 & 0xffff_ffe0) + 8 * n as u64;

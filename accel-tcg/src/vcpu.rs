@@ -15,7 +15,7 @@ use gearbox_core::vm::{CpuBus, Limit, MsiSink, Threading, Vcpu, VcpuConfig, Vcpu
 use gearbox_core::x86::apic_bus::LapicBus;
 use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::lapic::Lapic;
-use gearbox_core::x86::state::{Activity, DescriptorTable, PendingEvents, Segment, X86State};
+use gearbox_core::x86::state::{Activity, DescriptorTable, PendingEvents, Segment, SmmState, X86State};
 use std::sync::Arc;
 
 /// A virtual machine whose CPUs are software.
@@ -91,6 +91,8 @@ impl TcgVm {
             fpu: Fpu::from_state(&gearbox_core::x86::state::FpuState::default()),
             events: PendingEvents::default(),
             activity: Activity::default(),
+            monitoring: false,
+            smm: SmmState::default(),
             lapic,
             lapic_bus: self.apics.clone(),
             apic_page: u64::MAX,
@@ -150,6 +152,9 @@ impl Vm for TcgVm {
     }
     fn create_vcpu(&self, _id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError> {
         Ok(Box::new(TcgVcpu(self.create_cpu(cfg)?)))
+    }
+    fn has_smm(&self) -> bool {
+        true
     }
     fn msi(&self) -> Arc<dyn MsiSink> {
         self.apics.clone()

@@ -53,6 +53,10 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// The host's refusal, or a model that the accelerator cannot run.
     fn create_vcpu(&self, id: u32, cfg: &VcpuConfig) -> Result<Box<dyn Vcpu>, VmError>;
+    /// Its CPUs have system management mode.
+    fn has_smm(&self) -> bool {
+        false
+    }
     /// Where message-signalled interrupts (and the I/O APIC's messages) go.
     fn msi(&self) -> Arc<dyn MsiSink>;
     /// The accelerator tracks pages written by vCPUs.
@@ -146,6 +150,8 @@ pub trait VcpuHandle: Send + Sync {
     fn nmi(&self);
     /// Drives the INIT pin (a "soft" reset of the processor, keyboard controller pulse or port 92h bit 0 style).
     fn init(&self);
+    /// Pulses the SMI pin. A CPU without system management mode has none.
+    fn smi(&self) {}
     /// Blocks the calling thread, for at most `timeout`, until the vCPU has something to do after [`VcpuExit::Halted`], or is kicked.
     fn wait(&self, timeout: Option<std::time::Duration>);
     /// For a thread that runs several vCPUs in turn; `None` where each has one of its own.

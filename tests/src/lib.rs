@@ -7,3 +7,4 @@ pub mod peer;
 pub mod process;
 pub mod random;
 pub mod small;
+pub mod states;

@@ -21,7 +21,7 @@ impl Cpu {
         if self.is_lapic(page) {
             return DirectPage::default();
         }
-        let view = self.memory.view();
+        let view = self.view();
         let Some(r) = view.find(page).filter(|r| r.last - page >= 0xfff) else { return DirectPage::default() };
         let host = r.host_ptr(page).map(|p| p as usize);
         let FlatKind::Ram { block, offset, access } = &r.kind else { return DirectPage::default() };
@@ -38,7 +38,7 @@ impl Cpu {
     }
     /// Host address of a whole page of RAM or ROM that can be read.
     pub(super) fn readable_page(&self, page: u64) -> Option<usize> {
-        let view = self.memory.view();
+        let view = self.view();
         let r = view.find(page).filter(|r| r.last - page >= 0xfff && !self.is_lapic(page))?;
         r.host_ptr(page).map(|p| p as usize).filter(|h| h & 0xfff == 0)
     }
@@ -60,7 +60,7 @@ impl Cpu {
         }
         let n = data.len();
         {
-            let view = self.memory.view();
+            let view = self.view();
             if let Some(r) = view.find(at).filter(|r| r.clip(at, n) == n)
                 && let Some(p) = r.host_ptr(at)
             {
@@ -111,7 +111,7 @@ impl Cpu {
     }
     /// What a store of `len` bytes, all in one page, goes to.
     pub(super) fn ram_at(&self, at: u64, len: usize) -> Backing {
-        let view = self.memory.view();
+        let view = self.view();
         match view.find(at).filter(|r| r.clip(at, len) == len && !self.is_lapic(at)) {
             Some(r) => match (&r.kind, r.host_ptr(at)) {
                 (FlatKind::Ram { access: RamAccess::ReadOnly, .. }, _) => Backing::Rom,

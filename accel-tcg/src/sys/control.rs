@@ -24,7 +24,7 @@ pub(super) fn executor(code: Code) -> Option<Executor> {
 }
 
 /// The bits of CR0 that exist; ET is always set.
-const CR0_KNOWN: u64 =
+pub(super) const CR0_KNOWN: u64 =
     cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::ET | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
 
 /// The bit of a value for CR3 that asks to keep the translations of its PCID.
@@ -71,6 +71,10 @@ impl Cpu {
     fn cr4_known(&self) -> u64 {
         CR4_FEATURES.iter().filter(|(_, f)| f.is_none_or(|f| self.has(f))).map(|(bit, _)| bit).sum()
     }
+    /// Are all bits of a value for CR4 there?
+    pub(super) fn cr4_is_known(&self, value: u64) -> bool {
+        value & !self.cr4_known() == 0
+    }
     /// The bits of a physical address above MAXPHYADDR.
     pub(super) fn beyond_physical(&self) -> u64 {
         u64::MAX.checked_shl(self.phys_bits).unwrap_or(0)
@@ -104,6 +108,8 @@ impl Cpu {
                 }
                 new_efer &= !efer::LMA;
             }
+        } else if changed & (cr0::CD | cr0::NW) != 0 && self.pae_paging() {
+            self.pdpte = self.read_pdptes(self.cr3)?;
         }
         self.cr0 = new;
         self.efer = new_efer;

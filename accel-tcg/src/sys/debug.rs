@@ -37,8 +37,15 @@ pub(crate) mod dr6 {
 pub(crate) mod dr7 {
     /// General detect: access to debug registers raises #DB.
     pub(crate) const GD: u64 = 1 << 13;
+    /// What is enabled for the present task only: L0 to L3, LE.
+    pub(crate) const LOCAL: u64 = 0x155;
     pub(super) const FIXED: u64 = 1 << 10;
     pub(super) const WRITABLE: u64 = 0xffff_23ff;
+}
+
+/// DR6 and DR7 with the bits that are fixed in them.
+pub(super) fn with_fixed(dr6: u64, dr7: u64) -> (u64, u64) {
+    (dr6 & dr6::WRITABLE | dr6::FIXED, dr7 & dr7::WRITABLE | dr7::FIXED)
 }
 
 /// The place in [`Cpu::dr`], after all checks.
@@ -71,8 +78,8 @@ fn mov_to(cpu: &mut Cpu, i: &Instruction) -> Exec {
         return Err(Fault::GP0);
     }
     cpu.dr[at] = match at {
-        DR6 => value & dr6::WRITABLE | dr6::FIXED,
-        DR7 => value & dr7::WRITABLE | dr7::FIXED,
+        DR6 => with_fixed(value, 0).0,
+        DR7 => with_fixed(0, value).1,
         _ => value,
     };
     cpu.leave_block = true;
@@ -98,9 +105,9 @@ pub(crate) fn check_instruction_breakpoints(cpu: &mut Cpu) -> Exec {
 }
 
 /// The #DB after an instruction: for a single step, and for the data and port breakpoints that it hit (SDM vol. 3, 18.3.1.2 and
-/// 18.3.1.4). RIP is that of the next instruction.
-pub(crate) fn debug_trap(cpu: &mut Cpu, single_step: bool) -> Exec {
-    let step = if single_step { dr6::BS } else { 0 };
+/// 18.3.1.4). RIP is that of the next instruction. `branched`: the instruction was a branch that was taken.
+pub(crate) fn debug_trap(cpu: &mut Cpu, single_step: bool, branched: bool) -> Exec {
+    let step = if single_step && (branched || !cpu.steps_branches()) { dr6::BS } else { 0 };
     let causes = cpu.watch_hits.take() | step;
     if causes == 0 {
         return Ok(());

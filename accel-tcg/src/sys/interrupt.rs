@@ -142,6 +142,7 @@ impl Cpu {
         }
         if vector == crate::fault::vector::DB {
             self.dr[super::debug::DR7] &= !super::debug::dr7::GD;
+            self.end_branch_steps();
         }
         Ok(())
     }

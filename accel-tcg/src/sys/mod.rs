@@ -6,7 +6,8 @@
 //! | [`interrupt`], [`software_interrupt`], [`iret`], [`inner_stack`] | events, and the return from them |
 //! | [`transfer`], [`task`], [`syscall`] | far JMP, CALL and RET; tasks; fast system calls |
 //! | [`control`], [`debug`], [`flags`], [`msr`], [`cpuid`] | control and debug registers, system flags, MSRs, CPUID |
-//! | [`io`], [`reset`], [`system_instructions`] | port permission, INIT, the rest |
+//! | [`smm`], [`reset`] | system management mode; INIT |
+//! | [`io`], [`system_instructions`] | port permission, the rest |
 
 mod control;
 mod cpuid;
@@ -20,6 +21,7 @@ mod iret;
 mod msr;
 mod reset;
 mod segment_load;
+mod smm;
 mod software_interrupt;
 mod syscall;
 mod system_instructions;
@@ -52,4 +54,5 @@ pub(crate) fn executor(i: &Instruction) -> Option<Executor> {
         .or_else(|| tables::executor(code))
         .or_else(|| cpuid::executor(code))
         .or_else(|| debug::executor(code))
+        .or_else(|| smm::executor(code))
 }

@@ -31,8 +31,6 @@ enum Kind {
     Fixed(u64),
     /// Always this value; a write is #GP(0).
     ReadOnly(u64),
-    /// A write of zero is accepted, anything else is #GP(0).
-    Zero,
 }
 
 struct Msr(RangeInclusive<u32>, Has, Kind);
@@ -44,6 +42,7 @@ mod index {
     pub(super) const SYSENTER_CS: u32 = 0x174;
     pub(super) const SYSENTER_ESP: u32 = 0x175;
     pub(super) const SYSENTER_EIP: u32 = 0x176;
+    pub(super) const DEBUGCTL: u32 = 0x1d9;
     pub(super) const TSC_DEADLINE: u32 = 0x6e0;
     pub(super) const EFER: u32 = 0xc000_0080;
     pub(super) const STAR: u32 = 0xc000_0081;
@@ -74,6 +73,8 @@ const HAS_NX: Feature = Feature(0x8000_0001, EDX, 20);
 const HAS_FFXSR: Feature = Feature(0x8000_0001, EDX, 25);
 const HAS_RDTSCP: Feature = Feature(0x8000_0001, EDX, 27);
 
+/// IA32_DEBUGCTL: TF traps taken branches only.
+const BTF: u64 = 1 << 1;
 /// Machine-check banks, as QEMU's CPUs have.
 const MCA_BANKS: u32 = 10;
 /// IA32_MCG_CAP: MCG_CTL is present, software error recovery.
@@ -125,7 +126,11 @@ static TABLE: &[Msr] = {
             Special(
                 |c, _| Ok(c.tsc()),
                 |c, _, v| {
-                    c.shift_tsc(v.wrapping_sub(c.tsc()));
+                    // What moves the counter shows in IA32_TSC_ADJUST (SDM vol. 3, 18.17.3).
+                    let by = v.wrapping_sub(c.tsc());
+                    let adjust = c.stored(TSC_ADJUST, 0).wrapping_add(by);
+                    c.msr.other.insert(TSC_ADJUST, adjust);
+                    c.shift_tsc(by);
                     Ok(())
                 },
             ),
@@ -280,8 +285,8 @@ static TABLE: &[Msr] = {
         Msr(0x199..=0x199, Intel, stored(0, ALL)),
         // Fast strings.
         Msr(0x1a0..=0x1a0, All, stored(1, 0x0000_0004_00c5_1889)),
-        // Neither branch records nor single-stepping by branches.
-        Msr(0x1d9..=0x1d9, All, Zero),
+        // Single-stepping by branches, but no branch records.
+        Msr(DEBUGCTL..=DEBUGCTL, All, stored(0, BTF)),
         // AMD: system configuration, hardware configuration, top of memory, northbridge, MMCONFIG, errata lists, pending messages.
         Msr(0xc001_0010..=0xc001_0010, Amd, stored(0, 0xffff_ffff)),
         Msr(0xc001_0015..=0xc001_0015, Amd, stored(0, 0xffff_ffff)),
@@ -341,7 +346,6 @@ impl Cpu {
             Some(Kind::Special(read, _)) => read(self, index),
             Some(Kind::Stored { reset, .. } | Kind::Checked { reset, .. }) => Ok(self.stored(index, *reset)),
             Some(Kind::Fixed(v) | Kind::ReadOnly(v)) => Ok(*v),
-            Some(Kind::Zero) => Ok(0),
             None => Err(self.unknown_msr(index, None)),
         }
     }
@@ -353,7 +357,6 @@ impl Cpu {
             Some(Kind::Stored { writable, .. }) => value & !writable == 0,
             Some(Kind::Checked { valid, .. }) => valid(self, index, value),
             Some(Kind::ReadOnly(_)) => false,
-            Some(Kind::Zero) => return if value == 0 { Ok(()) } else { Err(Fault::GP0) },
             None => return Err(self.unknown_msr(index, Some(value))),
         };
         if !good {
@@ -361,6 +364,14 @@ impl Cpu {
         }
         self.msr.other.insert(index, value);
         Ok(())
+    }
+    /// TF traps taken branches only.
+    pub(super) fn steps_branches(&self) -> bool {
+        self.stored(DEBUGCTL, 0) & BTF != 0
+    }
+    /// A debug exception ends single-stepping by branches (SDM vol. 3, 18.4.4).
+    pub(super) fn end_branch_steps(&mut self) {
+        self.msr.other.remove(&DEBUGCTL);
     }
     fn stored(&self, index: u32, reset: u64) -> u64 {
         self.msr.other.get(&index).copied().unwrap_or(reset)
@@ -385,11 +396,14 @@ impl Cpu {
         Ok(())
     }
 
-    fn set_efer(&mut self, _: u32, v: u64) -> Exec {
+    /// The bits that this CPU has in IA32_EFER.
+    pub(super) fn efer_known(&self) -> u64 {
         let optional = [(HAS_LM, efer::LME | efer::LMA), (HAS_NX, efer::NXE), (HAS_FFXSR, efer::FFXSR)];
-        let known = efer::SCE | optional.iter().filter(|(f, _)| self.has(*f)).map(|(_, bits)| bits).sum::<u64>();
+        efer::SCE | optional.iter().filter(|(f, _)| self.has(*f)).map(|(_, bits)| bits).sum::<u64>()
+    }
+    fn set_efer(&mut self, _: u32, v: u64) -> Exec {
         let changed = self.efer ^ v;
-        if v & !known != 0 || (changed & efer::LME != 0 && self.cr0 & cr0::PG != 0) {
+        if v & !self.efer_known() != 0 || (changed & efer::LME != 0 && self.cr0 & cr0::PG != 0) {
             return Err(Fault::GP0);
         }
         // LMA follows CR0.PG alone.
@@ -401,15 +415,23 @@ impl Cpu {
         Ok(())
     }
 
+    /// Moves the counter; a deadline stays at its value, and so comes at another time.
     fn shift_tsc(&mut self, by: u64) {
         self.tsc_offset = self.tsc_offset.wrapping_add(by);
+        let deadline = self.lapic.lock().tsc_deadline();
+        if deadline != 0 {
+            self.arm_tsc_deadline(deadline);
+        }
     }
     fn set_tsc_deadline(&mut self, _: u32, v: u64) -> Exec {
+        self.arm_tsc_deadline(v);
+        Ok(())
+    }
+    fn arm_tsc_deadline(&mut self, v: u64) {
         let ahead = v.saturating_sub(self.tsc());
         let due = self.now().saturating_add(ticks_to_ns(ahead, TSC_HZ));
         self.lapic.lock().set_tsc_deadline(v, due);
         self.lapic_effect(None);
-        Ok(())
     }
 
     fn read_x2apic(&mut self, index: u32) -> Exec<u64> {

@@ -80,7 +80,8 @@ fn sysret(cpu: &mut Cpu, to_64: bool) -> Exec {
     }
     let base = (cpu.msr.star >> 48) as u16;
     let rcx = cpu.gpr(gpr::RCX);
-    if to_64 && !cpu.canonical(rcx) {
+    // AMD's processors let it pass, and fault in ring 3.
+    if to_64 && cpu.intel() && !cpu.canonical(rcx) {
         return Err(Fault::GP0);
     }
     let cs = Selector(base.wrapping_add(if to_64 { 16 } else { 0 }));

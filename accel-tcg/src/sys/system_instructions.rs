@@ -6,6 +6,7 @@ use crate::fault::{Exec, Fault};
 use crate::mem::Access;
 use gearbox_core::x86::state::{Activity, cr4, gpr};
 use iced_x86::{Code, Instruction};
+use std::time::Duration;
 
 use super::control::Feature;
 
@@ -115,10 +116,14 @@ fn monitor(cpu: &mut Cpu, i: &Instruction) -> Exec {
     let s = crate::mem::virt::seg_of(i.segment_prefix());
     let linear = cpu.linear(s, cpu.gpr(gpr::RAX) & mask, 1, Access::Read)?;
     cpu.load::<u8>(linear, cpu.privilege())?;
+    cpu.monitoring = true;
     Ok(())
 }
 
-/// MWAIT may end for any reason, so that it can be a no-operation: the loop around it looks at memory again.
+/// How long MWAIT waits at most. It may end for any reason (SDM vol. 2, MWAIT), so that a store that nobody reports only comes this late.
+const PATIENCE: Duration = Duration::from_micros(50);
+
+/// Waits for an event, or a while. Without MONITOR before it, it does nothing.
 fn mwait(cpu: &mut Cpu, _: &Instruction) -> Exec {
     cpu.require_feature(MONITOR)?;
     if cpu.cpl != 0 {
@@ -126,6 +131,13 @@ fn mwait(cpu: &mut Cpu, _: &Instruction) -> Exec {
     }
     if cpu.gpr(gpr::RCX) as u32 & !1 != 0 {
         return Err(Fault::GP0);
+    }
+    if std::mem::take(&mut cpu.monitoring) {
+        cpu.advance_lapic();
+        if !cpu.lapic.lock().interrupt_pending() {
+            cpu.shared.wait(Some(PATIENCE));
+        }
+        cpu.lapic_touched = true;
     }
     cpu.leave_block = true;
     Ok(())

@@ -1,6 +1,6 @@
 //! Hardware task switching (SDM vol. 3, chapter 8).
 
-use super::debug::{DR6, dr6};
+use super::debug::{DR6, DR7, dr6, dr7};
 use super::descriptor::{Blame, Descriptor, Selector, null_segment, system, within_limit};
 use super::inner_stack::{InnerStack, check_system_write};
 use crate::cpu::Cpu;
@@ -131,6 +131,7 @@ pub(crate) fn switch(cpu: &mut Cpu, selector: Selector, source: TaskSource) -> E
     tr.attr |= u32::from(system::BUSY);
     cpu.set_seg(Seg::Tr, tr);
     cpu.cr0 |= cr0::TS;
+    cpu.dr[DR7] &= !dr7::LOCAL;
     let entered = enter(cpu, &state, source).and_then(|()| match source {
         TaskSource::Gate { error_code: Some(code), blame } => {
             let mut stack = InnerStack::current(cpu, blame);

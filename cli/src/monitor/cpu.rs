@@ -88,7 +88,8 @@ pub(super) fn dump(s: &X86State, around: &Around, out: &mut Output) -> Done {
     }
     let inhibited = u8::from(s.events.sti_shadow || s.events.mov_ss_shadow);
     let halted = u8::from(s.activity != Activity::Active);
-    writeln!(out, " [{flags}] CPL={cpl} II={inhibited} A20={} SMM=0 HLT={halted}", u8::from(around.a20))?;
+    let (a20, smm) = (u8::from(around.a20), u8::from(s.smm.active));
+    writeln!(out, " [{flags}] CPL={cpl} II={inhibited} A20={a20} SMM={smm} HLT={halted}")?;
     for (name, seg) in SEGMENTS {
         segment(s, &name.to_uppercase(), s.seg(seg), long, out)?;
     }

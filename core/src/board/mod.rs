@@ -76,6 +76,8 @@ pub struct BoardState {
     user_objects: Arc<UserObjects>,
     /// User objects that the board is made of.
     held: Vec<Arc<dyn UserObject>>,
+    /// The CPUs have system management mode.
+    pub has_smm: bool,
     /// Lines, timers, memory trees, back ends: everything between the devices.
     pub fabric: Fabric,
 }
@@ -148,6 +150,7 @@ impl Board {
                     chardevs: Arc::default(),
                     user_objects: Arc::default(),
                     held: Vec::new(),
+                    has_smm: false,
                     fabric,
                 }),
                 events,
@@ -197,7 +200,7 @@ impl Board {
         state.settle();
         if state.fabric.memory.changed() {
             let view = state.fabric.memory.render();
-            self.memory.install(view);
+            self.memory.install_with_smm(view, state.fabric.memory.render_smm());
         }
         if state.fabric.ports.changed() {
             let view = state.fabric.ports.render();

@@ -326,6 +326,8 @@ pub trait Boot: Send + Sync {
 pub struct Wiring {
     /// Output of the interrupt controller that feeds INTR of the bootstrap processor.
     pub intr: Option<Line>,
+    /// Output of the chipset that feeds SMI of the bootstrap processor.
+    pub smi: Option<Line>,
     /// Input that a press of the power button pulses.
     pub power_button: Option<Pin>,
     /// Direct boot.

@@ -151,7 +151,10 @@ impl Machine {
         if let Some(listener) = vm.memory_listener() {
             board.memory().listen(listener);
         }
-        board.with(|s| s.fabric.hold_input());
+        board.with(|s| {
+            s.has_smm = vm.has_smm();
+            s.fabric.hold_input();
+        });
         let cpus = Cpus::new(machine, config)?;
         let offered = offered(&*vm);
         let built = build_with(machine, config, &board, &cpus, &offered);
@@ -167,6 +170,14 @@ impl Machine {
         plugged.iter().try_for_each(|cpu| vcpus.add(cpu))?;
         if let (Some(line), Some(bsp)) = (wiring.intr, vcpus.handle(0)) {
             board.with(|s| s.connect_fn(line, move |level| bsp.set_intr(level)));
+        }
+        if let (Some(line), Some(bsp)) = (wiring.smi, vcpus.handle(0)) {
+            let pulse = move |level: bool| {
+                if level {
+                    bsp.smi();
+                }
+            };
+            board.with(|s| s.connect_fn(line, pulse));
         }
         // The board has refused what is not complete.
         let numa = config.numa.complete(&config.topology, config.ram_size, &config.objects).unwrap_or_default();

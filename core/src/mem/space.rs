@@ -1,7 +1,7 @@
 //! An address space: the flat view in force, and access to the RAM in it.
 
 use super::{FlatKind, FlatRange, FlatView, RamAccess, RamBlock};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -29,6 +29,8 @@ pub struct NotRam(pub u64);
 #[derive(Default)]
 pub struct AddressSpace {
     view: ArcSwap<FlatView>,
+    /// What CPUs in system management mode see, where it is something else.
+    smm_view: ArcSwapOption<FlatView>,
     listeners: RwLock<Vec<Arc<dyn MemoryListener>>>,
     /// Blocks stay mapped for as long as the space lives, so that host pointers cached by a vCPU never dangle.
     blocks: RwLock<Vec<Arc<RamBlock>>>,
@@ -40,8 +42,12 @@ impl AddressSpace {
         Self::default()
     }
     /// The view in force. Keep it only for one access.
-    pub fn view(&self) -> arc_swap::Guard<Arc<FlatView>> {
+    pub fn view(&self) -> Guard<Arc<FlatView>> {
         self.view.load()
+    }
+    /// The view of CPUs in system management mode. Keep it only for one access.
+    pub fn smm_view(&self) -> Guard<Arc<FlatView>> {
+        self.smm_view.load_full().map_or_else(|| self.view.load(), Guard::from_inner)
     }
     /// Adds a listener and tells it of all present ranges.
     pub fn listen(&self, listener: Arc<dyn MemoryListener>) {
@@ -54,8 +60,23 @@ impl AddressSpace {
     }
     /// Puts a new view in force and tells the listeners what differs.
     pub fn install(&self, new: FlatView) {
-        let old = self.view.load_full();
+        self.install_with_smm(new, None);
+    }
+    /// The same with a view for CPUs in system management mode. Of that the listeners only hear that something changed.
+    pub fn install_with_smm(&self, new: FlatView, smm: Option<FlatView>) {
+        let (old, old_smm) = (self.view.load_full(), self.smm_view.load_full());
+        let smm_changed = old_smm.as_deref() != smm.as_ref();
+        if smm_changed {
+            self.smm_view.store(smm.map(Arc::new));
+        }
         if *old == new {
+            if smm_changed {
+                let listeners = self.listeners.read().clone();
+                listeners.iter().for_each(|l| {
+                    l.begin();
+                    l.commit();
+                });
+            }
             return;
         }
         let new = Arc::new(new);

@@ -94,6 +94,8 @@ pub struct MemTree {
     /// Regions that were removed.
     free: Vec<RegionId>,
     changed: bool,
+    /// See [`MemTree::set_smm_root`].
+    smm_root: Option<RegionId>,
 }
 
 /// Deepest nesting of containers and aliases that is followed; a deeper one can only be a cycle.
@@ -102,7 +104,7 @@ const MAX_DEPTH: u32 = 32;
 impl MemTree {
     /// A tree with a root container for addresses 0 to `last`.
     pub fn new(name: &str, last: u64) -> Self {
-        let mut t = Self { nodes: Vec::new(), free: Vec::new(), changed: true };
+        let mut t = Self { nodes: Vec::new(), free: Vec::new(), changed: true, smm_root: None };
         t.add(name, last, Kind::Container);
         t
     }
@@ -227,12 +229,23 @@ impl MemTree {
         self.changed
     }
 
+    /// Names the container that CPUs in system management mode see in place of the root.
+    pub fn set_smm_root(&mut self, container: RegionId) {
+        self.smm_root = Some(container);
+        self.changed = true;
+    }
     /// The flat view of the tree.
     pub fn render(&mut self) -> FlatView {
         self.changed = false;
+        self.view_of(self.root())
+    }
+    /// The flat view of CPUs in system management mode, where it is another one.
+    pub fn render_smm(&self) -> Option<FlatView> {
+        self.smm_root.map(|root| self.view_of(root))
+    }
+    fn view_of(&self, root: RegionId) -> FlatView {
         let mut view = FlatView::default();
-        let root = &self.nodes[0];
-        self.walk(&mut view, self.root(), 0, (0, root.last), false, 0);
+        self.walk(&mut view, root, 0, (0, self.nodes[root.0 as usize].last), false, 0);
         view.simplify();
         view
     }

@@ -321,6 +321,26 @@ pub struct PendingEvents {
     pub mov_ss_shadow: bool,
 }
 
+/// System management mode (SDM vol. 3, chapter 32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmmState {
+    /// The CPU is in it.
+    pub active: bool,
+    /// SMBASE.
+    pub base: u32,
+    /// An SMI has arrived and is not yet taken.
+    pub pending: bool,
+    /// NMIs were masked when the CPU entered, and will be after RSM.
+    pub nmi_was_masked: bool,
+}
+
+impl Default for SmmState {
+    /// The state after RESET.
+    fn default() -> Self {
+        Self { active: false, base: 0x3_0000, pending: false, nmi_was_masked: false }
+    }
+}
+
 /// One saved form of the local APIC for every accelerator: the 4 KiB register page (SDM vol. 3, table 11-1), one dword every
 /// 16 bytes, of which the first 1 KiB is architectural.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -387,6 +407,8 @@ pub struct X86State {
     pub events: PendingEvents,
     /// Running, halted, waiting, shut down.
     pub activity: Activity,
+    /// System management mode.
+    pub smm: SmmState,
 }
 
 impl X86State {
@@ -422,6 +444,7 @@ impl X86State {
             lapic: None,
             events: PendingEvents::default(),
             activity: if bsp { Activity::Active } else { Activity::WaitForSipi },
+            smm: SmmState::default(),
         }
     }
 

@@ -4,7 +4,9 @@ mod control;
 mod interrupts;
 mod msrs;
 mod returns;
+mod segment_model;
 mod segments;
+mod smm;
 mod tasks;
 mod transfers;
 

@@ -73,6 +73,9 @@ impl MachineType for PcVersion {
     fn default_cpu_type(&self) -> Option<&'static str> {
         Some("qemu64-x86_64-cpu")
     }
+    fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        &[("smm", "on|off|auto", "Enable SMM")]
+    }
     fn hotpluggable_cpus(&self) -> bool {
         true
     }
@@ -113,8 +116,12 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
     if config.serials.len() > COM.len() {
         refuse("serial", config.serials.len().to_string(), format!("the machine has {} serial ports", COM.len()));
     }
-    for (name, _) in &config.properties {
-        refuse("machine", name.clone(), "the machine has no such property".into());
+    for (name, value) in &config.properties {
+        match (&**name, &**value) {
+            ("smm", "on" | "off" | "auto") => {}
+            ("smm", _) => refuse("machine", format!("smm={value}"), "it is on, off or auto".into()),
+            _ => refuse("machine", name.clone(), "the machine has no such property".into()),
+        }
     }
     match wrong.len() {
         0 => Ok(()),
@@ -140,7 +147,9 @@ impl PcVersion {
 
         // Host bridge, interrupt controllers.
         s.realize("/machine/i440fx", PciHost)?;
-        s.realize(UNATTACHED, I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci })?;
+        let smm = has_smm(config, s)?;
+        let bridge = I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci, smm };
+        s.realize(UNATTACHED, bridge)?;
         let pic = s.realize(UNATTACHED, Pic)?;
         let ioapic = s.realize("/machine/i440fx/ioapic", IoApic::default())?;
         // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
@@ -181,8 +190,22 @@ impl PcVersion {
         s.realize("/machine/fw_cfg", fw_cfg(config, cpus, &nodes, layout))?;
         config.add_devices(s)?;
 
-        let wiring = Wiring { intr: Some(pic.intr), power_button: Some(pm.power_button), boot: None };
+        let smi = smm.then_some(pm.smi);
+        let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
         Ok((wiring, direct::platform(s, config, nodes, layout)))
+    }
+}
+
+/// Whether there is system management mode: by default, where the accelerator has it.
+fn has_smm(config: &MachineConfig, s: &BoardState) -> Result<bool, BuildError> {
+    match config.properties.iter().rev().find(|(name, _)| name == "smm").map(|(_, value)| &**value) {
+        Some("on") if !s.has_smm => Err(BuildError::Option {
+            option: "machine",
+            value: "smm=on".into(),
+            reason: "System Management Mode not supported by this hypervisor.".into(),
+        }),
+        Some("off") => Ok(false),
+        _ => Ok(s.has_smm),
     }
 }
 

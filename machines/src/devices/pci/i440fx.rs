@@ -25,6 +25,10 @@ const READ_ENABLE: u8 = 1;
 const WRITE_ENABLE: u8 = 2;
 /// SMRAM: 0xa0000-0xbffff is DRAM for everybody.
 const D_OPEN: u8 = 0x40;
+/// SMRAM: the register can no longer be written, and D_OPEN is off.
+const D_LCK: u8 = 0x10;
+/// SMRAM: 0xa0000-0xbffff is DRAM for a CPU in system management mode.
+const G_SMRAME: u8 = 0x08;
 /// SMRAM after reset: the base segment is 0xa0000.
 const SMRAM_RESET: u8 = 0x02;
 
@@ -52,6 +56,8 @@ pub struct I440fx {
     pub ram_below_4g: u64,
     /// The container of PCI memory space, mapped below RAM.
     pub pci_memory: RegionId,
+    /// CPUs have system management mode.
+    pub smm: bool,
 }
 
 /// The two views of a segment below 1 MiB: RAM, and what PCI has there.
@@ -64,7 +70,11 @@ struct Shadow {
 pub struct I440fxDevice {
     segments: [Shadow; SEGMENTS],
     /// PCI's view of 0xa0000-0xbffff.
-    smram: RegionId,
+    window: RegionId,
+    /// RAM there, as CPUs in system management mode see it.
+    smram: Option<RegionId>,
+    /// SMRAM control as it was when D_LCK was set.
+    locked: Option<u8>,
 }
 
 inventory::submit! {
@@ -104,16 +114,42 @@ impl DeviceSpec for I440fx {
                 pci: overlay("pam-pci", self.pci_memory, at, size, true),
             }
         });
-        let smram = overlay("smram-region", self.pci_memory, 0xa_0000, 0x2_0000, true);
-        Ok((I440fxDevice { segments, smram }, ()))
+        let window = overlay("smram-region", self.pci_memory, 0xa_0000, 0x2_0000, true);
+        let smram = self.smm.then(|| smm_view(tree, self.ram));
+        Ok((I440fxDevice { segments, window, smram, locked: None }, ()))
     }
 }
 
+/// The memory of CPUs in system management mode: everything, and the RAM behind the VGA window, which comes and goes.
+fn smm_view(tree: &mut MemTree, ram: RegionId) -> RegionId {
+    let view = tree.container("memory-smm", u64::MAX);
+    let everything = tree.alias("smm-system", tree.root(), 0, u64::MAX);
+    let smram = tree.alias("smram", ram, 0xa_0000, 0x2_0000);
+    tree.map(view, 0, everything, 0);
+    tree.map(view, 0xa_0000, smram, 1);
+    tree.set_enabled(smram, false);
+    tree.set_smm_root(view);
+    smram
+}
+
 impl I440fxDevice {
+    /// SMRAM control, which stays as it is once it is locked.
+    fn smram_control(&mut self, cx: &mut Cx<'_>) -> u8 {
+        let Some(c) = cx.config() else { return SMRAM_RESET };
+        let written = c.byte(config::SMRAM);
+        if written & D_LCK != 0 && self.locked.is_none() {
+            self.locked = Some(written & !D_OPEN);
+        }
+        let value = self.locked.unwrap_or(written);
+        if value != written {
+            c.set(config::SMRAM, &[value]);
+        }
+        value
+    }
     /// Puts PAM and SMRAM registers in force.
-    fn map_shadow(&self, cx: &mut Cx<'_>) {
+    fn map_shadow(&mut self, cx: &mut Cx<'_>) {
+        let smram = self.smram_control(cx);
         let Some(c) = cx.config() else { return };
-        let smram = c.byte(config::SMRAM);
         let attributes: [u8; SEGMENTS] = std::array::from_fn(|n| {
             let (register, shift) = attribute(n);
             c.byte(register) >> shift
@@ -122,7 +158,10 @@ impl I440fxDevice {
         for (s, a) in self.segments.iter().zip(attributes) {
             s.set(tree, a);
         }
-        tree.set_enabled(self.smram, smram & D_OPEN == 0);
+        tree.set_enabled(self.window, smram & D_OPEN == 0);
+        if let Some(region) = self.smram {
+            tree.set_enabled(region, smram & G_SMRAME != 0);
+        }
     }
 }
 
@@ -138,6 +177,7 @@ impl Shadow {
 
 impl Device for I440fxDevice {
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
+        self.locked = None;
         self.map_shadow(cx);
     }
     fn config_written(&mut self, cx: &mut Cx<'_>, _: u8, _: u8) {
@@ -170,7 +210,7 @@ mod tests {
             (ram, pci)
         });
         b.realize(PciHost).unwrap();
-        b.realize(I440fx { ram, ram_below_4g: 512 << 20, pci_memory: pci }).unwrap();
+        b.realize(I440fx { ram, ram_below_4g: 512 << 20, pci_memory: pci, smm: true }).unwrap();
         b
     }
     fn config(b: &mut Bench, register: u32) -> u32 {
@@ -241,5 +281,25 @@ mod tests {
         assert_eq!(b.readb(0xa_0000), 1);
         b.reset();
         assert_eq!(b.readb(0xa_0000), 0x5a);
+    }
+
+    #[test]
+    fn a_lock_closes_smram_until_reset() {
+        let mut b = bench();
+        let ram_for_smm = |b: &Bench| {
+            let view = b.board().memory().smm_view();
+            view.find(0xa_0000).is_some_and(
+                |r| matches!(&r.kind, gearbox_core::mem::FlatKind::Ram { block, .. } if block.name() == "pc.ram"),
+            )
+        };
+        assert!(!ram_for_smm(&b));
+        set_byte(&mut b, 0x72, 0x5a);
+        assert_eq!((config(&mut b, 0x70) >> 16 & 0xff, b.readb(0xa_0000)), (0x1a, 0x5a));
+        assert!(ram_for_smm(&b));
+        set_byte(&mut b, 0x72, 0x42);
+        assert_eq!((config(&mut b, 0x70) >> 16 & 0xff, b.readb(0xa_0000)), (0x1a, 0x5a));
+        b.reset();
+        assert_eq!(config(&mut b, 0x70) >> 16 & 0xff, 2);
+        assert!(!ram_for_smm(&b));
     }
 }

@@ -39,6 +39,8 @@ pub mod port {
 
 /// The APM control port, to which an operating system writes to take over from firmware.
 pub const APM_CONTROL: u16 = 0xb2;
+/// In the highest byte of device activity B.
+const APMC_ENABLE: u8 = 1 << 1;
 /// Value that turns ACPI mode on.
 pub const ACPI_ENABLE: u8 = 0xf1;
 /// Value that turns ACPI mode off.
@@ -66,6 +68,8 @@ pub struct Piix4Pm {
 pub struct Piix4PmPins {
     /// The system control interrupt, for IRQ 9.
     pub sci: Line,
+    /// The system management interrupt, for the bootstrap processor.
+    pub smi: Line,
     /// The power button: a pulse presses it.
     pub power_button: Pin,
 }
@@ -81,6 +85,7 @@ pub struct Piix4PmDevice {
     /// Where the bitmap of CPUs is, and the register set that takes its place.
     cpu_regions: [RegionId; 2],
     sci: Line,
+    smi: Line,
     timer: Timer,
 }
 
@@ -136,6 +141,7 @@ impl DeviceSpec for Piix4Pm {
         tree.map(ports, port::TIMER.into(), timer, 0);
 
         let sci = r.output("sci");
+        let smi = r.output("smi");
         let power_button = r.inputs("power-button", 1).get(0);
         let timer = r.timer(0);
         let pm = Piix4PmDevice {
@@ -147,9 +153,10 @@ impl DeviceSpec for Piix4Pm {
             cpus: CpuHotplug::new(self.cpus),
             cpu_regions,
             sci,
+            smi,
             timer,
         };
-        Ok((pm, Piix4PmPins { sci, power_button }))
+        Ok((pm, Piix4PmPins { sci, smi, power_button }))
     }
 }
 
@@ -184,12 +191,14 @@ impl Piix4PmDevice {
     }
     fn apm_command(&mut self, cx: &mut Cx<'_>, command: u8) {
         match command {
+            // As on QEMU, what firmware's handler would do for these two is done here.
             ACPI_ENABLE => self.pm1.set_sci_enable(true),
             ACPI_DISABLE => self.pm1.set_sci_enable(false),
+            _ if cx.config().is_some_and(|c| c.byte(config::DEVACTB + 3) & APMC_ENABLE != 0) => {
+                cx.set(self.smi, true);
+                cx.set(self.smi, false);
+            }
             _ => {}
-        }
-        if cx.config().is_some_and(|c| c.byte(config::DEVACTB + 3) & 2 != 0) {
-            cx.guest_error(format_args!("the APM command {command:#x} asks for an SMI, which no CPU here takes"));
         }
     }
     /// Takes everything that is in a slot off the board.

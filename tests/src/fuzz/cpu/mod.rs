@@ -2,7 +2,7 @@
 //!
 //! | step | what it does |
 //! |---|---|
-//! | `start MODE RING VENDOR` | a new CPU in a mode with usable tables, see [`modes`] |
+//! | `start MODE RING VENDOR` | a new CPU in a mode with usable tables, see [`states`] |
 //! | `poke ADDRESS BYTES` | writes memory as a device does |
 //! | `set NAME VALUE` | changes a register |
 //! | `seg N SELECTOR BASE LIMIT ATTR` | changes a segment register with its hidden part |
@@ -12,15 +12,14 @@
 
 mod board;
 mod code;
-mod modes;
 
 use super::Target;
 use crate::random::Random;
+use crate::states::{self, MODES};
 use board::Board;
 use gearbox_core::vm::{Limit, Vcpu, VcpuConfig, VcpuExit, Vm};
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::state::{Activity, Segment, X86State};
-use modes::MODES;
 use std::fmt::Write as _;
 
 /// The target.
@@ -78,9 +77,9 @@ fn value(r: &mut Random) -> u64 {
         0x9_ffff,
         0xa_0000,
         0xf_0000,
-        modes::CODE,
-        modes::TABLES,
-        modes::STACK,
+        states::CODE,
+        states::TABLES,
+        states::STACK,
         0x3f_ffff,
         0x8000_0000,
         0xffff_ffff,
@@ -130,10 +129,10 @@ fn registers(r: &mut Random, steps: &mut Vec<String>) {
 /// Entries of page tables that are wrong, or lead in circles, or onto the tables themselves.
 fn page_tables(r: &mut Random, steps: &mut Vec<String>) {
     for _ in 0..r.below(12) {
-        let at = modes::TABLES + r.below(6) * 0x1000 + r.below(512) * 8;
+        let at = states::TABLES + r.below(6) * 0x1000 + r.below(512) * 8;
         let target = match r.below(4) {
             0 => r.interesting() & 0x000f_ffff_ffff_f000,
-            1 => modes::TABLES + r.below(6) * 0x1000,
+            1 => states::TABLES + r.below(6) * 0x1000,
             _ => r.below(board::RAM) & !0xfff,
         };
         let flags = r.number() & 0x1ff | u64::from(!r.one_in(6));
@@ -145,7 +144,7 @@ fn page_tables(r: &mut Random, steps: &mut Vec<String>) {
 /// Descriptors, gates and task states that are wrong.
 fn tables(r: &mut Random, steps: &mut Vec<String>) {
     for _ in 0..r.below(10) {
-        let at = modes::GDT + r.below(32) * 8;
+        let at = states::GDT + r.below(32) * 8;
         let descriptor = match r.below(3) {
             0 => r.number(),
             // A descriptor as there could be one, of any type.
@@ -154,14 +153,14 @@ fn tables(r: &mut Random, steps: &mut Vec<String>) {
         steps.push(format!("poke {at:#x} {}", hex(&descriptor.to_le_bytes())));
     }
     for _ in 0..r.below(10) {
-        let at = modes::IDT + r.below(64) * 8;
+        let at = states::IDT + r.below(64) * 8;
         let typ = *r.pick(&[0x8e, 0xee, 0x8f, 0xef, 0x85, 0xe5, 0x86, 0x87, 0x0e, 0x8c, 0x00]);
-        let (selector, offset) = (modes::selector(r), r.below(0x8000));
+        let (selector, offset) = (states::selector(r), r.below(0x8000));
         let gate = offset | u64::from(selector) << 16 | typ << 40 | r.below(8) << 32;
         steps.push(format!("poke {at:#x} {}", hex(&gate.to_le_bytes())));
     }
     for _ in 0..r.below(10) {
-        let at = modes::TSS + r.below(0x200) / 4 * 4;
+        let at = states::TSS + r.below(0x200) / 4 * 4;
         steps.push(format!("poke {at:#x} {}", hex(&(value(r) as u32).to_le_bytes())));
     }
 }
@@ -184,10 +183,10 @@ impl Target for Cpu {
                 1 => steps.push(format!("map {}", r.below(board::MAPS))),
                 _ => {}
             }
-            let start = modes::CODE + r.below(16) + if r.one_in(4) { 0xff0 } else { 0 };
+            let start = states::CODE + r.below(16) + if r.one_in(4) { 0xff0 } else { 0 };
             steps.push(format!("poke {start:#x} {}", hex(&code::program(r, mode.bits))));
             if r.one_in(4) {
-                let at = modes::HANDLERS + 16 * r.below(32);
+                let at = states::HANDLERS + 16 * r.below(32);
                 steps.push(format!("poke {at:#x} {}", hex(&code::program(r, mode.bits)[..16])));
             }
             if !r.one_in(4) {
@@ -245,7 +244,7 @@ impl Rig {
         };
         let vcpu = vm.create_vcpu(0, &config).expect("a CPU");
         let mode = MODES.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("there is no mode {name}"));
-        let state = modes::start(mode, ring, &board.memory);
+        let state = states::start(mode, ring, &board.memory);
         Self { vcpu, board, state, _vm: vm }
     }
 

@@ -1,28 +1,31 @@
-//! Starting states: a mode of the processor with tables that work, for the random steps to spoil.
+//! Starting states of a bare CPU: a mode of the processor with tables that work, for random steps to spoil and for sequences to be compared.
 
 use crate::random::Random;
 use gearbox_core::mem::AddressSpace;
 use gearbox_core::x86::state::{DescriptorTable, Seg, Segment, X86State, cr0, cr4, efer, rflags};
 
 /// Where programs are put: below 1 MiB, as real mode has to reach it.
-pub(super) const CODE: u64 = 0x1_0000;
-pub(super) const GDT: u64 = 0x3000;
-pub(super) const IDT: u64 = 0x4000;
+pub const CODE: u64 = 0x1_0000;
+/// The descriptor tables.
+pub const GDT: u64 = 0x3000;
+/// See [`GDT`].
+pub const IDT: u64 = 0x4000;
 /// Two task-state segments.
-pub(super) const TSS: u64 = 0x5000;
+pub const TSS: u64 = 0x5000;
 const OTHER_TSS: u64 = 0x5100;
 /// One for each vector, 16 bytes apart.
-pub(super) const HANDLERS: u64 = 0x6000;
+pub const HANDLERS: u64 = 0x6000;
 /// Stacks grow down from here.
-pub(super) const STACK: u64 = 0xa000;
+pub const STACK: u64 = 0xa000;
 /// Page tables, root first.
-pub(super) const TABLES: u64 = 0x20_0000;
+pub const TABLES: u64 = 0x20_0000;
 
 /// A mode of the processor.
-pub(super) struct Mode {
-    pub(super) name: &'static str,
+pub struct Mode {
+    /// What it is called.
+    pub name: &'static str,
     /// Width of code.
-    pub(super) bits: u32,
+    pub bits: u32,
     paging: Paging,
 }
 
@@ -43,7 +46,7 @@ const fn mode(name: &'static str, bits: u32, paging: Paging) -> Mode {
 }
 
 /// All of them.
-pub(super) const MODES: [Mode; 10] = [
+pub const MODES: [Mode; 10] = [
     mode("real", 16, Paging::Real),
     mode("v86", 16, Paging::V86),
     mode("protected16", 16, Paging::None),
@@ -56,8 +59,10 @@ pub(super) const MODES: [Mode; 10] = [
     mode("long57", 64, Paging::FiveLevel),
 ];
 
-const CODE0: u16 = 0x08;
-const DATA0: u16 = 0x10;
+/// Flat code and data for ring 0.
+pub const CODE0: u16 = 0x08;
+/// See [`CODE0`].
+pub const DATA0: u16 = 0x10;
 const TASK: u16 = 0x28;
 const CODE16: u16 = 0x70;
 const DATA16: u16 = 0x78;
@@ -82,7 +87,7 @@ fn descriptors(code: u64) -> [(u16, u64, u64, u64); 13] {
 }
 
 /// A selector that names one of them, or nearly.
-pub(super) fn selector(r: &mut Random) -> u16 {
+pub fn selector(r: &mut Random) -> u16 {
     match r.below(4) {
         0 => r.number() as u16,
         1 => 0x38 | r.below(8) as u16,
@@ -91,7 +96,7 @@ pub(super) fn selector(r: &mut Random) -> u16 {
 }
 
 /// Writes the tables of a mode and gives the state in which a program runs in it.
-pub(super) fn start(mode: &Mode, ring: u8, memory: &AddressSpace) -> X86State {
+pub fn start(mode: &Mode, ring: u8, memory: &AddressSpace) -> X86State {
     let put = |at: u64, bytes: &[u8]| memory.write(at, bytes).expect("RAM");
     let long = matches!(mode.paging, Paging::FourLevel | Paging::FiveLevel);
     let code = match (mode.bits, long) {
