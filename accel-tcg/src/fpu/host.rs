@@ -1,10 +1,10 @@
 //! What only the instructions of an x86-64 host can tell: the x87's transcendental functions, whose last bits the architecture leaves to
-//! the processor, and the SSE approximations. Other hosts have [`None`] or a rounded result instead.
+//! the processor, and the SSE approximations. Other hosts have [`portable`](super::portable) and rounded results instead.
 
 use super::f80::F80;
 use super::transcendental::Function;
 
-/// What the host's x87 made of an operation.
+/// What became of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evaluated {
     /// Status word.
@@ -15,9 +15,9 @@ pub(super) struct Evaluated {
     pub st: [F80; 2],
 }
 
-/// Evaluates `f` with ST(0) = `a` and ST(1) = `b` under the control word `fcw`, which may unmask exceptions. `None` if this host cannot.
+/// Evaluates `f` with ST(0) = `a` and ST(1) = `b` under the control word `fcw`, which may unmask exceptions.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn evaluate(f: Function, a: F80, b: F80, fcw: u16) -> Option<Evaluated> {
+pub(super) fn evaluate(f: Function, a: F80, b: F80, fcw: u16) -> Evaluated {
     // The layout of FNSAVE in 32-bit form.
     const STATUS: usize = 4;
     const REGISTERS: usize = 28;
@@ -62,14 +62,11 @@ pub(super) fn evaluate(f: Function, a: F80, b: F80, fcw: u16) -> Option<Evaluate
         F80::from_bytes(bytes)
     };
     // Two values were pushed before the operation.
-    Some(Evaluated { status, pushed: 6 - (status >> 11 & 7) as i8, st: [register(0), register(1)] })
+    Evaluated { status, pushed: 6 - (status >> 11 & 7) as i8, st: [register(0), register(1)] }
 }
 
-/// Evaluates nothing: this host has no x87.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn evaluate(_: Function, _: F80, _: F80, _: u16) -> Option<Evaluated> {
-    None
-}
+pub(super) use super::portable::evaluate;
 
 /// RCPSS: about 1/x, as the host's processor gives it.
 #[cfg(target_arch = "x86_64")]

@@ -14,6 +14,7 @@
 //! | [`image`] | FXSAVE, XSAVE, FSAVE and FSTENV images |
 //! | [`xsave`] | state components and the XSAVE family |
 //! | [`host`] | what only an x86-64 host's own instructions can tell |
+//! | `portable`, `elementary`, `wide` | the transcendental functions for other hosts |
 //! | [`access`] | checks and operands of an instruction |
 //! | [`moves`], [`packed_ops`], [`avx_ops`], [`masked_ops`], [`sse_float_ops`], [`fma_ops`], [`crypto_ops`], [`x87_ops`], [`state_ops`] | the executors |
 
@@ -21,6 +22,8 @@ mod access;
 mod aes;
 mod avx_ops;
 mod crypto_ops;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod elementary;
 pub(crate) mod f80;
 mod fma_ops;
 mod gf;
@@ -32,6 +35,8 @@ mod moves;
 pub(crate) mod packed;
 mod packed_ops;
 mod permute;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable;
 mod quick;
 mod sha;
 mod shape;
@@ -45,6 +50,8 @@ mod state_ops;
 pub(crate) mod strings;
 mod transcendental;
 pub(crate) mod vec;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod wide;
 pub(crate) mod x87;
 mod x87_ops;
 pub(crate) mod xsave;
@@ -55,6 +62,8 @@ mod crypto_tests;
 mod oracle;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod oracle_native;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod portable_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

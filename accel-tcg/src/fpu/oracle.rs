@@ -17,7 +17,7 @@ use iced_x86::{
 };
 
 impl Random {
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
@@ -47,13 +47,13 @@ impl Random {
             _ => self.below(max),
         }
     }
-    fn single(&mut self) -> u32 {
+    pub(super) fn single(&mut self) -> u32 {
         (self.below(2) << 31 | self.exponent(8) << 23 | self.fraction(23)) as u32
     }
-    fn double(&mut self) -> u64 {
+    pub(super) fn double(&mut self) -> u64 {
         self.below(2) << 63 | self.exponent(11) << 52 | self.fraction(52)
     }
-    fn extended(&mut self) -> u128 {
+    pub(super) fn extended(&mut self) -> u128 {
         let exponent = self.exponent(15);
         let integer = if self.one_in(12) { exponent == 0 } else { exponent != 0 };
         let sig = self.fraction(63) | u64::from(integer) << 63;

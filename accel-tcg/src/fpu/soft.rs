@@ -473,7 +473,7 @@ pub(crate) fn arithmetic(op: Op, a: Number, b: Number, f: Format, c: Control) ->
 }
 
 /// The sum of two exact values of at most 126 bits; `None` if they cancel.
-fn exact_sum(a: Exact, b: Exact) -> Option<Exact> {
+pub(super) fn exact_sum(a: Exact, b: Exact) -> Option<Exact> {
     let (a, b) = if (a.exp, a.sig) < (b.exp, b.sig) { (b, a) } else { (a, b) };
     // One bit of headroom above.
     let (x, y) = (a.sig >> 1, shift_right_sticky(b.sig >> 1, (a.exp - b.exp).unsigned_abs()));

@@ -56,6 +56,11 @@ impl Env {
     pub(crate) fn new(csr: u32) -> Self {
         Self { csr, flags: 0, earlier: 0, host: Host::new(csr) }
     }
+    /// The same without the host's arithmetic.
+    #[cfg(test)]
+    pub(crate) fn portable(csr: u32) -> Self {
+        Self { host: Host { exact: false, inexact: false, invalid: false }, ..Self::new(csr) }
+    }
     /// Exceptions that are not masked.
     #[inline(always)]
     pub(crate) fn unmasked(&self) -> u32 {

@@ -29,39 +29,35 @@ pub(super) enum Function {
 
 impl Function {
     /// Takes ST(1) too, and pops.
-    fn is_binary(self) -> bool {
+    pub(super) fn is_binary(self) -> bool {
         matches!(self, Self::YLog2 | Self::YLog2Plus1 | Self::Arctangent)
     }
     /// Pushes a second result.
-    fn pushes(self) -> bool {
+    pub(super) fn pushes(self) -> bool {
         matches!(self, Self::Tangent | Self::SineCosine)
     }
 }
 
-/// This host cannot evaluate the function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unavailable;
-
 impl Fpu {
     /// Executes a transcendental instruction.
-    pub(super) fn transcendental(&mut self, f: Function) -> Result<(), Unavailable> {
+    pub(super) fn transcendental(&mut self, f: Function) {
         self.clear_c2();
         let second = if f.is_binary() { self.st(1) } else { Some(F80::ZERO) };
         let (Some(a), Some(b)) = (self.st(0), second) else {
             if self.underflow() {
                 self.indefinite(f);
             }
-            return Ok(());
+            return;
         };
         if f.pushes() && !self.is_empty(7) {
             if self.overflow() {
                 self.indefinite(f);
             }
-            return Ok(());
+            return;
         }
-        let e = host::evaluate(f, a, b, self.fcw).ok_or(Unavailable)?;
+        let e = host::evaluate(f, a, b, self.fcw);
         if !self.may_proceed(u32::from(e.status) & ALL) {
-            return Ok(());
+            return;
         }
         match e.pushed {
             -1 => {
@@ -77,7 +73,6 @@ impl Fpu {
         }
         self.set_conditions(e.status & CONDITIONS);
         self.raise(u32::from(e.status) & ALL);
-        Ok(())
     }
     /// The masked response to a stack fault.
     fn indefinite(&mut self, f: Function) {

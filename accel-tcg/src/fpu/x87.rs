@@ -14,6 +14,21 @@ use std::cmp::Ordering;
 /// How far the exponent of a result is brought back when overflow or underflow is unmasked (SDM vol. 1, 8.5.4 and 8.5.5).
 const BIAS_ADJUST: i32 = 24576;
 
+/// Brings the exponent of an overflow or underflow, if that is unmasked, back into range.
+#[inline]
+pub(super) fn adjust(r: Rounded, unmasked: u32) -> Rounded {
+    let e = Format::EXTENDED;
+    if r.flags & unmasked & (OE | UE) == 0 {
+        return r;
+    }
+    let exp = r.exp + if r.flags & OE != 0 { -BIAS_ADJUST } else { BIAS_ADJUST };
+    match exp {
+        _ if exp > e.emax => Rounded { flags: r.flags | PE, up: true, ..Rounded::infinity(r.sign, e) },
+        _ if exp < e.emin => Rounded { flags: r.flags | PE, up: false, ..Rounded::zero(r.sign, e) },
+        _ => Rounded { exp, ..r },
+    }
+}
+
 /// An operand as the unit has fetched it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand {
@@ -120,23 +135,9 @@ impl Fpu {
         match result {
             None => self.finish(dst, F80::INDEFINITE, flags, false),
             Some(r) => {
-                let r = self.adjust(r);
+                let r = adjust(r, self.unmasked());
                 self.finish(dst, F80::pack(r), flags | r.flags, r.up)
             }
-        }
-    }
-    /// Brings the exponent of an unmasked overflow or underflow back into range.
-    #[inline]
-    fn adjust(&self, r: Rounded) -> Rounded {
-        let e = Format::EXTENDED;
-        if r.flags & self.unmasked() & (OE | UE) == 0 {
-            return r;
-        }
-        let exp = r.exp + if r.flags & OE != 0 { -BIAS_ADJUST } else { BIAS_ADJUST };
-        match exp {
-            _ if exp > e.emax => Rounded { flags: r.flags | PE, up: true, ..Rounded::infinity(r.sign, e) },
-            _ if exp < e.emin => Rounded { flags: r.flags | PE, up: false, ..Rounded::zero(r.sign, e) },
-            _ => Rounded { exp, ..r },
         }
     }
     /// The masked response to an empty operand: the default NaN in ST(`dst`). False if that is unmasked.

@@ -64,10 +64,7 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     }
     macro_rules! function {
         ($k:ident) => {
-            |c, i| {
-                operate(c, i, |f| f.transcendental(Function::$k))?
-                    .map_err(|_| Fault::Internal("x87 transcendental function on a host without an x87"))
-            }
+            simple!(|f| f.transcendental(Function::$k))
         };
     }
     macro_rules! store_int {
