@@ -44,6 +44,15 @@ pub(crate) fn ends_block(i: &Instruction) -> bool {
             && (i.op0_register().is_segment_register() || i.op0_register().is_cr() || i.op0_register().is_dr()))
 }
 
+/// A legacy prefix.
+fn is_prefix(b: u8) -> bool {
+    matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+/// The first byte of VEX, EVEX or XOP (or of what they took their room from).
+fn is_vex(b: u8) -> bool {
+    matches!(b, 0x62 | 0x8f | 0xc4 | 0xc5)
+}
+
 impl Cpu {
     /// Linear address of `rip` after the checks that a fetch makes, and how many bytes CS allows from there on.
     fn fetch_linear(&self, rip: u64) -> Exec<(u64, usize)> {
@@ -68,16 +77,54 @@ impl Cpu {
             let mut d = Decoder::with_ip(self.mode.bits(), &bytes[..have], lin & 0xfff, self.isa.options());
             let i = d.decode();
             if d.last_error() != DecoderError::NoMoreBytes {
-                return Ok(self.isa.admit(i));
+                if i.is_invalid() && i.len() == MAX_LEN && self.needs_more(&bytes) {
+                    return Err(Fault::GP0);
+                }
+                return Ok(self.isa.admit(i, &bytes));
             }
             // All there is: too long an instruction, or one that leaves the segment. Both are #GP.
             let all = allowed.min(MAX_LEN);
             if have == all {
                 return Err(Fault::GP0);
             }
-            self.fetch_bytes(lin.wrapping_add(first as u64), &mut bytes[first..all])?;
-            have = all;
+            let rest = lin.wrapping_add(first as u64);
+            match self.fetch_bytes(rest, &mut bytes[first..all]) {
+                Ok(()) => have = all,
+                Err(_) if self.undefined_already(&bytes, first) => return Ok(Instruction::default()),
+                Err(f) => return Err(f),
+            }
         }
+    }
+    /// Is an instruction of fifteen bytes, which is invalid, so because there are more? The decoder does not tell, but without segment
+    /// prefixes there is room to see. (A prefix that VEX does not allow counts for more.)
+    fn needs_more(&self, bytes: &[u8; MAX_LEN]) -> bool {
+        let spare = bytes.iter().take_while(|b| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65)).count();
+        let mut shorter = [0; MAX_LEN];
+        shorter[..MAX_LEN - spare].copy_from_slice(&bytes[spare..]);
+        let i = Decoder::with_ip(self.mode.bits(), &shorter, 0, self.isa.options()).decode();
+        let vex = self.first_opcode(&shorter).is_some_and(is_vex);
+        spare == 0 || (i.len() + spare > MAX_LEN && !(vex && i.is_invalid()))
+    }
+    /// The first byte that is no prefix.
+    fn first_opcode(&self, bytes: &[u8]) -> Option<u8> {
+        bytes.iter().copied().find(|&b| !(is_prefix(b) || self.mode.is_64() && b & 0xf0 == 0x40))
+    }
+    /// Is an instruction undefined whatever follows its first `have` bytes? Then the rest is not fetched.
+    fn undefined_already(&self, bytes: &[u8; MAX_LEN], have: usize) -> bool {
+        // What VEX, EVEX and XOP make of the opcode is not seen from their first bytes.
+        if self.first_opcode(&bytes[..have]).is_none_or(is_vex) {
+            return false;
+        }
+        (0..=u8::MAX).all(|next| {
+            let mut all = [0; MAX_LEN];
+            // Whether LOCK is allowed is seen at the end.
+            all[..have].copy_from_slice(&bytes[..have]);
+            all[..have].iter_mut().take_while(|b| is_prefix(**b)).filter(|b| **b == 0xf0).for_each(|b| *b = 0x3e);
+            all[have] = next;
+            let i = Decoder::with_ip(self.mode.bits(), &all, 0, self.isa.options()).decode();
+            let i = self.isa.admit(i, &all);
+            i.is_invalid() || i.mnemonic() == Mnemonic::Ud1
+        })
     }
     fn fetch_bytes(&mut self, lin: u64, bytes: &mut [u8]) -> Exec {
         match self.fetch_page(lin)? {
@@ -167,12 +214,13 @@ impl Cpu {
         insns.clear();
         let mut d = Decoder::with_ip(self.mode.bits(), bytes, ip, self.isa.options());
         while insns.len() < MAX_INSNS && d.can_decode() {
+            let at = d.position();
             let i = d.decode();
             if d.last_error() == DecoderError::NoMoreBytes || (i.is_invalid() && i.len() == MAX_LEN) {
                 // Crosses into the next page (or out of the window), or may be too long: `fetch_one` looks closer.
                 return;
             }
-            let i = self.isa.admit(i);
+            let i = self.isa.admit(i, &bytes[at..]);
             insns.push(i);
             if ends_block(&i) || i.code() == Code::INVALID {
                 return;
@@ -195,8 +243,11 @@ impl Cpu {
             None => self.fetch_one(rip)?,
         };
         let first = 0x1000 - (lin & 0xfff) as usize;
+        if i.len() <= first {
+            return Ok(None);
+        }
         let (Some(page), phys) = self.fetch_page(lin.wrapping_add(first as u64))? else { return Ok(None) };
-        if i.len() > allowed || i.len() <= first {
+        if i.len() > allowed {
             return Ok(None);
         }
         if let Some(b) = known {

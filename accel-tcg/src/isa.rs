@@ -6,7 +6,7 @@
 use crate::sys::Vendor;
 use gearbox_core::x86::cpu_features::FeatureSet;
 use gearbox_core::x86::cpuid::CpuidSet;
-use iced_x86::{Code, CodeSize, CpuidFeature, DecoderOptions, Instruction, Mnemonic, Register};
+use iced_x86::{Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 
 /// What a processor needs to have the instructions of a [`CpuidFeature`].
 enum Needs {
@@ -125,7 +125,11 @@ impl Isa {
         })
     }
     /// Makes of a decoded instruction what this processor makes of its bytes.
-    pub(crate) fn admit(&self, mut i: Instruction) -> Instruction {
+    pub(crate) fn admit(&self, mut i: Instruction, bytes: &[u8]) -> Instruction {
+        // With REX.B it is no PAUSE, but XCHG of R8.
+        if i.code() == Code::Pause && i.len() > 2 && i.code_size() == CodeSize::Code64 {
+            i = Decoder::with_ip(64, bytes, i.ip(), self.options | DecoderOptions::NO_PAUSE).decode();
+        }
         if !self.has_code(i.code()) {
             let other = WITHOUT.iter().find(|(code, _)| *code == i.code()).map(|(_, other)| *other);
             match other.filter(|&o| self.has_code(o)) {
@@ -142,6 +146,8 @@ impl Isa {
             Mnemonic::Mov if i.code_size() != CodeSize::Code64 => {
                 !self.cr8_by_lock && [i.op0_register(), i.op1_register()].contains(&Register::CR8)
             }
+            // AMD's processors have 0F 0D for memory only (APM vol. 3, PREFETCH).
+            Mnemonic::Reservednop => self.options == DecoderOptions::AMD && is_0f0d(i.code()),
             _ => false,
         };
         if absent { self.refuse(&i) } else { i }
@@ -157,6 +163,10 @@ impl Isa {
         bad.set_code_size(i.code_size());
         bad
     }
+}
+
+fn is_0f0d(code: Code) -> bool {
+    matches!(code, Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D)
 }
 
 impl Needs {
@@ -181,7 +191,6 @@ mod tests {
     use super::*;
     use gearbox_core::x86::cpu_model::CpuModel;
     use gearbox_core::x86::topology::Topology;
-    use iced_x86::Decoder;
 
     /// The instruction set of a model on this accelerator.
     fn isa(model: &str) -> Isa {
@@ -189,7 +198,7 @@ mod tests {
         Isa::new(&model.realize(&crate::accel::offered_cpuid(), &Topology::default(), 0).unwrap().cpuid)
     }
     fn decode(isa: &Isa, bits: u32, bytes: &[u8]) -> Code {
-        let i = isa.admit(Decoder::with_ip(bits, bytes, 0, isa.options()).decode());
+        let i = isa.admit(Decoder::with_ip(bits, bytes, 0, isa.options()).decode(), bytes);
         assert_eq!(i.len(), bytes.len(), "{bytes:02x?}");
         i.code()
     }
@@ -278,6 +287,8 @@ mod tests {
         assert_eq!(decode(&isa("EPYC,+cr8legacy"), 32, &[0xf0, 0x0f, 0x20, 0xc0]), Code::Mov_r32_cr);
         assert_eq!(decode(&isa("EPYC,-cr8legacy"), 32, &[0xf0, 0x0f, 0x20, 0xc0]), Code::INVALID);
         assert_eq!(decode(&isa("Haswell"), 32, &[0xf0, 0x0f, 0x20, 0xc0]), Code::INVALID);
+        assert_eq!(decode(&isa("max"), 64, &[0xf3, 0x49, 0x90]), Code::Xchg_r64_RAX);
+        assert_eq!(decode(&isa("max"), 64, &[0xf3, 0x48, 0x90]), Code::Nopq);
         assert_eq!(decode(&isa("max,-lahf-lm"), 64, &[0x9f]), Code::INVALID);
         assert_eq!(decode(&isa("max,-lahf-lm"), 32, &[0x9f]), Code::Lahf);
         assert_eq!(decode(&isa("max"), 64, &[0x9f]), Code::Lahf);

@@ -4,8 +4,12 @@ use super::aes::*;
 use super::gf::*;
 use super::packed_ops::on;
 use super::sha::*;
-use super::shape::{Legacy, shaped};
+use super::shape::{Legacy, halves, shaped};
+use super::vec::Vec128;
 use crate::block::Executor;
+use crate::cpu::Cpu;
+use crate::fault::Exec;
+use crate::sys::Vendor;
 use iced_x86::{Instruction, Mnemonic};
 
 /// The executor of one of these.
@@ -22,7 +26,7 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     // There is no VEX form.
     macro_rules! legacy {
         ($f:path $(, $imm:ident)?) => {
-            |c, i| on::<Legacy>(c, i, |a, b| $f(a, b $(, i.$imm())?))
+            |c, i| sha(c, i, |a, b| $f(a, b $(, i.$imm())?))
         };
     }
     Some(match i.mnemonic() {
@@ -42,10 +46,19 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
         Sha1msg2 => legacy!(sha1msg2),
         Sha256rnds2 => |c, i| {
             let wk = c.fpu.xmm[0];
-            on::<Legacy>(c, i, |a, b| sha256rnds2(a, b, wk))
+            sha(c, i, |a, b| sha256rnds2(a, b, wk))
         },
         Sha256msg1 => legacy!(sha256msg1),
         Sha256msg2 => legacy!(sha256msg2),
         _ => return None,
     })
+}
+
+/// An instruction of SHA. AMD's processors do not ask for its memory operand to be aligned.
+fn sha(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec128) -> Vec128) -> Exec {
+    c.need::<Legacy>()?;
+    let b = c.whole::<Legacy>(i, 1, c.vendor() == Vendor::Intel)?;
+    let a = c.first::<Legacy>(i);
+    c.put::<Legacy>(i, halves::<Legacy>(|h| f(a[h], b[h])));
+    Ok(())
 }

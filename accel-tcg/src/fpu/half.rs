@@ -10,6 +10,7 @@ use super::vec::Vec128;
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
+use crate::mem::Access;
 use iced_x86::{Instruction, Mnemonic};
 use std::array::from_fn;
 
@@ -34,6 +35,13 @@ fn vcvtph2ps(env: &mut Env, _a: Vec128, b: Vec128) -> Vec128 {
 /// To memory, or to the low half of a register.
 fn vcvtps2ph<S: Shape>(c: &mut Cpu, i: &Instruction) -> Exec {
     c.need_avx()?;
+    // MXCSR gets no flags from a store that faults.
+    if is_mem(i, 0) {
+        let len = S::LEN / 2;
+        let (lin, p) = (c.operand_linear(i, len, Access::Write)?, c.privilege());
+        c.check_alignment(lin, len, p)?;
+        c.check_write(lin, len, p)?;
+    }
     let (v, imm) = (c.vector::<S>(vreg(i, 1)), i.immediate8());
     let mut e = Env::new(c.fpu.mxcsr);
     let [low, high] = halves::<S>(|h| {

@@ -1,5 +1,5 @@
 //! Executors that access memory lane by lane: VMASKMOVx, VPMASKMOVx and the gathers of AVX2 (SDM vol. 2; vol. 1, 14.9). Lanes that the
-//! mask leaves out are not accessed: nothing is checked for them.
+//! mask leaves out are not accessed: nothing is checked for them. Alignment is checked for none.
 
 use super::access::{is_mem, vreg};
 use super::shape::{Form, Shape, Vex128, Vex256, shaped_vex};
@@ -72,7 +72,7 @@ fn masked_load<S: Shape, T: Lane>(c: &mut Cpu, i: &Instruction) -> Exec {
     let mut v = Vec256::default();
     for n in (0..S::LEN / T::SIZE).filter(|&n| T::get(&mask, n).sign()) {
         let lin = c.lane_address::<T>(i, start.wrapping_add((n * T::SIZE) as u64) & cut, Access::Read)?;
-        c.load::<T>(lin, p)?.set(&mut v, n);
+        c.load_any::<T>(lin, p)?.set(&mut v, n);
     }
     c.put::<S>(i, v);
     Ok(())
@@ -91,7 +91,7 @@ fn masked_store<S: Shape, T: Lane>(c: &mut Cpu, i: &Instruction) -> Exec {
     }
     for n in (0..S::LEN / T::SIZE).filter(chosen) {
         let lin = address(c, n)?;
-        c.store(lin, T::get(&v, n), p)?;
+        c.store_any(lin, T::get(&v, n), p)?;
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ fn gather<T: Lane, I: Lane>(c: &mut Cpu, i: &Instruction) -> Exec {
     for n in 0..lanes {
         if T::get(&mask, n).sign() {
             let offset = start.wrapping_add(I::get(&indices, n).sx().wrapping_mul(scale)) & cut;
-            let loaded = c.lane_address::<T>(i, offset, Access::Read).and_then(|lin| c.load::<T>(lin, p));
+            let loaded = c.lane_address::<T>(i, offset, Access::Read).and_then(|lin| c.load_any::<T>(lin, p));
             let value = loaded.inspect_err(|_| {
                 c.set_vector::<Vex256>(to, v);
                 c.set_vector::<Vex256>(by, mask);

@@ -269,6 +269,12 @@ fn masked_store(c: &mut Cpu, i: &Instruction, v: Vec128, mask: Vec128, len: usiz
     let start = c.reg(register);
     let address = |c: &Cpu, n: usize| c.linear(seg, start.wrapping_add(n as u64) & cut, 1, Access::Write);
     let chosen = |n: &usize| mask.i8s()[*n] < 0;
+    // AMD's processors look at all of the operand, whatever the mask.
+    if c.vendor() == crate::sys::Vendor::Amd {
+        let lin = c.linear(seg, start & cut, len, Access::Write)?;
+        c.check_alignment(lin, 8, p)?;
+        c.check_write(lin, len, p)?;
+    }
     // All or nothing: a byte that may not be written is found before the first is.
     for n in (0..len).filter(chosen) {
         let lin = address(c, n)?;

@@ -176,8 +176,10 @@ impl Cpu {
     /// The linear address of a memory operand of `len` bytes that must be aligned to as many: #GP(0) if it is not.
     #[inline(always)]
     pub(super) fn aligned_operand(&mut self, i: &Instruction, len: usize, a: Access) -> Exec<u64> {
-        let lin = self.operand_linear(i, len, a)?;
-        if lin & (len as u64 - 1) == 0 { Ok(lin) } else { Err(Fault::GP0) }
+        let wrong = |at: u64| at & (len as u64 - 1) != 0;
+        // That it is misaligned counts for more than that it is not canonical, or beyond a limit.
+        let lin = self.operand_linear(i, len, a).map_err(|f| if wrong(self.ea(i)) { Fault::GP0 } else { f })?;
+        if wrong(lin) { Err(Fault::GP0) } else { Ok(lin) }
     }
     /// Reads a whole register, or as many bytes of memory, which must be aligned just if `aligned`.
     #[inline(always)]

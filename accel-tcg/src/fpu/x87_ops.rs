@@ -322,6 +322,7 @@ fn load<T: Plain>(c: &mut Cpu, i: &Instruction, f: impl FnOnce(&mut Fpu, T)) -> 
 /// Loads a value of ten bytes.
 fn load_ten(c: &mut Cpu, i: &Instruction, f: impl FnOnce([u8; 10]) -> F80) -> Exec {
     begin(c)?;
+    align_ten(c, i, Access::Read)?;
     let mut bytes = [0; 10];
     c.read_mem_bytes(i, &mut bytes)?;
     c.fpu.fdp = c.ea(i);
@@ -342,6 +343,8 @@ fn store<V: Copy, T: Plain>(
     let s = value(&c.fpu);
     if !c.fpu.suppresses(&s) {
         c.write_virt(c.operand_seg(i), at, cut(s.value))?;
+    } else {
+        could_store(c, i, T::SIZE)?;
     }
     c.fpu.fdp = at;
     finish(c, i, |fpu| {
@@ -351,6 +354,21 @@ fn store<V: Copy, T: Plain>(
     });
     Ok(())
 }
+/// Faults as a store would: also one that an unmasked exception holds back.
+#[cold]
+fn could_store(c: &mut Cpu, i: &Instruction, len: usize) -> Exec {
+    let (lin, p) = (c.operand_linear(i, len, Access::Write)?, c.privilege());
+    c.check_alignment(lin, len, p)?;
+    c.check_write(lin, len, p)
+}
+/// Ten bytes count as aligned where eight do.
+fn align_ten(c: &Cpu, i: &Instruction, a: Access) -> Exec {
+    if !c.align_check {
+        return Ok(());
+    }
+    let lin = c.operand_linear(i, 10, a)?;
+    c.check_alignment(lin, 8, c.privilege())
+}
 /// Stores a value of ten bytes and pops.
 fn store_ten<V: Copy>(
     c: &mut Cpu,
@@ -359,9 +377,12 @@ fn store_ten<V: Copy>(
     bytes: impl FnOnce(V) -> [u8; 10],
 ) -> Exec {
     begin(c)?;
+    align_ten(c, i, Access::Write)?;
     let s = value(&c.fpu);
     if !c.fpu.suppresses(&s) {
         c.write_mem_bytes(i, &bytes(s.value))?;
+    } else {
+        could_store(c, i, 10)?;
     }
     c.fpu.fdp = c.ea(i);
     finish(c, i, |fpu| {

@@ -112,6 +112,7 @@ impl Cpu {
     }
     fn modify_plainly<T: Plain, R>(&mut self, lin: u64, f: impl Fn(T) -> (T, R)) -> Exec<R> {
         let p = self.privilege();
+        self.check_alignment(lin, T::SIZE, p)?;
         self.check_write(lin, T::SIZE, p)?;
         let (new, r) = f(self.load(lin, p)?);
         self.store(lin, new, p)?;

@@ -101,8 +101,10 @@ impl Cpu {
 
     /// #AC(0) for a misaligned access of user code that asked for it (SDM vol. 3, 7.15, "Alignment Check Exception").
     #[inline(always)]
-    pub(super) fn check_alignment(&self, linear: u64, size: usize, p: Privilege) -> Exec {
-        if self.align_check && p == Privilege::User && size <= 8 && linear & (size as u64 - 1) != 0 {
+    pub(crate) fn check_alignment(&self, linear: u64, size: usize, p: Privilege) -> Exec {
+        // Sixteen bytes are the most that have to be aligned.
+        let mask = size.min(16) as u64 - 1;
+        if self.align_check && p == Privilege::User && size.is_power_of_two() && linear & mask != 0 {
             return Err(Fault::coded(vector::AC, 0));
         }
         Ok(())
@@ -110,6 +112,10 @@ impl Cpu {
     /// Reads a value.
     pub(crate) fn load<T: Plain>(&mut self, linear: u64, p: Privilege) -> Exec<T> {
         self.check_alignment(linear, T::SIZE, p)?;
+        self.load_any(linear, p)
+    }
+    /// Reads a value whose alignment is not checked.
+    pub(crate) fn load_any<T: Plain>(&mut self, linear: u64, p: Privilege) -> Exec<T> {
         if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
             let linear = self.wrap(linear);
             return match self.place(linear, Access::Read, p)? {
@@ -127,6 +133,10 @@ impl Cpu {
     /// Writes a value.
     pub(crate) fn store<T: Plain>(&mut self, linear: u64, v: T, p: Privilege) -> Exec {
         self.check_alignment(linear, T::SIZE, p)?;
+        self.store_any(linear, v, p)
+    }
+    /// Writes a value whose alignment is not checked.
+    pub(crate) fn store_any<T: Plain>(&mut self, linear: u64, v: T, p: Privilege) -> Exec {
         let v = v.le();
         if (linear & OFFSET) as usize + T::SIZE <= 0x1000 {
             let linear = self.wrap(linear);

@@ -63,6 +63,9 @@ impl Cpu {
     pub(crate) fn check_push(&mut self, bytes: u64) -> Exec {
         let sp = self.sp().wrapping_sub(bytes) & self.sp_mask();
         let lin = self.linear(Seg::Ss, sp, bytes as usize, Access::Write)?;
+        if bytes <= 8 {
+            self.check_alignment(lin, bytes as usize, self.privilege())?;
+        }
         self.check_write(lin, bytes as usize, self.privilege())
     }
 }

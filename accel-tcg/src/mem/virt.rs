@@ -39,7 +39,10 @@ impl Cpu {
             let base = if matches!(s, Seg::Fs | Seg::Gs) { seg.base } else { 0 };
             let lin = base.wrapping_add(offset);
             let last = lin.wrapping_add(len.max(1) as u64 - 1);
-            return if self.canonical(lin) && self.canonical(last) { Ok(lin) } else { Err(violation(s)) };
+            // AMD's processors want the offset to be canonical too.
+            let good = |a: u64| self.canonical(a);
+            let fine = good(lin) && good(last) && (good(offset) || self.vendor() == crate::sys::Vendor::Intel);
+            return if fine { Ok(lin) } else { Err(violation(s)) };
         }
         if self.protected() && !self.v86() {
             let (code, rw) = (seg.typ() & 8 != 0, seg.typ() & 2 != 0);
@@ -95,9 +98,15 @@ impl Cpu {
             _ => 0xffff_ffff,
         }
     }
-    /// Segment of the memory operand.
+    /// Segment of the memory operand. 64-bit code ignores overrides but FS and GS, so that the base register decides between #SS and #GP
+    /// (APM vol. 1, 4.5.3).
     pub(crate) fn operand_seg(&self, i: &Instruction) -> Seg {
-        seg_of(i.memory_segment())
+        match seg_of(i.memory_segment()) {
+            s @ (Seg::Fs | Seg::Gs) => s,
+            s if !self.code64() => s,
+            _ if matches!(i.memory_base().full_register(), Register::RSP | Register::RBP) => Seg::Ss,
+            _ => Seg::Ds,
+        }
     }
     /// Checks the memory operand as `len` bytes and gives its linear address.
     pub(crate) fn operand_linear(&self, i: &Instruction, len: usize, a: Access) -> Exec<u64> {

@@ -5,6 +5,7 @@ use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::int::Int;
+use crate::sys::Vendor;
 use gearbox_core::x86::state::Seg;
 use gearbox_core::x86::state::gpr::RCX;
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
@@ -78,12 +79,15 @@ fn loop_(c: &mut Cpu, i: &Instruction) -> Exec {
     let size = counter_size(i);
     let n = cut(c.gpr(RCX).wrapping_sub(1), size);
     let zf = c.lazy.zf();
-    let taken = n != 0
-        && match i.mnemonic() {
-            Mnemonic::Loope => zf,
-            Mnemonic::Loopne => !zf,
-            _ => true,
-        };
+    // On AMD's processors a repeat prefix decides what ZF has to be, and not the opcode.
+    let amd = c.vendor() == Vendor::Amd;
+    let wanted = match i.mnemonic() {
+        Mnemonic::Loop => None,
+        _ if amd && i.has_rep_prefix() => Some(true),
+        _ if amd && i.has_repne_prefix() => Some(false),
+        m => Some(m == Mnemonic::Loope),
+    };
+    let taken = n != 0 && wanted.is_none_or(|w| w == zf);
     if taken {
         branch(c, i)?;
     }
@@ -100,6 +104,7 @@ fn jcxz(c: &mut Cpu, i: &Instruction) -> Exec {
 /// Pushes the return address and goes to `to`.
 fn call_to(c: &mut Cpu, size: usize, to: u64) -> Exec {
     let back = c.rip;
+    c.check_push(size as u64)?;
     go(c, to)?;
     c.push_sized(size, back)
 }

@@ -100,6 +100,12 @@ fn movzx(c: &mut Cpu, i: &Instruction) -> Exec {
     Ok(())
 }
 fn movsx(c: &mut Cpu, i: &Instruction) -> Exec {
+    // MOVSXD with a 16-bit operand size: AMD's processors read 32 bits all the same.
+    if i.code() == iced_x86::Code::Movsxd_r16_rm16 && is_mem(i, 1) && c.vendor() == crate::sys::Vendor::Amd {
+        let v = c.read_mem::<u32>(i)?;
+        c.set_reg(i.op0_register(), v.into());
+        return Ok(());
+    }
     let v = sized!(size(i, 1), T => c.read_op::<T>(i, 1)?.sx());
     c.set_reg(i.op0_register(), v);
     Ok(())

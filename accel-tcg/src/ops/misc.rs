@@ -72,7 +72,11 @@ fn clear_line(c: &mut Cpu, i: &Instruction) -> Exec {
         _ => u64::MAX,
     };
     let at = c.gpr(gpr::RAX) & mask & !(LINE as u64 - 1);
-    let lin = c.linear(seg_of(i.segment_prefix()), at, LINE, Access::Write)?;
+    let seg = match seg_of(i.segment_prefix()) {
+        s if !c.code64() || matches!(s, Seg::Fs | Seg::Gs) => s,
+        _ => Seg::Ds,
+    };
+    let lin = c.linear(seg, at, LINE, Access::Write)?;
     c.store_bytes(lin, &[0; LINE], c.privilege())
 }
 

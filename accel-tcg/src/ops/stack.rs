@@ -72,22 +72,24 @@ fn pop(c: &mut Cpu, i: &Instruction) -> Exec {
     c.set_reg(i.op0_register(), v);
     Ok(())
 }
+/// PUSHA. As on AMD's processors, what was pushed before a fault stays in memory; the stack pointer goes back.
 fn push_all(c: &mut Cpu, w: usize) -> Exec {
-    c.check_push(8 * w as u64)?;
     let sp = c.gpr(RSP);
     for n in 0..8 {
         let v = if n == RSP { sp } else { c.gpr(n) };
-        c.push_sized(w, v)?;
+        c.push_sized(w, v).inspect_err(|_| c.set_gpr(RSP, sp))?;
     }
     Ok(())
 }
+/// POPA. As on AMD's processors, what was popped before a fault stays popped, but for the stack pointer.
 fn pop_all(c: &mut Cpu, w: usize) -> Exec {
-    let mut v = [0; 8];
-    for (k, slot) in v.iter_mut().rev().enumerate() {
-        *slot = c.peek_sized(w, (k * w) as u64)?;
-    }
-    for (n, v) in v.into_iter().enumerate().filter(|&(n, _)| n != RSP) {
-        if w == 2 { c.set_gpr_low(n, v as u16) } else { c.set_gpr_low(n, v as u32) }
+    for (k, n) in (0..8).rev().enumerate() {
+        let v = c.peek_sized(w, (k * w) as u64)?;
+        match w {
+            _ if n == RSP => {}
+            2 => c.set_gpr_low(n, v as u16),
+            _ => c.set_gpr_low(n, v as u32),
+        }
     }
     c.drop_stack(8 * w as u64);
     Ok(())
@@ -117,9 +119,10 @@ fn enter(c: &mut Cpu, i: &Instruction) -> Exec {
     }
     let low = if level > 0 { put(c, frame)? } else { frame };
     let new = low.wrapping_sub(alloc) & mask;
-    // The last byte of the frame must be writable (SDM vol. 2, ENTER).
-    let lin = c.linear(Seg::Ss, new, 1, Access::Write)?;
-    c.check_write(lin, 1, p)?;
+    // What would be pushed next must be writable (SDM vol. 2, ENTER).
+    let lin = c.linear(Seg::Ss, new, w as usize, Access::Write)?;
+    c.check_alignment(lin, w as usize, p)?;
+    c.check_write(lin, w as usize, p)?;
     match w {
         2 => c.set_gpr_low(RBP, frame as u16),
         4 => c.set_gpr_low(RBP, frame as u32),

@@ -8,7 +8,6 @@ use crate::cpu::Cpu;
 use crate::fault::Exec;
 use crate::int::Int;
 use crate::mem::Access;
-use crate::mem::virt::seg_of;
 use gearbox_core::x86::state::gpr::{RAX, RCX, RDI, RDX, RSI};
 use gearbox_core::x86::state::{Seg, rflags};
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -64,7 +63,7 @@ impl Form {
         Self {
             size: i.memory_size().size(),
             mask,
-            seg: seg_of(i.memory_segment()),
+            seg: c.operand_seg(i),
             left: if repeated { (c.gpr(RCX) & mask).min(if c.debugged() { 1 } else { CHUNK }) } else { 1 },
             repeated,
             while_zf: (compares && repeated).then(|| !i.has_repne_prefix()),
@@ -97,7 +96,7 @@ impl Form {
     }
     /// How many elements at offset `at` a bulk path may take: all in one page, forwards, no wrap.
     fn bulk(&self, c: &Cpu, s: Seg, at: u64) -> u64 {
-        if c.flags & rflags::DF != 0 || self.left < 4 {
+        if c.flags & rflags::DF != 0 || self.left < 4 || c.align_check {
             return 0;
         }
         let base = if c.code64() && !matches!(s, Seg::Fs | Seg::Gs) { 0 } else { c.segment(s).base };
@@ -198,8 +197,9 @@ fn lods<T: Int>(c: &mut Cpu, f: &mut Form) -> Exec {
 }
 fn cmps<T: Int>(c: &mut Cpu, f: &mut Form) -> Exec {
     let (from, to) = (f.at(c, RSI), f.at(c, RDI));
-    let a = c.read_virt::<T>(f.seg, from)?;
+    // In the order of AMD's processors, should both fault.
     let b = c.read_virt::<T>(Seg::Es, to)?;
+    let a = c.read_virt::<T>(f.seg, from)?;
     c.lazy = Cmp::apply(a, b, c.lazy).1;
     f.done(c, 1, &[RSI, RDI]);
     Ok(())
