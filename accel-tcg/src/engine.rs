@@ -202,6 +202,11 @@ impl Cpu {
         format!("{why} at {:04x}:{rip:x}: {bytes}: {text}", self.segment(Seg::Cs).selector)
     }
 
+    /// Runs up to `n` instructions as [`Cpu::run`] does, but delivers no event: a fault comes back.
+    #[cfg(test)]
+    pub(crate) fn attempt(&mut self, n: i64) -> Exec {
+        self.slice(n, false)
+    }
     /// Runs up to `left` instructions, to the last one if `exact`; fewer when something has to be looked at.
     fn slice(&mut self, left: i64, exact: bool) -> Exec {
         (self.slice, self.budget, self.ahead) = (left, left, 0);

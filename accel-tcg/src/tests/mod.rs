@@ -1,7 +1,7 @@
 //! A CPU with memory and a board that records, and what is tested on it.
 
 mod coverage;
-#[cfg(all(target_arch = "x86_64", unix))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod oracle;
 mod programs;
 #[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
