@@ -1,72 +1,58 @@
-//! Every instruction of the features that CPUID offers has an executor.
+//! The table of `docs/isa-coverage.md`: for each of iced's instruction codes whether it is executed, #UD because CPUID does not offer it, or
+//! left out for a reason. `GEARBOX_BLESS=1 cargo test -p gearbox-accel-tcg isa_coverage` writes it anew.
 
+use crate::isa::Isa;
 use iced_x86::{Code, CpuidFeature, Instruction, OpCodeOperandKind, OpKind, Register};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
 
-/// What the processor has, in iced's terms.
-const OFFERED: &[CpuidFeature] = {
+/// Why processors of this engine lack the instructions of a feature.
+fn absent(f: CpuidFeature) -> Option<&'static str> {
     use CpuidFeature::*;
-    &[
-        INTEL8086,
-        INTEL186,
-        INTEL286,
-        INTEL386,
-        INTEL486,
-        X64,
-        CMOV,
-        RDPMC,
-        CPUID,
-        MSR,
-        TSC,
-        CX8,
-        CMPXCHG16B,
-        FPU,
-        FPU287,
-        FPU387,
-        MMX,
-        SSE,
-        SSE2,
-        SSE3,
-        SSSE3,
-        SSE4_1,
-        SSE4_2,
-        SSE4A,
-        AVX,
-        AVX2,
-        FMA,
-        F16C,
-        AES,
-        VAES,
-        PCLMULQDQ,
-        VPCLMULQDQ,
-        SHA,
-        GFNI,
-        XSAVE,
-        XSAVEOPT,
-        XSAVEC,
-        XSAVES,
-        FXSR,
-        POPCNT,
-        LZCNT,
-        BMI1,
-        BMI2,
-        ADX,
-        MOVBE,
-        RDRAND,
-        RDTSCP,
-        SYSCALL,
-        SEP,
-        CLFSH,
-        PAUSE,
-        MULTIBYTENOP,
-        SMAP,
-        FSGSBASE,
-    ]
-};
+    Some(match f {
+        INTEL8086_ONLY | INTEL286_ONLY | INTEL386_ONLY | INTEL386_A0_ONLY | INTEL486_A_ONLY | UMOV | MOV_TR
+        | FPU287XL_ONLY | FPU387SL_ONLY => "only on processors or steppings older than any CPU model",
+        IA64 => "leaves IA-32 on Itanium",
+        KNC => "only on Knights Corner",
+        D3NOW | D3NOWEXT | FMA4 | XOP | TBM | LWP => "withdrawn by AMD",
+        CYRIX_D3NOW | CYRIX_DDI | CYRIX_DMI | CYRIX_EMMI | CYRIX_FPU | CYRIX_SHR | CYRIX_SMINT | CYRIX_SMINT_0F7E
+        | CYRIX_SMM | CL1INVMB => "only on Cyrix's and Geode's processors",
+        CENTAUR_AIS | PADLOCK_ACE | PADLOCK_GMI | PADLOCK_PHE | PADLOCK_PMM | PADLOCK_RNG | PADLOCK_UNDOC => {
+            "only on VIA's processors"
+        }
+        HLE | RTM | HLE_or_RTM | TSXLDTRK => "TSX is reported absent; its prefixes are ignored",
+        CET_SS => "CET is reported absent; RDSSP does nothing",
+        CET_IBT => "CET is reported absent; ENDBR does nothing",
+        MPX | PCOMMIT => "withdrawn by Intel",
+        VMX | INVEPT | INVVPID | SVM | SKINIT | SKINIT_or_SVM | SEV_ES | SEV_SNP | RMPQUERY | TDX => {
+            "no nested virtualization"
+        }
+        SMX | SGX1 | OSS | PCONFIG | TSE | KL | AESKLE | WIDE_KL => {
+            "trusted execution and key storage are not modelled"
+        }
+        AVX512F | AVX512BW | AVX512CD | AVX512DQ | AVX512ER | AVX512PF | AVX512VL | AVX512_4FMAPS | AVX512_4VNNIW
+        | AVX512_BF16 | AVX512_BITALG | AVX512_FP16 | AVX512_IFMA | AVX512_VBMI | AVX512_VBMI2 | AVX512_VNNI
+        | AVX512_VP2INTERSECT | AVX512_VPOPCNTDQ => "AVX-512 is not implemented; no CPU model needs it",
+        AMX_TILE | AMX_INT8 | AMX_BF16 | AMX_FP16 | AMX_COMPLEX => "AMX is not implemented; no CPU model needs it",
+        AVX_VNNI | AVX_IFMA | AVX_NE_CONVERT | AVX_VNNI_INT8 | AVX_VNNI_INT16 | SHA512 | SM3 | SM4 | CMPCCXADD
+        | RAO_INT | PREFETCHITI | FRED | LKGS | UINTR | HRESET | MSRLIST | WRMSRNS | UDBG | ENQCMD | PTWRITE
+        | WAITPKG => "newer than any CPU model",
+        MCOMMIT | RDPRU | INVLPGB | MONITORX => "AMD's extensions for its own servers; no CPU model needs them",
+        SSE4A | GFNI | VAES | VPCLMULQDQ | PKU | MONITOR | INVPCID | CLDEMOTE => "not offered by this accelerator",
+        _ => return None,
+    })
+}
 
-/// Codes that are never decoded in the default mode of the decoder, or stay out: these give #UD.
-fn left_out(code: Code) -> bool {
+/// Why a code is nothing to be executed.
+fn no_instruction(code: Code) -> Option<&'static str> {
     let name = format!("{code:?}");
-    name.starts_with("Declare") || name.starts_with("Reservednop") || matches!(code, Code::INVALID | Code::Zero_bytes)
+    Some(match code {
+        Code::INVALID => "what the decoder calls invalid; #UD",
+        _ if name.starts_with("Declare") || code == Code::Zero_bytes => "an assembler's directive",
+        _ if code.op_code().fwait() => "WAIT and an instruction of its own",
+        _ => return None,
+    })
 }
 
 /// An instruction of that code, with operands of the right kind where executors look at the kind.
@@ -106,17 +92,85 @@ fn example(code: Code) -> Instruction {
     i
 }
 
-#[test]
-fn what_is_offered_is_executed() {
-    let mut missing = Vec::new();
+/// What happens to a code.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Executed,
+    Undefined(&'static str),
+    LeftOut(&'static str),
+}
+
+fn fate(isa: &Isa, code: Code) -> Option<Fate> {
+    if let Some(why) = no_instruction(code) {
+        return Some(Fate::LeftOut(why));
+    }
+    if !isa.has_code(code) {
+        return code.cpuid_features().iter().find_map(|f| absent(*f)).map(Fate::Undefined);
+    }
+    crate::ops::executor(&example(code)).map(|_| Fate::Executed)
+}
+
+/// The document; `Err` lists the codes without a fate.
+fn document() -> Result<String, Vec<Code>> {
+    let isa = Isa::new(&crate::accel::offered_cpuid());
+    let mut groups: BTreeMap<Fate, BTreeMap<String, BTreeMap<String, usize>>> = BTreeMap::new();
+    let mut holes = Vec::new();
     for code in Code::values() {
-        let needs = code.cpuid_features();
-        if needs.is_empty() || !needs.iter().all(|f| OFFERED.contains(f)) || left_out(code) {
+        let Some(fate) = fate(&isa, code) else {
+            holes.push(code);
             continue;
-        }
-        if crate::ops::executor(&example(code)).is_none() {
-            missing.push(code);
+        };
+        let needs: Vec<_> = code.cpuid_features().iter().map(|f| format!("{f:?}")).collect();
+        let mnemonic = format!("{:?}", code.mnemonic()).to_uppercase();
+        *groups.entry(fate).or_default().entry(needs.join(" + ")).or_default().entry(mnemonic).or_default() += 1;
+    }
+    if !holes.is_empty() {
+        return Err(holes);
+    }
+    let count = |want: fn(&Fate) -> bool| -> usize {
+        groups.iter().filter(|(f, _)| want(f)).flat_map(|(_, g)| g.values()).flat_map(BTreeMap::values).sum()
+    };
+    let (executed, undefined, left) = (
+        count(|f| *f == Fate::Executed),
+        count(|f| matches!(f, Fate::Undefined(_))),
+        count(|f| matches!(f, Fate::LeftOut(_))),
+    );
+    let mut d = format!(
+        "# Instruction set of the software CPU\n\n\
+        Of the {} instruction codes of iced-x86, {executed} are executed with `-cpu max`, {undefined} are #UD because CPUID does not \
+        offer them, and {left} are nothing to be executed. Smaller CPU models have fewer: what their CPUID does not show is #UD too \
+        (`accel-tcg/src/isa.rs`).\n\n\
+        Generated: `GEARBOX_BLESS=1 cargo test -p gearbox-accel-tcg isa_coverage` writes this file, and the same test without the \
+        variable fails when it is out of date. Features are iced's names; a number says how many codes a mnemonic has.\n",
+        executed + undefined + left
+    );
+    for (fate, features) in &groups {
+        let title = match fate {
+            Fate::Executed => "Executed".to_owned(),
+            Fate::Undefined(why) => format!("#UD by CPUID: {why}"),
+            Fate::LeftOut(why) => format!("Left out: {why}"),
+        };
+        let _ = write!(d, "\n## {title}\n\n| CPUID | instructions |\n|---|---|\n");
+        for (needs, mnemonics) in features {
+            let list: Vec<_> =
+                mnemonics.iter().map(|(m, n)| if *n == 1 { m.clone() } else { format!("{m} ({n})") }).collect();
+            let _ = writeln!(d, "| {needs} | {} |", list.join(", "));
         }
     }
-    assert!(missing.is_empty(), "{missing:?}");
+    Ok(d)
+}
+
+#[test]
+fn isa_coverage() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/isa-coverage.md");
+    let now = document().unwrap_or_else(|holes| panic!("neither executed nor left out for a reason: {holes:?}"));
+    if std::env::var_os("GEARBOX_BLESS").is_some() {
+        std::fs::write(&path, now).unwrap();
+        return;
+    }
+    let then = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        then == now,
+        "docs/isa-coverage.md is out of date: GEARBOX_BLESS=1 cargo test -p gearbox-accel-tcg isa_coverage"
+    );
 }

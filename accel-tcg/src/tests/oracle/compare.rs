@@ -73,10 +73,10 @@ impl Verdict<'_> {
         use Mnemonic::{Maskmovdqu, Maskmovq, Vmaskmovdqu};
         let implied = matches!(self.i.mnemonic(), Maskmovdqu | Maskmovq | Vmaskmovdqu);
         let over_the_end = over_the_end || (implied && self.case.bits == 32 && self.case.gpr[gpr::RDI] > 0xffff_ffe0);
-        // AMD's processors accept this prefix before VPCMPESTRx with W set, which is no use to anybody.
+        // AMD's processors accept prefixes before VPCMPESTRx with W set that VEX does not allow, which is no use to anybody.
         let code = self.case.code();
         let wide_compare = |w: &[u8]| w[0] == 0xc4 && w[1] & 31 == 3 && w[2] & 0x83 == 0x81 && w[3] & !1 == 0x60;
-        if self.i.is_invalid() && code.contains(&0x66) && code.windows(4).any(wide_compare) {
+        if self.i.is_invalid() && code.windows(4).any(wide_compare) {
             return true;
         }
         // An invalid instruction that has no end in sight: what is found first differs.
