@@ -70,8 +70,10 @@ const FEATURES: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca
 pub(crate) fn offered_cpuid() -> CpuidSet {
     let mut set = CpuidSet::new();
     set.set_vendor(0, 0xd, b"AuthenticAMD");
-    set.set(CpuidLeaf { function: 1, eax: 0x0000_0663, ..CpuidLeaf::default() });
+    // Family 15, model 107, as QEMU's: what systems know of older ones does not fit this processor.
+    set.set(CpuidLeaf { function: 1, eax: 0x0006_0fb1, ..CpuidLeaf::default() });
     set.set_vendor(0x8000_0000, 0x8000_0008, b"AuthenticAMD");
+    set.set_brand("Gearbox software CPU");
     set.set_vendor(CpuidSet::HYPERVISOR, CpuidSet::HYPERVISOR, b"TCGTCGTCGTCG");
     xsave::offer(&mut set);
     // MONITOR watches lines of 64 bytes; MWAIT can be told to wake on masked interrupts (SDM vol. 2, CPUID leaf 5).

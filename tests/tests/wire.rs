@@ -5,6 +5,8 @@
 mod advertised;
 #[path = "wire/chipset.rs"]
 mod chipset;
+#[path = "wire/cpuid.rs"]
+mod cpuid;
 #[path = "wire/hotplug.rs"]
 mod hotplug;
 #[path = "wire/intended.rs"]
@@ -205,4 +207,33 @@ fn what_is_advertised_is_qemus() {
     let Some([mut ours, mut theirs]) = pair(PC) else { return };
     let (ours, theirs) = advertised::compare(&mut ours, &mut theirs);
     no_surprise(&["command", "machine", "type", "property"], &ours, &theirs);
+}
+
+/// What a guest sees of each model that users ask for.
+#[test]
+fn cpu_models() {
+    const MODELS: [&str; 11] = [
+        "qemu64",
+        "kvm64",
+        "qemu32",
+        "pentium",
+        "486",
+        "core2duo",
+        "Nehalem",
+        "Haswell",
+        "Skylake-Client",
+        "EPYC",
+        "max",
+    ];
+    let Some(qemu) = Program::qemu() else {
+        println!("skipped: no qemu-system-x86_64 (package qemu-system-x86)");
+        return;
+    };
+    let ours = gearbox_tests::process::gearbox();
+    let mut readings = [Readings::default(), Readings::default()];
+    for (program, readings) in [ours.as_path(), qemu.path()].into_iter().zip(&mut readings) {
+        MODELS.iter().for_each(|model| cpuid::survey(program, model, &[], readings));
+    }
+    // No topics: rows may name a feature that both have by now.
+    no_surprise(&[], &readings[0], &readings[1]);
 }

@@ -42,7 +42,7 @@ impl Cpu {
 const XSAVEC_OR_XSAVES: u32 = 1 << 1 | 1 << 3;
 
 fn cpuid(cpu: &mut Cpu, _: &Instruction) -> Exec {
-    let (function, index) = (cpu.gpr(gpr::RAX) as u32, cpu.gpr(gpr::RCX) as u32);
+    let (function, index) = (cpu.cpuid.shown(cpu.gpr(gpr::RAX) as u32), cpu.gpr(gpr::RCX) as u32);
     let (eax, mut ebx, mut ecx, mut edx) = cpu.cpuid.query(function, index);
     let assign = |r: &mut u32, bit: u32, on: bool| *r = *r & !(1 << bit) | u32::from(on) << bit;
     match (function, index) {

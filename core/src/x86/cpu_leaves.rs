@@ -76,16 +76,21 @@ impl<'a> Builder<'a> {
         let ebx = (self.apic_id & 0xff) << 24 | if logical > 1 { logical << 16 } else { 0 } | (LINE / 8) << 8;
         self.leaf(1, None, [id.signature(), ebx, self.word(Word::Leaf1Ecx), self.word(Word::Leaf1Edx)]);
         let within = |leaf: u32| id.level.value >= leaf;
-        if within(2) {
+        // Intel's forms of what AMD has in extended leaves: AMD reserves leaves 2 and 4, and QEMU since 7.1 leaves them at zero (x-vendor-cpuid-only).
+        let amd = id.vendor == *b"AuthenticAMD";
+        if within(2) && !amd {
             let l3 = if self.props.no_l3_cache { 0 } else { LEAF2.0 };
             self.leaf(2, None, [1, 0, l3, LEAF2.1]);
         }
-        if within(4) {
+        if within(4) && !amd {
             self.caches(4);
         }
-        if within(5) && self.features.has_name("monitor") {
-            let monitor = self.offered.get(5, 0).map_or([0; 4], |l| [l.eax, l.ebx, l.ecx, l.edx]);
-            self.leaf(5, None, monitor);
+        if within(5) {
+            // QEMU tells of the extensions of MWAIT also where there is none.
+            const EXTENSIONS: u32 = 3;
+            let there = self.features.has_name("monitor");
+            let monitor = self.offered.get(5, 0).filter(|_| there).map_or([0; 4], |l| [l.eax, l.ebx, l.ecx, l.edx]);
+            self.leaf(5, None, [monitor[0], monitor[1], monitor[2] | EXTENSIONS, monitor[3]]);
         }
         if within(6) {
             self.leaf(6, None, [self.word(Word::Leaf6Eax), 0, 0, 0]);

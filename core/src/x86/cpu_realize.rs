@@ -398,13 +398,17 @@ mod tests {
         assert_eq!((smt.eax, smt.ebx, smt.ecx, smt.edx), (1, 2, 0x100, 3));
         let core = cpu.get(0xb, 1).unwrap();
         assert_eq!((core.eax, core.ebx, core.ecx, core.edx), (2, 4, 0x201, 3));
+        assert_eq!(cpu.query(0xb, 5), (0, 0, 5, 3), "behind the last level");
+        assert_eq!((cpu.query(2, 0), cpu.query(4, 0)), ((0, 0, 0, 0), (0, 0, 0, 0)), "AMD has them elsewhere");
+        assert_eq!(cpu.get(0x8000_0008, 0).unwrap().ecx, 2 << 12 | 3);
+        assert_eq!(cpu.get(0x8000_0001, 0).unwrap().ecx & 2, 2);
+        let intel = CpuModel::parse("qemu64,vendor=GenuineIntel").unwrap();
+        let cpu = intel.realize(&offer(TCG_SIGNATURE, &[]), &topo, 3).unwrap().cpuid;
         let l1d = cpu.get(4, 0).unwrap();
         assert_eq!((l1d.eax >> 14 & 0xfff, l1d.eax >> 26), (1, 1));
         let l3 = cpu.get(4, 3).unwrap();
         assert_eq!(l3.eax >> 14 & 0xfff, 3);
         assert_eq!(u64::from(((l3.ebx >> 22) + 1) * LINE) * u64::from(l3.ecx + 1), 16 << 20);
-        assert_eq!(cpu.get(0x8000_0008, 0).unwrap().ecx, 2 << 12 | 3);
-        assert_eq!(cpu.get(0x8000_0001, 0).unwrap().ecx & 2, 2);
     }
 
     #[test]
@@ -454,7 +458,7 @@ mod tests {
     #[test]
     fn older_machines_hide_what_they_did_not_have() {
         let offered = offer(TCG_SIGNATURE, &[]);
-        let cpu = realize("qemu64,l3-cache=off,cpuid-0xb=off,tcg-cpuid=off", &offered).cpuid;
+        let cpu = realize("qemu64,vendor=GenuineIntel,l3-cache=off,cpuid-0xb=off,tcg-cpuid=off", &offered).cpuid;
         assert_eq!(cpu.get(2, 0).unwrap().ecx, 0);
         assert_eq!((cpu.get(4, 2).unwrap().eax & 0x1f, cpu.get(4, 3).unwrap().eax), (3, 0));
         assert_eq!((cpu.get(0x8000_0006, 0).unwrap().edx, cpu.get(0xb, 0).unwrap().ebx), (0, 0));

@@ -50,19 +50,25 @@ impl CpuidSet {
         self.leaves.push(leaf);
         self.leaves.sort_by_key(|l| (l.function, l.index));
     }
-    /// What CPUID returns as (EAX, EBX, ECX, EDX). A function above the highest basic or extended one gives the highest basic leaf, as on
-    /// Intel processors (SDM vol. 2, CPUID, "Input EAX > maximum"); an absent leaf below it gives zeros.
-    pub fn query(&self, function: u32, index: u32) -> (u32, u32, u32, u32) {
-        let regs = |l: &CpuidLeaf| (l.eax, l.ebx, l.ecx, l.edx);
-        if let Some(l) = self.get(function, index) {
-            return regs(l);
-        }
+    /// The leaf that CPUID shows for a function: one above the highest basic or extended one shows the highest basic leaf, as on Intel
+    /// processors (SDM vol. 2, CPUID, "Input EAX > maximum").
+    pub fn shown(&self, function: u32) -> u32 {
         let range = function & 0xf000_0000;
-        let known = self.get(range, 0).filter(|l| l.eax >= function).is_some();
-        if known {
-            return (0, 0, 0, 0);
+        let known = self.get(range, 0).is_some_and(|l| l.eax >= function);
+        if known { function } else { self.get(0, 0).map_or(function, |l| l.eax) }
+    }
+    /// What CPUID returns as (EAX, EBX, ECX, EDX). A leaf that is absent gives zeros.
+    pub fn query(&self, function: u32, index: u32) -> (u32, u32, u32, u32) {
+        self.subleaf(self.shown(function), index)
+    }
+    fn subleaf(&self, function: u32, index: u32) -> (u32, u32, u32, u32) {
+        const TOPOLOGY: u32 = 0xb;
+        match (self.get(function, index), function) {
+            (Some(l), _) => (l.eax, l.ebx, l.ecx, l.edx),
+            // Behind the last level there is the input and the x2APIC id (SDM vol. 2, CPUID, leaf 0BH).
+            (None, TOPOLOGY) => self.get(TOPOLOGY, 0).map_or((0, 0, 0, 0), |l| (0, 0, index & 0xff, l.edx)),
+            (None, _) => (0, 0, 0, 0),
         }
-        self.get(0, 0).and_then(|l| self.get(l.eax, index)).map_or((0, 0, 0, 0), regs)
     }
     /// The vendor string of leaf 0 (`0`), of the extended leaves (`0x8000_0000`) or of the hypervisor (`0x4000_0000`).
     pub fn vendor(&self, function: u32) -> Option<[u8; 12]> {
