@@ -96,6 +96,19 @@ pub fn busybox() -> Option<PathBuf> {
     found
 }
 
+/// Compiles a C program without libraries beside it into `dir`, under the first part of its name; says that it skips where that cannot be done.
+pub fn compile(source: &Path, dir: &Path) -> Option<PathBuf> {
+    let program = dir.join(source.file_stem()?);
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-O1", "-static", "-pthread", "-o"]).arg(&program).arg(source);
+    match cc.output() {
+        Ok(o) if o.status.success() => return Some(program),
+        Ok(o) => eprintln!("skipped: cc does not compile {}: {}", source.display(), String::from_utf8_lossy(&o.stderr)),
+        Err(e) => eprintln!("skipped: no cc (package gcc): {e}"),
+    }
+    None
+}
+
 /// The peer; says that it skips where there is none.
 pub fn qemu() -> Option<PathBuf> {
     let found = Some(PathBuf::from("/usr/bin/qemu-system-x86_64")).filter(|p| p.exists());
