@@ -188,9 +188,12 @@ impl Outside {
     }
 }
 
-/// Without a kernel, machines with CPUs boot the guest of our own.
+/// Without a kernel or firmware, machines with CPUs boot the guest of our own.
 fn boots_our_guest(config: &Config, vm: &dyn Vm) -> bool {
-    config.kernel.is_none() && config.machine.name() != "none" && vm.threading() != Threading::NoCpu
+    config.kernel.is_none()
+        && config.firmware.is_none()
+        && config.machine.name() != "none"
+        && vm.threading() != Threading::NoCpu
 }
 
 /// The guest of our own, and what it needs of the machine.

@@ -24,6 +24,9 @@ pub(super) fn facs() -> Vec<u8> {
     t.0.to_vec()
 }
 
+/// The addresses in the FADT: FIRMWARE_CTRL, DSDT, X_DSDT.
+pub(super) const FADT_POINTERS: [(usize, u8); 3] = [(36, 4), (40, 4), (140, 8)];
+
 /// The fixed description table, revision 3 (ACPI 2.0). Offsets are those of the specification, header included.
 pub(super) fn fadt(pm: &PowerManagement, facs: u32, dsdt: u32) -> Vec<u8> {
     let mut t = Fadt(Table::new());

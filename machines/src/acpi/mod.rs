@@ -5,6 +5,7 @@ mod aml;
 mod cpu_hotplug;
 mod dsdt;
 mod fixed;
+mod loader;
 mod mp;
 mod numa;
 mod pci_hotplug;
@@ -12,7 +13,9 @@ mod table;
 mod vmgenid;
 
 use crate::boot::Blob;
-use crate::devices::vmgenid::page;
+use crate::devices::vmgenid::page as vmgenid_page;
+pub use loader::Script;
+use loader::Zone;
 pub use numa::{NodeMemory, NumaPlatform};
 use uuid::Uuid;
 
@@ -103,7 +106,12 @@ fn gsi(irq: u8) -> u8 {
 }
 const LAPIC_BASE: u32 = 0xfee0_0000;
 /// The firmware control structure wants this.
-const ALIGN: u64 = 64;
+const ALIGN: usize = 64;
+/// The files in which firmware finds the tables.
+const TABLES: &str = "etc/acpi/tables";
+const RSDP: &str = "etc/acpi/rsdp";
+const GENERATION: &str = "etc/vmgenid_guid";
+const GENERATION_ADDRESS: &str = "etc/vmgenid_addr";
 
 /// The tables, laid out.
 #[derive(Clone, Debug)]
@@ -114,20 +122,82 @@ pub struct Tables {
     pub blobs: Vec<Blob>,
 }
 
-/// Lays blobs out one after the other.
-struct Layout {
-    next: u64,
-    blobs: Vec<Blob>,
+/// Lays tables out one after the other, in one file. What they hold of addresses is relative to its start until [`Script`] is carried out.
+#[derive(Default)]
+struct TableFile {
+    bytes: Vec<u8>,
+    /// Offset, size and target of each address.
+    pointers: Vec<(usize, u8, &'static str)>,
+    /// Start and length of each table that has addresses.
+    sums: Vec<(usize, usize)>,
 }
 
-impl Layout {
-    /// Places a table and gives its address.
-    fn place(&mut self, name: &'static str, bytes: Vec<u8>) -> u64 {
-        let addr = self.next;
-        self.next = (addr + bytes.len() as u64).next_multiple_of(ALIGN);
-        self.blobs.push(Blob::new(name, addr, bytes));
-        addr
+impl TableFile {
+    /// Adds a table, and says where.
+    fn add(&mut self, table: &[u8]) -> u32 {
+        self.add_with_pointers(table, TABLES, &[])
     }
+    /// Adds a table with addresses in `to`, each at an offset of the table with a size.
+    fn add_with_pointers(&mut self, table: &[u8], to: &'static str, pointers: &[(usize, u8)]) -> u32 {
+        let at = self.bytes.len().next_multiple_of(ALIGN);
+        self.bytes.resize(at, 0);
+        self.bytes.extend(table);
+        self.pointers.extend(pointers.iter().map(|&(offset, size)| (at + offset, size, to)));
+        if !pointers.is_empty() {
+            self.sums.push((at, table.len()));
+        }
+        at as u32
+    }
+}
+
+/// Builds the ACPI tables for whoever knows where they go.
+pub fn script(platform: &Platform) -> Script {
+    let mut file = TableFile::default();
+    let mut roots = Vec::new();
+    if let Some(pm) = &platform.pm {
+        let facs = file.add(&fixed::facs());
+        let dsdt = file.add(&dsdt::dsdt(platform));
+        roots.push(file.add_with_pointers(&fixed::fadt(pm, facs, dsdt), TABLES, &fixed::FADT_POINTERS));
+    }
+    roots.push(file.add(&fixed::madt(platform)));
+    if platform.generation.is_some() {
+        roots.push(file.add_with_pointers(&vmgenid::ssdt(), GENERATION, &[(vmgenid::ADDRESS_OFFSET, 4)]));
+    }
+    if let Some(n) = &platform.numa {
+        roots.push(file.add(&numa::srat(&platform.processors, n)));
+        let distances = n.nodes.distances.as_deref().map(|d| file.add(&numa::slit(d)));
+        roots.extend(distances);
+        let hmat = n.nodes.hmat.as_ref().map(|hmat| file.add(&numa::hmat(&n.nodes, hmat)));
+        roots.extend(hmat);
+    }
+    let mut directory = |signature, wide: bool| {
+        let size = if wide { 8 } else { 4 };
+        let entries: Vec<u8> = roots.iter().flat_map(|&r| u64::from(r).to_le_bytes()[..size].to_vec()).collect();
+        let pointers: Vec<_> = (0..roots.len()).map(|n| (table::HEADER + n * size, size as u8)).collect();
+        file.add_with_pointers(&table::table(signature, 1, &entries), TABLES, &pointers)
+    };
+    let (rsdt, xsdt) = (directory(b"RSDT", false), directory(b"XSDT", true));
+
+    let mut script = Script::default();
+    script.file(RSDP, table::rsdp(rsdt, xsdt.into()), 16, Zone::FSegment);
+    script.file(TABLES, file.bytes, ALIGN as u32, Zone::High);
+    if let Some(generation) = platform.generation {
+        script.device_file(GENERATION, vmgenid_page(generation), 4096, Zone::High);
+        script.tell(GENERATION_ADDRESS, 8, GENERATION);
+    }
+    for (offset, size, to) in file.pointers {
+        script.pointer(TABLES, offset, size, to);
+    }
+    for (start, len) in file.sums {
+        script.sum(TABLES, start + table::CHECKSUM, start, len);
+    }
+    for (offset, size) in table::RSDP_POINTERS {
+        script.pointer(RSDP, offset, size, TABLES);
+    }
+    for (offset, len) in table::RSDP_SUMS {
+        script.sum(RSDP, offset, 0, len);
+    }
+    script
 }
 
 /// Builds all tables into `start..end`, which must lie below 1 MiB where both standards look: between 0xf0000 and 0xfffff.
@@ -135,37 +205,17 @@ impl Layout {
 /// # Errors
 /// They need more room.
 pub fn build(platform: &Platform, start: u64, end: u64) -> Result<Tables, String> {
-    let mut at = Layout { next: start, blobs: Vec::new() };
-    let mut roots = Vec::new();
-    if let Some(pm) = &platform.pm {
-        let facs = at.place("FACS", fixed::facs());
-        let dsdt = at.place("DSDT", dsdt::dsdt(platform));
-        roots.push(at.place("FADT", fixed::fadt(pm, facs as u32, dsdt as u32)));
-    }
-    roots.push(at.place("MADT", fixed::madt(platform)));
-    if let Some(generation) = platform.generation {
-        let page = at.place("VM generation id", page(generation, vmgenid::PAGE_USED));
-        roots.push(at.place("SSDT", vmgenid::ssdt(page as u32)));
-    }
-    if let Some(n) = &platform.numa {
-        roots.push(at.place("SRAT", numa::srat(&platform.processors, n)));
-        let distances = n.nodes.distances.as_deref().map(|d| at.place("SLIT", numa::slit(d)));
-        roots.extend(distances);
-        let hmat = n.nodes.hmat.as_ref().map(|hmat| at.place("HMAT", numa::hmat(&n.nodes, hmat)));
-        roots.extend(hmat);
-    }
-    let pointers = |wide: bool| {
-        roots.iter().flat_map(|r| r.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec()).collect::<Vec<u8>>()
-    };
-    let rsdt = at.place("RSDT", table::table(b"RSDT", 1, &pointers(false)));
-    let xsdt = at.place("XSDT", table::table(b"XSDT", 1, &pointers(true)));
-    let rsdp = at.place("RSDP", table::rsdp(rsdt as u32, xsdt));
-    let mp = at.place("MP configuration", mp::configuration(platform));
-    at.place("MP floating pointer", mp::floating_pointer(mp as u32));
-    if at.next > end {
-        return Err(format!("the ACPI and MP tables need {} bytes; there are {}", at.next - start, end - start));
-    }
-    Ok(Tables { rsdp, blobs: at.blobs })
+    let mp = mp::configuration(platform);
+    let pointer_at = start.next_multiple_of(16);
+    let mp_at = pointer_at + 16;
+    let mp_blobs = [
+        Blob::new("MP floating pointer", pointer_at, mp::floating_pointer(mp_at as u32)),
+        Blob::new("MP configuration", mp_at, mp),
+    ];
+    let (mut blobs, _) = script(platform).place(mp_blobs[1].end(), end)?;
+    let rsdp = blobs[0].addr;
+    blobs.extend(mp_blobs);
+    Ok(Tables { rsdp, blobs })
 }
 
 #[cfg(test)]

@@ -7,6 +7,12 @@ const CREATOR_ID: &[u8; 4] = b"GBOX";
 const REVISION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER: usize = 36;
+/// Offset of the checksum in it.
+pub const CHECKSUM: usize = 9;
+/// Addresses in the root pointer: offset and size.
+pub const RSDP_POINTERS: [(usize, u8); 2] = [(16, 4), (24, 8)];
+/// Checksums in the root pointer: offset, and how many bytes from its start add up. The first one covers what ACPI 1.0 defined.
+pub const RSDP_SUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
 
 /// The value that makes bytes add up to 0 when it takes the place of a zero among them.
 pub fn checksum(bytes: &[u8]) -> u8 {
@@ -25,7 +31,7 @@ pub fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
     t.extend(CREATOR_ID);
     t.extend(REVISION.to_le_bytes());
     t.extend(body);
-    t[9] = checksum(&t);
+    t[CHECKSUM] = checksum(&t);
     t
 }
 
@@ -35,11 +41,11 @@ pub fn rsdp(rsdt: u32, xsdt: u64) -> Vec<u8> {
     t.extend(OEM_ID);
     t.push(2);
     t.extend(rsdt.to_le_bytes());
-    // The first checksum covers what ACPI 1.0 defined.
-    t[8] = checksum(&t);
     t.extend(36u32.to_le_bytes());
     t.extend(xsdt.to_le_bytes());
     t.extend([0; 4]);
-    t[32] = checksum(&t);
+    for (at, len) in RSDP_SUMS {
+        t[at] = checksum(&t[..len]);
+    }
     t
 }

@@ -1,20 +1,24 @@
 //! AML that tells where the VM generation id is (Microsoft, "Virtual Machine Generation ID"; QEMU, docs/specs/vmgenid).
 
 use super::aml::{Raw, device, list, method, name, path, scope, store};
-use super::table::table;
+use super::table::{HEADER, table};
 use crate::devices::vmgenid::GUID_OFFSET;
 use acpi_tables::aml::{Add, Equal, If, Index, Local, ONE, Package, Return, ZERO};
-
-/// Bytes of the page with the number that have to be in memory.
-pub(super) const PAGE_USED: usize = GUID_OFFSET + 16;
 
 /// Name of the address of the page.
 const ADDRESS: &str = "VGIA";
 
-/// The table, for a page at this address. The address comes first in it, where firmware and tests find it.
-pub(super) fn ssdt(page: u32) -> Vec<u8> {
-    let body = list(&[name(ADDRESS, &page), scope("\\_SB_", &[generation()])]);
-    table(b"SSDT", 1, &body.0)
+/// Where in the table the address is: behind the header, a NameOp, the name, and a DWordPrefix.
+pub(super) const ADDRESS_OFFSET: usize = HEADER + 6;
+/// Stands for the address: a value that AML encodes as a doubleword.
+const PLACEHOLDER: u32 = 0x8000_0000;
+
+/// The table, relative to the page with the number.
+pub(super) fn ssdt() -> Vec<u8> {
+    let body = list(&[name(ADDRESS, &PLACEHOLDER), scope("\\_SB_", &[generation()])]);
+    let mut t = table(b"SSDT", 1, &body.0);
+    t[ADDRESS_OFFSET..][..4].fill(0);
+    t
 }
 
 fn generation() -> Raw {

@@ -58,9 +58,9 @@ impl VmGenIdDevice {
     }
 }
 
-/// The first `len` bytes of the page with the number in it. Its first three fields are little-endian.
-pub fn page(guid: Uuid, len: usize) -> Vec<u8> {
-    let mut page = vec![0; len];
+/// The page with the number in it. Its first three fields are little-endian.
+pub fn page(guid: Uuid) -> Vec<u8> {
+    let mut page = vec![0; PAGE];
     page.iter_mut().skip(GUID_OFFSET).zip(guid.to_bytes_le()).for_each(|(to, from)| *to = from);
     page
 }
@@ -82,7 +82,7 @@ impl DeviceSpec for VmGenId {
             Guid::Is(uuid) => uuid,
         };
         r.settle_property("guid", guid.to_string());
-        r.firmware_file("etc/vmgenid_guid", page(guid, PAGE), false);
+        r.firmware_file("etc/vmgenid_guid", page(guid), false);
         r.firmware_file("etc/vmgenid_addr", [0; 8], true);
         Ok((VmGenIdDevice { guid }, ()))
     }

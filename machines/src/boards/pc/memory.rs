@@ -2,7 +2,7 @@
 
 use crate::boot::e820::{Kind, MemoryMap};
 use gearbox_core::backend::memory::MemoryBackend;
-use gearbox_core::board::{BoardState, RealizeError};
+use gearbox_core::board::BoardState;
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{MemTree, RamBlock, RegionId};
@@ -100,8 +100,6 @@ impl Layout {
         s: &mut BoardState,
     ) -> Result<Regions, BuildError> {
         let ram = pieces(config, nodes, s)?;
-        let no_memory = |source| RealizeError::Host { what: "allocating ROM".into(), source };
-        let option_roms = RamBlock::new("pc.rom", 0x2_0000).map_err(no_memory)?;
         let m = s.memory();
         let low = part(m, "ram-below-4g", &ram, 0, self.low);
         m.map(m.root(), 0, low, 0);
@@ -111,8 +109,6 @@ impl Layout {
         }
         let pci = m.container("pci", u64::MAX);
         m.map(m.root(), 0, pci, -1);
-        let option_roms = m.rom(&option_roms, 0, 0x2_0000);
-        m.map(pci, 0xc_0000, option_roms, 1);
         Ok(Regions { low, pci })
     }
 }

@@ -10,7 +10,7 @@ mod versions;
 use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
-use crate::devices::fw_cfg::{FwCfg, key};
+use crate::devices::fw_cfg::{FwCfg, FwCfgDevice, key};
 use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
@@ -187,12 +187,18 @@ impl PcVersion {
         for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
-        s.realize("/machine/fw_cfg", fw_cfg(config, cpus, &nodes, layout))?;
+        let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg(config, cpus, &nodes, layout))?;
         config.add_devices(s)?;
 
+        let platform = direct::platform(s, config, nodes, layout);
+        if let Some(fw_cfg) = s.device::<FwCfgDevice>(fw_cfg.id) {
+            for (name, bytes) in crate::acpi::script(&platform).firmware_files() {
+                fw_cfg.items().add_file(name, bytes).expect("names that no other item has");
+            }
+        }
         let smi = smm.then_some(pm.smi);
         let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
-        Ok((wiring, direct::platform(s, config, nodes, layout)))
+        Ok((wiring, platform))
     }
 }
 
