@@ -238,7 +238,10 @@ fn cmpxchg8b(c: &mut Cpu, i: &Instruction) -> Exec {
 fn cmpxchg16b(c: &mut Cpu, i: &Instruction) -> Exec {
     let pair = |c: &Cpu, hi, lo| u128::from(c.gpr(hi)) << 64 | u128::from(c.gpr(lo));
     let (expected, new) = (pair(c, gpr::RDX, gpr::RAX), pair(c, gpr::RCX, gpr::RBX));
-    if c.operand_linear(i, 16, crate::mem::Access::Write)? & 15 != 0 {
+    // That it is misaligned counts for more than that it is not canonical, or beyond a limit.
+    let lin = c.operand_linear(i, 16, crate::mem::Access::Write);
+    let lin = lin.map_err(|f| if c.ea(i) & 15 != 0 { Fault::GP0 } else { f })?;
+    if lin & 15 != 0 {
         return Err(Fault::GP0);
     }
     let old = c.modify_mem::<u128, _>(i, |old| (if old == expected { new } else { old }, old))?;
