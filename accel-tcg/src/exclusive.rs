@@ -87,16 +87,19 @@ impl Drop for Alone<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     #[test]
     fn one_at_a_time_without_deadlock() {
         let (x, busy, total) = (Exclusive::default(), AtomicBool::new(false), AtomicU32::new(0));
-        let stop = AtomicU32::new(0);
+        // All have entered before one wants to be alone, which therefore has to stop somebody.
+        let (stop, entered) = (AtomicU32::new(0), Barrier::new(4));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let _inside = x.enter();
+                    entered.wait();
                     for n in 0..2000 {
                         if n % 3 == 0 {
                             let _alone = x.alone(|| {

@@ -93,7 +93,7 @@ fn what_cannot_be_is_refused_with_what_was_close() {
         ("-machine q35", "-machine q35: unknown machine 'q35'; 'help' in its place lists what there is"),
         (
             "-machine pc,vmprot=off",
-            "-machine pc,vmprot=off: unknown property 'vmprot'; there are: accel, kernel-irqchip",
+            "-machine pc,vmprot=off: unknown property 'vmprot'; there are: smm, accel, kernel-irqchip",
         ),
         ("-machine pc,hpet=on", "-machine pc,hpet=on: 'hpet=on' is not implemented yet; it is 'off'"),
         ("-machine pc,smbus=off", "-machine pc,smbus=off: 'smbus' is not implemented yet"),
