@@ -71,9 +71,9 @@ fn a_cpu_that_is_plugged_in_is_brought_up() {
     p.expect(PROMPT, BOOT);
     // To the monitor and back.
     p.send("\x01c");
-    p.expect("(qemu) ", SHORT);
+    p.expect("(gearbox) ", SHORT);
     p.send("device_add qemu64-x86_64-cpu,socket-id=0,core-id=1,thread-id=0\n");
-    p.expect("(qemu) ", SHORT);
+    p.expect("(gearbox) ", SHORT);
     p.send("\x01c");
     p.send("until [ -e /sys/devices/system/cpu/cpu1/online ]; do sleep 1; done; echo 1 > /sys/devices/system/cpu/cpu1/online\n");
     p.expect(PROMPT, SHORT);
