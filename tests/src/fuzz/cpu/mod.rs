@@ -7,7 +7,7 @@
 //! | `set NAME VALUE` | changes a register |
 //! | `seg N SELECTOR BASE LIMIT ATTR` | changes a segment register with its hidden part |
 //! | `pin intr`\|`nmi`\|`init`\|`smi` | an event from outside |
-//! | `map N` | changes the memory map, see [`board`] |
+//! | `map N` | changes the memory map, see `board` |
 //! | `run N` | runs at most N instructions |
 
 mod board;
