@@ -148,7 +148,8 @@ impl SmallGuest {
         drop(tx);
         let late = watchdog.join().expect("the watchdog");
         let text = String::from_utf8_lossy(&console.output()).into_owned();
-        assert!(!late, "the guest did not end; it wrote {text:?}\n{}", machine.dump(0));
+        let dumps = || (0..machine.vcpu_count()).map(|n| machine.dump(n)).collect::<String>();
+        assert!(!late, "the guest did not end; it wrote {text:?}\n{}", dumps());
         (text, outcome)
     }
 }

@@ -91,13 +91,14 @@ fn guest(cpus: u32, body: impl FnOnce(&mut CodeAssembler), judge: impl FnOnce(&m
         a.shl(eax, 12).unwrap();
         a.lea(esp, ptr(rax + 0x3_8000)).unwrap();
         a.lock().inc(dword_ptr(READY)).unwrap();
+        wait_for(a, READY, others);
         a.mov(rax, BODY).unwrap();
         a.call(rax).unwrap();
         a.lock().inc(dword_ptr(DONE)).unwrap();
+        // Others may not be done, and still send interrupts.
         let mut forever = a.create_label();
         a.set_label(&mut forever).unwrap();
-        a.cli().unwrap();
-        a.hlt().unwrap();
+        a.pause().unwrap();
         a.jmp(forever).unwrap();
     });
     let body = assemble(64, BODY, |a| {
@@ -106,6 +107,8 @@ fn guest(cpus: u32, body: impl FnOnce(&mut CodeAssembler), judge: impl FnOnce(&m
     });
     SmallGuest::new(Mode::Long, |a| {
         know_yourself(a);
+        // Nobody has programmed the 8259A pair, whose interrupts come by LINT0.
+        apic(a, 0x350, 0x1_0000);
         apic(a, 0x300, 0xc_4500);
         apic(a, 0x300, 0xc_4600 | (TRAMPOLINE >> 12) as u32);
         wait_for(a, READY, others);
@@ -151,6 +154,8 @@ fn times(a: &mut CodeAssembler, n: i32, step: impl FnOnce(&mut CodeAssembler)) {
     a.mov(r14d, n).unwrap();
     let mut again = a.create_label();
     a.set_label(&mut again).unwrap();
+    // Two labels cannot stand before one instruction.
+    a.nop().unwrap();
     step(a);
     a.dec(r14d).unwrap();
     a.jnz(again).unwrap();
@@ -302,6 +307,7 @@ fn led(
             let mut again = a.create_label();
             a.mov(r14d, 1).unwrap();
             a.set_label(&mut again).unwrap();
+            a.nop().unwrap();
             lead(a);
             a.mov(dword_ptr(FOLLOWED), 0).unwrap();
             a.mov(dword_ptr(SEQUENCE), r14d).unwrap();
@@ -316,6 +322,7 @@ fn led(
             let mut now = a.create_label();
             a.mov(r14d, 1).unwrap();
             a.set_label(&mut again).unwrap();
+            a.nop().unwrap();
             a.set_label(&mut wait).unwrap();
             a.cmp(dword_ptr(SEQUENCE), r14d).unwrap();
             a.je(now).unwrap();
