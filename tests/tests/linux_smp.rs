@@ -5,7 +5,7 @@ use gearbox_tests::process::Process;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(400);
 const SHORT: Duration = Duration::from_secs(120);
 
 /// What a kernel says when something is wrong with it, or with the CPUs.
