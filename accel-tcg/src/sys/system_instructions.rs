@@ -8,25 +8,18 @@ use gearbox_core::x86::state::{Activity, cr4, gpr};
 use iced_x86::{Code, Instruction};
 use std::time::Duration;
 
-use super::control::Feature;
-
 pub(super) fn executor(code: Code) -> Option<Executor> {
     use Code::*;
     Some(match code {
         Hlt => hlt,
         Invlpg_m => invlpg,
         Invpcid_r32_m128 | Invpcid_r64_m128 => invpcid,
-        Invd | Wbinvd => |cpu, _| cpu.require_ring0(),
-        Wbnoinvd => |cpu, _| {
-            cpu.require_feature(WBNOINVD)?;
-            cpu.require_ring0()
-        },
+        Invd | Wbinvd | Wbnoinvd => |cpu, _| cpu.require_ring0(),
         Monitorw | Monitord | Monitorq => monitor,
         Mwait => mwait,
         Rdtsc => rdtsc,
         Rdtscp => rdtscp,
         Rdpid_r32 | Rdpid_r64 => |cpu, i| {
-            cpu.require_feature(RDPID)?;
             cpu.set_reg(i.op0_register(), cpu.msr.tsc_aux);
             Ok(())
         },
@@ -45,17 +38,7 @@ pub(super) fn executor(code: Code) -> Option<Executor> {
     })
 }
 
-const MONITOR: Feature = Feature(1, 2, 3);
-const INVPCID: Feature = Feature(7, 1, 10);
-const RDPID: Feature = Feature(7, 2, 22);
-const RDTSCP: Feature = Feature(0x8000_0001, 3, 27);
-const WBNOINVD: Feature = Feature(0x8000_0008, 1, 9);
-
 impl Cpu {
-    /// #UD where CPUID does not offer the instruction.
-    fn require_feature(&self, f: Feature) -> Exec {
-        if self.has(f) { Ok(()) } else { Err(Fault::UD) }
-    }
     fn set_edx_eax(&mut self, v: u64) {
         self.set_gpr_low(gpr::RAX, v as u32);
         self.set_gpr_low(gpr::RDX, (v >> 32) as u32);
@@ -84,7 +67,6 @@ fn invlpg(cpu: &mut Cpu, i: &Instruction) -> Exec {
 }
 
 fn invpcid(cpu: &mut Cpu, i: &Instruction) -> Exec {
-    cpu.require_feature(INVPCID)?;
     cpu.require_ring0()?;
     let kind = cpu.reg(i.op0_register());
     let descriptor = cpu.read_mem::<u128>(i)?;
@@ -101,7 +83,6 @@ fn invpcid(cpu: &mut Cpu, i: &Instruction) -> Exec {
 }
 
 fn monitor(cpu: &mut Cpu, i: &Instruction) -> Exec {
-    cpu.require_feature(MONITOR)?;
     if cpu.cpl != 0 {
         return Err(Fault::UD);
     }
@@ -125,7 +106,6 @@ const PATIENCE: Duration = Duration::from_micros(50);
 
 /// Waits for an event, or a while. Without MONITOR before it, it does nothing.
 fn mwait(cpu: &mut Cpu, _: &Instruction) -> Exec {
-    cpu.require_feature(MONITOR)?;
     if cpu.cpl != 0 {
         return Err(Fault::UD);
     }
@@ -151,7 +131,6 @@ fn rdtsc(cpu: &mut Cpu, _: &Instruction) -> Exec {
 }
 
 fn rdtscp(cpu: &mut Cpu, i: &Instruction) -> Exec {
-    cpu.require_feature(RDTSCP)?;
     rdtsc(cpu, i)?;
     cpu.set_gpr_low(gpr::RCX, cpu.msr.tsc_aux as u32);
     Ok(())
