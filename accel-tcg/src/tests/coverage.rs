@@ -33,7 +33,9 @@ fn absent(f: CpuidFeature) -> Option<&'static str> {
         }
         AVX512F | AVX512BW | AVX512CD | AVX512DQ | AVX512ER | AVX512PF | AVX512VL | AVX512_4FMAPS | AVX512_4VNNIW
         | AVX512_BF16 | AVX512_BITALG | AVX512_FP16 | AVX512_IFMA | AVX512_VBMI | AVX512_VBMI2 | AVX512_VNNI
-        | AVX512_VP2INTERSECT | AVX512_VPOPCNTDQ => "AVX-512 is not implemented; no CPU model needs it",
+        | AVX512_VP2INTERSECT | AVX512_VPOPCNTDQ => {
+            "AVX-512 is not implemented; models that have it are reported without it"
+        }
         AMX_TILE | AMX_INT8 | AMX_BF16 | AMX_FP16 | AMX_COMPLEX => "AMX is not implemented; no CPU model needs it",
         AVX_VNNI | AVX_IFMA | AVX_NE_CONVERT | AVX_VNNI_INT8 | AVX_VNNI_INT16 | SHA512 | SM3 | SM4 | CMPCCXADD
         | RAO_INT | PREFETCHITI | FRED | LKGS | UINTR | HRESET | MSRLIST | WRMSRNS | UDBG | ENQCMD | PTWRITE
