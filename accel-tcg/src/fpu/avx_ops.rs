@@ -3,6 +3,7 @@
 
 use super::access::{is_mem, vreg};
 use super::packed::{blendps, pshufd};
+use super::packed_ops::on_halves;
 use super::permute::*;
 use super::shape::{Shape, Vex128, Vex256, halves, rm, shaped_vex};
 use super::vec::{Vec128, Vec256};
@@ -17,11 +18,11 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     // Half by half.
     macro_rules! op {
         ($f:path) => {
-            shaped_vex!(i, S => |c, i| on::<S>(c, i, |_, a, b| $f(a, b)))
+            shaped_vex!(i, S => |c, i| on_halves::<S>(c, i, |_, a, b| $f(a, b)))
         };
         // With as many bits of the immediate for the upper half as for the lower.
         ($f:path, bits $n:literal) => {
-            shaped_vex!(i, S => |c, i| on::<S>(c, i, |h, a, b| $f(a, b, i.immediate8() >> (h * $n))))
+            shaped_vex!(i, S => |c, i| on_halves::<S>(c, i, |h, a, b| $f(a, b, i.immediate8() >> (h * $n))))
         };
     }
     // Across the halves.
@@ -74,14 +75,6 @@ pub(super) fn executor(i: &Instruction) -> Option<Executor> {
     })
 }
 
-#[inline(always)]
-fn on<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(usize, Vec128, Vec128) -> Vec128) -> Exec {
-    c.need::<S>()?;
-    let b = c.source::<S>(i)?;
-    let a = c.first::<S>(i);
-    c.put::<S>(i, halves::<S>(|h| f(h, a[h], b[h])));
-    Ok(())
-}
 #[inline(always)]
 fn on_both(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec256, Vec256, u8) -> Vec256) -> Exec {
     c.need_avx()?;

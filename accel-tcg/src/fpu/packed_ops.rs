@@ -233,7 +233,7 @@ pub(super) fn on<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(Vec128, Vec1
 }
 /// With the number of the half.
 #[inline(always)]
-fn on_halves<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(usize, Vec128, Vec128) -> Vec128) -> Exec {
+pub(super) fn on_halves<S: Shape>(c: &mut Cpu, i: &Instruction, f: impl Fn(usize, Vec128, Vec128) -> Vec128) -> Exec {
     c.need::<S>()?;
     let b = c.source::<S>(i)?;
     let a = c.first::<S>(i);

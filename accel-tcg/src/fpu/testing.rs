@@ -3,11 +3,9 @@
 use crate::block::Executor;
 use crate::cpu::Cpu;
 use crate::fault::Exec;
-use crate::tests::Recorder;
+use crate::tests::{Recorder, vm_with};
 use crate::vcpu::TcgVm;
-use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
-use gearbox_core::vm::{VcpuConfig, Vm};
-use gearbox_core::x86::cpu_model::CpuModel;
+use gearbox_core::mem::{AddressSpace, RamBlock};
 use gearbox_core::x86::cpuid::CpuidLeaf;
 use gearbox_core::x86::state::{Seg, Segment, cr0, cr4, efer};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
@@ -29,21 +27,7 @@ pub(super) const CODE: u64 = 0x2_0000;
 impl Machine {
     /// In 64-bit code without paging, with x87, SSE and XSAVE enabled.
     pub(super) fn new() -> Self {
-        let vm = TcgVm::default();
-        let ram = RamBlock::new("ram", 1 << 20).unwrap();
-        let mut tree = MemTree::new("memory", u64::MAX);
-        let r = tree.ram(&ram, 0, 1 << 20);
-        tree.map(tree.root(), 0, r, 0);
-        let memory = Arc::new(AddressSpace::new());
-        memory.install(tree.render());
-        memory.listen(vm.memory_listener().unwrap());
-        let cfg = VcpuConfig {
-            model: CpuModel::parse("max").unwrap(),
-            cpuid: vm.cpuid().clone(),
-            apic_id: 0,
-            bsp: true,
-            memory: memory.clone(),
-        };
+        let (vm, cfg) = vm_with(&RamBlock::new("ram", 1 << 20).unwrap());
         let mut cpu = vm.create_cpu(&cfg).unwrap();
         cpu.cr0 = cr0::PE | cr0::NE | cr0::ET;
         cpu.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
@@ -53,7 +37,7 @@ impl Machine {
         cpu.cpuid.set(CpuidLeaf { function: 0xd, index: Some(1), eax: 0xf, ..CpuidLeaf::default() });
         cpu.set_seg(Seg::Cs, Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xa09b });
         cpu.update_mode();
-        Self { cpu, memory, board: Recorder::default(), _vm: vm }
+        Self { cpu, memory: cfg.memory, board: Recorder::default(), _vm: vm }
     }
     /// Executes one instruction of x87, MMX, SSE or AVX at [`CODE`] by its executor.
     pub(super) fn execute(&mut self, bytes: &[u8]) -> Exec {

@@ -59,25 +59,24 @@ const RAM: u64 = 4 << 20;
 /// Page tables: identity for the first GiB, in pages of 2 MiB.
 const TABLES: u64 = 0x20_0000;
 
+/// A VM with `ram` from address 0 on, and what its one CPU is made from.
+pub(crate) fn vm_with(ram: &Arc<RamBlock>) -> (TcgVm, VcpuConfig) {
+    let vm = TcgVm::default();
+    let mut tree = MemTree::new("memory", u64::MAX);
+    let r = tree.ram(ram, 0, ram.size());
+    tree.map(tree.root(), 0, r, 0);
+    let memory = Arc::new(AddressSpace::new());
+    memory.install(tree.render());
+    memory.listen(vm.memory_listener().unwrap());
+    let (model, cpuid) = (CpuModel::parse("max").unwrap(), vm.cpuid().clone());
+    (vm, VcpuConfig { model, cpuid, apic_id: 0, bsp: true, memory })
+}
+
 impl Bench {
     pub(super) fn new() -> Self {
-        let vm = TcgVm::default();
-        let ram = RamBlock::new("ram", RAM).unwrap();
-        let mut tree = MemTree::new("memory", u64::MAX);
-        let r = tree.ram(&ram, 0, RAM);
-        tree.map(tree.root(), 0, r, 0);
-        let memory = Arc::new(AddressSpace::new());
-        memory.install(tree.render());
-        memory.listen(vm.memory_listener().unwrap());
-        let cfg = VcpuConfig {
-            model: CpuModel::parse("max").unwrap(),
-            cpuid: vm.cpuid().clone(),
-            apic_id: 0,
-            bsp: true,
-            memory: memory.clone(),
-        };
+        let (vm, cfg) = vm_with(&RamBlock::new("ram", RAM).unwrap());
         let vcpu = vm.create_vcpu(0, &cfg).unwrap();
-        Self { vcpu, memory, board: Recorder::default(), _vm: vm }
+        Self { vcpu, memory: cfg.memory, board: Recorder::default(), _vm: vm }
     }
     /// The state in 64-bit code at [`CODE`], with a stack below it.
     pub(super) fn long_mode(&self) -> X86State {

@@ -8,11 +8,8 @@ use crate::mem::Access;
 use crate::mem::paging::Facts;
 use crate::mem::tlb::Privilege;
 use crate::random::Random;
-use crate::vcpu::TcgVm;
-use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
-use gearbox_core::vm::{VcpuConfig, Vm};
-use gearbox_core::x86::cpu_model::CpuModel;
-use gearbox_core::x86::cpuid::CpuidSet;
+use crate::tests::vm_with;
+use gearbox_core::mem::{AddressSpace, RamBlock};
 use gearbox_core::x86::state::{cr0, cr4, efer, rflags};
 use std::sync::Arc;
 
@@ -41,20 +38,11 @@ struct Rig {
 impl Rig {
     /// A CPU with `phys_bits`, with or without what is optional.
     fn new(phys_bits: u32, modern: bool) -> Self {
-        let vm = TcgVm::default();
-        let ram = RamBlock::new("ram", 0x10000).unwrap();
-        let mut tree = MemTree::new("memory", u64::MAX);
-        let r = tree.ram(&ram, 0, 0x10000);
-        tree.map(tree.root(), 0, r, 0);
-        let memory = Arc::new(AddressSpace::new());
-        memory.install(tree.render());
-        let mut cpuid: CpuidSet = vm.cpuid().clone();
+        let (vm, mut cfg) = vm_with(&RamBlock::new("ram", 0x10000).unwrap());
         if !modern {
-            cpuid.get_mut(0x8000_0001, 0).unwrap().edx &= !(1 << 26);
-            cpuid.get_mut(1, 0).unwrap().edx &= !(1 << 17);
+            cfg.cpuid.get_mut(0x8000_0001, 0).unwrap().edx &= !(1 << 26);
+            cfg.cpuid.get_mut(1, 0).unwrap().edx &= !(1 << 17);
         }
-        let cfg =
-            VcpuConfig { model: CpuModel::parse("max").unwrap(), cpuid, apic_id: 0, bsp: true, memory: memory.clone() };
         let mut cpu = vm.create_cpu(&cfg).unwrap();
         cpu.phys_bits = phys_bits;
         cpu.paging = Facts::of(&cfg.cpuid, phys_bits);
@@ -73,7 +61,7 @@ impl Rig {
             huge_pages: modern,
             pse36: modern,
         };
-        Self { cpu, memory, rules, cases: 0 }
+        Self { cpu, memory: cfg.memory, rules, cases: 0 }
     }
     fn levels(&self) -> usize {
         match self.rules.mode {

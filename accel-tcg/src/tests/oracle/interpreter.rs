@@ -7,11 +7,10 @@ use crate::decode::ends_block;
 use crate::fault::{Exec, Fault};
 use crate::fpu::Fpu;
 use crate::isa::Isa;
+use crate::tests::vm_with;
 use crate::vcpu::TcgVm;
-use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
-use gearbox_core::vm::{VcpuConfig, Vm};
+use gearbox_core::mem::RamBlock;
 use gearbox_core::x86::cpu_features::{CpuidReg, FeatureSet, Word};
-use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::cpuid::CpuidSet;
 use gearbox_core::x86::state::{DescriptorTable, FpuState, PendingEvents, Seg, Segment, cr0, cr4, efer, rflags};
 use iced_x86::{Code, Decoder, Instruction};
@@ -65,7 +64,6 @@ pub(super) struct Interpreter {
     pub cpu: Box<Cpu>,
     ram: Arc<RamBlock>,
     template: Box<[u8; ARENA_LEN]>,
-    _memory: Arc<AddressSpace>,
     _vm: TcgVm,
 }
 
@@ -89,21 +87,9 @@ fn segment(selector: u16) -> Segment {
 
 impl Interpreter {
     pub(super) fn new() -> Self {
-        let vm = TcgVm::default();
         let ram = RamBlock::new("ram", RAM).unwrap();
-        let mut tree = MemTree::new("memory", u64::MAX);
-        let r = tree.ram(&ram, 0, RAM);
-        tree.map(tree.root(), 0, r, 0);
-        let memory = Arc::new(AddressSpace::new());
-        memory.install(tree.render());
-        memory.listen(vm.memory_listener().unwrap());
-        let cfg = VcpuConfig {
-            model: CpuModel::parse("max").unwrap(),
-            cpuid: common_cpuid(),
-            apic_id: 0,
-            bsp: true,
-            memory: memory.clone(),
-        };
+        let (vm, mut cfg) = vm_with(&ram);
+        cfg.cpuid = common_cpuid();
         let mut cpu = vm.create_cpu(&cfg).unwrap();
         let template = template();
 
@@ -143,7 +129,7 @@ impl Interpreter {
         // No I/O permission map either.
         cpu.seg[Seg::Tr as usize] = Segment { selector: 0x40, base: GDT, limit: 0x20, attr: 0x8b };
         cpu.flush_tlb(true);
-        Self { cpu, ram, template, _memory: memory, _vm: vm }
+        Self { cpu, ram, template, _vm: vm }
     }
     /// The instruction set that is compared.
     pub(super) fn isa(&self) -> &Isa {

@@ -20,9 +20,6 @@ impl std::ops::DerefMut for Values {
 }
 
 impl Values {
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
     /// For general registers.
     pub(super) fn integer(&mut self) -> u64 {
         match self.below(8) {
@@ -52,46 +49,8 @@ impl Values {
             _ => self.next(),
         }
     }
-    /// A significand of `bits` bits with interesting patterns.
-    fn fraction(&mut self, bits: u32) -> u64 {
-        let all = u64::MAX >> (64 - bits);
-        let v = match self.below(8) {
-            0 => 0,
-            1 => all,
-            2 => 1,
-            3 => 1 << self.below(bits.into()),
-            4 => all << self.below(bits.into()),
-            5 => self.next() << self.below(bits.into()),
-            _ => self.next(),
-        };
-        v & all
-    }
-    /// An exponent field of `bits` bits: the ends, around the bias, anything.
-    fn exponent(&mut self, bits: u32) -> u64 {
-        let max = (1 << bits) - 1;
-        match self.below(10) {
-            0 => 0,
-            1 => max,
-            2 => 1 + self.below(3),
-            3 => max - 1 - self.below(3),
-            4..8 => (max / 2 + self.below(80)).wrapping_sub(40) & max,
-            _ => self.below(max),
-        }
-    }
     fn half(&mut self) -> u16 {
         (self.below(2) << 15 | self.exponent(5) << 10 | self.fraction(10)) as u16
-    }
-    fn single(&mut self) -> u32 {
-        (self.below(2) << 31 | self.exponent(8) << 23 | self.fraction(23)) as u32
-    }
-    fn double(&mut self) -> u64 {
-        self.below(2) << 63 | self.exponent(11) << 52 | self.fraction(52)
-    }
-    fn extended(&mut self) -> u128 {
-        let exponent = self.exponent(15);
-        let integer = if self.one_in(12) { exponent == 0 } else { exponent != 0 };
-        let sig = self.fraction(63) | u64::from(integer) << 63;
-        u128::from(self.below(2) << 15 | exponent) << 64 | u128::from(sig)
     }
     fn vector(&mut self) -> u128 {
         match self.below(7) {
