@@ -63,7 +63,7 @@ inventory::submit! { AccelEntry(&Tcg) }
 const FEATURES: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni ssse3 cx16 \
     sse4.1 sse4.2 movbe popcnt x2apic rdrand hypervisor lahf_lm syscall nx pdpe1gb rdtscp lm abm bmi1 bmi2 adx smep smap fsgsbase erms \
     rdseed rdpid clflushopt clwb cldemote serialize movdiri movdir64b 3dnowprefetch cr8legacy clzero wbnoinvd \
-    tsc-deadline tsc-adjust monitor pcid invpcid umip la57 pks \
+    tsc-deadline tsc-adjust monitor pcid invpcid umip la57 pku pks \
     avx avx2 fma f16c aes vaes pclmulqdq vpclmulqdq sha-ni gfni sse4a xsave xsaveopt xsavec xgetbv1 xsaves";
 
 /// The leaves that this engine can offer.

@@ -4,6 +4,7 @@ use crate::block::Cache;
 use crate::fault::{Exec, Fault};
 use crate::flags::{ARITH, LazyFlags};
 use crate::handle::Shared;
+use crate::handle::event;
 use crate::icount::CountedClock;
 use crate::int::Int;
 use crate::mem::tlb::{Privilege, Tlb, TlbEntry};
@@ -427,11 +428,18 @@ impl Cpu {
     }
     /// To be called after the board was reached: what it did (a new memory map, an interrupt) must be in force for the next instruction.
     pub(crate) fn board_touched(&mut self) {
+        if self.stop_pending() {
+            self.shared.post(event::KICK);
+        }
         // Where instructions are counted, a timer may have been set or taken away, which the budget depends on.
         if self.shared.attention() || self.counted.is_some() {
             self.leave_block = true;
         }
         self.map_changed |= self.peers.views() != self.views_seen;
+    }
+    /// The board wants no further instruction.
+    pub(crate) fn stop_pending(&self) -> bool {
+        self.bus().is_ok_and(CpuBus::stop_pending)
     }
     /// Machine time, as of the present instruction.
     pub(crate) fn now(&self) -> u64 {

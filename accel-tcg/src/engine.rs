@@ -88,7 +88,7 @@ impl Cpu {
                 crate::sys::init(self);
             }
         }
-        if events & event::KICK != 0 && !self.finishes_turn() {
+        if events & event::KICK != 0 && (!self.finishes_turn() || self.stop_pending()) {
             return Some(VcpuExit::Kicked);
         }
         match self.activity {

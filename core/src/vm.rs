@@ -203,6 +203,11 @@ pub trait CpuBus: Sync {
     fn eoi(&self, vector: u8);
     /// When the next board timer is due, in the machine clock's ns.
     fn deadline(&self) -> Option<u64>;
+    /// The machine is going to end or to be reset. The vCPU whose access that was finishes the instruction, and [`Vcpu::run`] returns
+    /// [`VcpuExit::Kicked`].
+    fn stop_pending(&self) -> bool {
+        false
+    }
     /// Runs board timers that are due (for accelerators whose clock only they advance).
     fn settle_timers(&self);
 }

@@ -4,7 +4,7 @@ use gearbox_tests::fuzz::{Target, campaign, cpu::Cpu, qmp::Qmp, qtest::Qtest};
 use std::time::Duration;
 
 fn a_moment(target: &dyn Target) {
-    if let Err(failure) = campaign(target, Duration::from_secs(1), 1) {
+    if let Err(failure) = campaign(target, Duration::from_secs(1), 1, &|_| ()) {
         panic!("{failure}");
     }
 }

@@ -159,11 +159,11 @@ impl KvmVcpu {
         let exit = match page.exit_reason() {
             KVM_EXIT_IO => {
                 self.port_access(bus);
-                return Step::Again;
+                return after_access(bus);
             }
             KVM_EXIT_MMIO => {
                 self.memory_access(bus);
-                return Step::Again;
+                return after_access(bus);
             }
             KVM_EXIT_IOAPIC_EOI => {
                 bus.eoi(page.eoi_vector());
@@ -317,6 +317,11 @@ impl KvmVcpu {
     fn physical(&self, linear: u64) -> Option<u64> {
         self.fd.translate_gva(linear).ok().filter(|t| t.valid != 0).map(|t| t.physical_address)
     }
+}
+
+/// The instruction goes on, or is the last one for now.
+fn after_access(bus: &dyn CpuBus) -> Step {
+    if bus.stop_pending() { Step::Leave(VcpuExit::Kicked) } else { Step::Again }
 }
 
 impl Vcpu for KvmVcpu {

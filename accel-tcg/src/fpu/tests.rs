@@ -257,6 +257,37 @@ fn xsave_and_xrstor_move_the_components_asked_for() {
 }
 
 #[test]
+fn protection_keys_are_a_state_component() {
+    const PKRU: u64 = 1 << 9;
+    const OFFSET: usize = 0xa80;
+    let mut m = machine();
+    m.cpu.xcr0 |= PKRU;
+    m.cpu.pkru = 0x5555_5554;
+    m.set_operand(&[0; OFFSET + 8]);
+    m.cpu.set_gpr(gpr::RDX, 0);
+    m.cpu.set_gpr(gpr::RAX, PKRU);
+    m.execute(XSAVE64).unwrap();
+    let image: [u8; OFFSET + 8] = m.operand();
+    assert_eq!((image[513], &image[OFFSET..]), (2, &[0x54, 0x55, 0x55, 0x55, 0, 0, 0, 0][..]));
+
+    m.cpu.pkru = 1;
+    m.execute(XRSTOR64).unwrap();
+    assert_eq!(m.cpu.pkru, 0x5555_5554);
+
+    // In the compacted format it follows what else there is; in its initial state it is not written.
+    m.set_operand(&[0; 832 + 8]);
+    m.cpu.set_gpr(gpr::RAX, PKRU | 4);
+    m.execute(XSAVEC64).unwrap();
+    let image: [u8; 832 + 8] = m.operand();
+    assert_eq!((image[513], image[520], image[521], image[832]), (2, 4, 2, 0x54));
+    let mut initial = image;
+    initial[513] = 0;
+    m.set_operand(&initial);
+    m.execute(XRSTOR64).unwrap();
+    assert_eq!(m.cpu.pkru, 0);
+}
+
+#[test]
 fn xrstor_refuses_a_bad_header() {
     let mut m = machine();
     fill(&mut m);

@@ -38,6 +38,8 @@ const X87: u64 = 1 << 0;
 const SSE: u64 = 1 << 1;
 /// State component 2: the upper halves of the YMM registers.
 const AVX: u64 = 1 << 2;
+/// State component 9: PKRU.
+const PKRU: u64 = 1 << 9;
 
 /// A state component after the header of the area.
 struct Component {
@@ -61,27 +63,44 @@ struct Component {
 }
 
 /// All of them, by bit.
-const COMPONENTS: &[Component] = &[Component {
-    bit: AVX,
-    supervisor: false,
-    offset: AREA_MIN,
-    len: 256,
-    aligned: false,
-    in_use: |c| is_live(&c.fpu.ymm_hi[..c.vector_count()]),
-    save: |c, out| {
-        let n = c.vector_count();
-        image::store_vectors(&c.fpu.ymm_hi[..n], out);
-        16 * n
+const COMPONENTS: &[Component] = &[
+    Component {
+        bit: AVX,
+        supervisor: false,
+        offset: AREA_MIN,
+        len: 256,
+        aligned: false,
+        in_use: |c| is_live(&c.fpu.ymm_hi[..c.vector_count()]),
+        save: |c, out| {
+            let n = c.vector_count();
+            image::store_vectors(&c.fpu.ymm_hi[..n], out);
+            16 * n
+        },
+        load: |c, data| {
+            let n = c.vector_count();
+            image::load_vectors(&mut c.fpu.ymm_hi[..n], data);
+        },
+        reset: |c| {
+            let n = c.vector_count();
+            c.fpu.ymm_hi[..n].fill(Vec128::default());
+        },
     },
-    load: |c, data| {
-        let n = c.vector_count();
-        image::load_vectors(&mut c.fpu.ymm_hi[..n], data);
+    Component {
+        bit: PKRU,
+        supervisor: false,
+        // Where processors with AVX-512 have it, and QEMU.
+        offset: 0xa80,
+        len: 8,
+        aligned: false,
+        in_use: |c| c.pkru != 0,
+        save: |c, out| {
+            out.copy_from_slice(&u64::from(c.pkru).to_le_bytes());
+            out.len()
+        },
+        load: |c, data| c.set_pkru(u64_at(data, 0) as u32),
+        reset: |c| c.set_pkru(0),
     },
-    reset: |c| {
-        let n = c.vector_count();
-        c.fpu.ymm_hi[..n].fill(Vec128::default());
-    },
-}];
+];
 
 /// The longest component.
 const LONGEST: usize = 256;

@@ -4,6 +4,7 @@ use super::device::all_ones;
 use super::{Board, BoardState};
 use crate::mem::{AddressSpace, FlatKind, RamAccess};
 use crate::vm::CpuBus;
+use std::sync::atomic::Ordering;
 
 impl BoardState {
     /// A load of up to 8 bytes from a device, in accesses as wide as its region takes.
@@ -158,6 +159,9 @@ impl CpuBus for Board {
     }
     fn deadline(&self) -> Option<u64> {
         self.next_deadline()
+    }
+    fn stop_pending(&self) -> bool {
+        self.requests.stop.load(Ordering::Acquire)
     }
     fn settle_timers(&self) {
         self.run_timers();

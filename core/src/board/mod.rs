@@ -37,7 +37,7 @@ use crate::mem::{AddressSpace, MemTree};
 use crate::object::{NodeId, PropertyInfo, Tree, UserObject, UserObjects};
 use crate::vm::MsiSink;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A device of a board.
@@ -117,6 +117,8 @@ impl Events {
 struct Mailbox {
     inner: Mutex<Mail>,
     changed: Condvar,
+    /// One of the requests, waiting or being served, will stop the vCPUs.
+    stop: AtomicBool,
 }
 
 #[derive(Default)]
@@ -288,6 +290,10 @@ impl Board {
     pub fn request(&self, request: SystemRequest) {
         self.requests.push(request);
     }
+    /// The vCPUs have stopped, as [`CpuBus::stop_pending`](crate::vm::CpuBus::stop_pending) wanted it.
+    pub(crate) fn cpus_have_stopped(&self) {
+        self.requests.stop.store(false, Ordering::Release);
+    }
 }
 
 impl Mailbox {
@@ -295,6 +301,11 @@ impl Mailbox {
     const MOST: usize = 64;
 
     fn push(&self, request: SystemRequest) {
+        use SystemRequest::{Exit, Reset, Shutdown, TripleFault};
+        // Before the request can be seen: whoever serves it takes this back.
+        if matches!(request, Reset(_) | Shutdown(_) | Exit(_) | TripleFault) {
+            self.stop.store(true, Ordering::Release);
+        }
         let mut mail = self.inner.lock();
         if mail.requests.len() < Self::MOST && mail.requests.last() != Some(&request) {
             mail.requests.push(request);

@@ -129,6 +129,7 @@ impl Vcpus {
         let all = self.all();
         all.iter().for_each(|v| v.thread.park());
         all.iter().for_each(|v| v.thread.wait_parked());
+        self.board.cpus_have_stopped();
     }
     /// Lets all of them run.
     pub(super) fn run(&self) {

@@ -1,12 +1,15 @@
 //! Random input for a time, each case from a seed of its own. A case that fails is printed with its seed and in a form that can be run again.
+//! The programs run their cases in a child process, so that one that kills it is printed too.
 
 pub mod cpu;
 pub mod qmp;
 pub mod qtest;
 
 use crate::random::Random;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,16 +43,17 @@ impl std::fmt::Display for Failure {
 /// The case that runs, for whoever watches that it ends.
 type Current = Arc<Mutex<Option<(Instant, Failure)>>>;
 
-/// Runs cases from `seed` on for a time; how many there were.
+/// Runs cases from `seed` on for a time; how many there were. Each one's seed is told before it runs.
 ///
 /// # Errors
 /// The first case that failed.
-pub fn campaign(target: &dyn Target, time: Duration, seed: u64) -> Result<u64, Failure> {
+pub fn campaign(target: &dyn Target, time: Duration, seed: u64, begin: &dyn Fn(u64)) -> Result<u64, Failure> {
     let current = Current::default();
     watch(Arc::downgrade(&current));
     let (start, mut cases) = (Instant::now(), 0);
     while cases == 0 || start.elapsed() < time {
         let seed = seed.wrapping_add(cases);
+        begin(seed);
         let steps = target.generate(&mut Random::new(seed));
         let set = |value| *current.lock().expect("no panic while it is held") = value;
         set(Some((Instant::now(), Failure { seed, steps: steps.clone() })));
@@ -92,17 +96,55 @@ pub fn main(target: &dyn Target) -> ExitCode {
             println!("{} steps, nothing wrong", steps.len());
             ExitCode::SUCCESS
         }
-        Ok(Task::Run { time, seed }) => match campaign(target, time, seed) {
-            Ok(cases) => {
-                println!("{cases} cases from seed {seed}, nothing wrong");
-                ExitCode::SUCCESS
-            }
-            Err(failure) => {
-                println!("{failure}");
+        Ok(Task::Run { time, seed }) => match std::env::var_os(SEED_FILE) {
+            Some(file) => child(target, time, seed, &file),
+            None => parent(target, seed).unwrap_or_else(|e| {
+                eprintln!("cannot run the cases in a child process: {e}");
                 ExitCode::FAILURE
-            }
+            }),
         },
     }
+}
+
+/// Names the file in which a child leaves the seed of the case that it runs.
+const SEED_FILE: &str = "GEARBOX_FUZZ_SEED_FILE";
+
+/// Runs the cases.
+fn child(target: &dyn Target, time: Duration, seed: u64, file: &std::ffi::OsStr) -> ExitCode {
+    let file = std::fs::OpenOptions::new().write(true).open(file).expect("the file that the parent has made");
+    let begin = |seed: u64| file.write_all_at(&seed.to_le_bytes(), 0).expect("room for a number");
+    match campaign(target, time, seed, &begin) {
+        Ok(cases) => {
+            println!("{cases} cases from seed {seed}, nothing wrong");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Has a child run the cases, and says which one it died of if it does.
+fn parent(target: &dyn Target, seed: u64) -> std::io::Result<ExitCode> {
+    let file = tempfile::NamedTempFile::new()?;
+    file.as_file().write_all_at(&seed.to_le_bytes(), 0)?;
+    let arguments = std::env::args_os().skip(1);
+    let seed = seed.to_string();
+    // The last word counts, so this gives the child the seed that the time has made.
+    let status = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .args(["--seed", &seed])
+        .env(SEED_FILE, file.path())
+        .status()?;
+    if let Some(signal) = status.signal() {
+        let mut seed = [0; 8];
+        file.as_file().read_exact_at(&mut seed, 0)?;
+        let seed = u64::from_le_bytes(seed);
+        let steps = target.generate(&mut Random::new(seed));
+        println!("the process died of signal {signal}\n{}", Failure { seed, steps });
+    }
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 enum Task {

@@ -65,18 +65,22 @@ impl Verdict<'_> {
     }
     /// What is accessed in parts, where a part cannot be accessed: which parts there are differs between processors.
     fn skipped(&self) -> bool {
-        // Images and 32 bytes that go over the end of a 32-bit segment.
-        let in_parts = self.i.memory_size().size() > 16 || !super::scope::checks_alignment(self.i.mnemonic());
+        // Images, 32 bytes, and packed decimals that go over the end of a 32-bit segment.
+        let in_parts = self.i.memory_size().size() > 16
+            || !super::scope::checks_alignment(self.i.mnemonic())
+            || self.i.mnemonic() == Mnemonic::Fbld;
         let over_the_end = in_parts && self.case.bits == 32 && address(self.i, self.case) > 0xffff_fe00;
         // AMD's processors read of each half only what is needed.
         let last = (address(self.i, self.case) & 0xfff) + 32;
         use Mnemonic::{Maskmovdqu, Maskmovq, Vmaskmovdqu};
         let implied = matches!(self.i.mnemonic(), Maskmovdqu | Maskmovq | Vmaskmovdqu);
         let over_the_end = over_the_end || (implied && self.case.bits == 32 && self.case.gpr[gpr::RDI] > 0xffff_ffe0);
-        // AMD's processors accept prefixes before VPCMPESTRx with W set that VEX does not allow, which is no use to anybody.
+        // AMD's processors accept prefixes before VPCMPESTRx with W set that VEX does not allow, which is no use to anybody; and LOCK
+        // before PCMPESTRI with W set.
         let code = self.case.code();
         let wide_compare = |w: &[u8]| w[0] == 0xc4 && w[1] & 31 == 3 && w[2] & 0x83 == 0x81 && w[3] & !1 == 0x60;
-        if self.i.is_invalid() && code.windows(4).any(wide_compare) {
+        let locked = |w: &[u8]| code.contains(&0xf0) && w[0] & 0xf8 == 0x48 && w[1..] == [0x0f, 0x3a, 0x61];
+        if self.i.is_invalid() && code.windows(4).any(|w| wide_compare(w) || locked(w)) {
             return true;
         }
         // A store over the breakpoint that ends the case.

@@ -104,18 +104,20 @@ impl Values {
     /// What a memory operand of `i` may hold.
     pub(super) fn memory_for(&mut self, i: &Instruction) -> Vec<u8> {
         use Mnemonic::*;
+        /// In the third byte of MXCSR, AMD's misaligned exception mask, which the interpreter's CPU does not have.
+        const MM: u8 = 2;
         let v = |bytes: &[u8]| bytes.to_vec();
         match i.mnemonic() {
             Fxrstor | Fxrstor64 => {
                 let mut image = self.fpu().to_xsave()[..512].to_vec();
                 if self.one_in(16) {
-                    image[26] = self.next() as u8;
+                    image[26] = self.next() as u8 & !MM;
                 }
                 image
             }
             Fldcw => v(&(self.next() as u16 | self.pick(&[0x3f, 0])).to_le_bytes()),
             Ldmxcsr | Vldmxcsr => {
-                let reserved = if self.one_in(16) { self.next() as u32 } else { 0 };
+                let reserved = if self.one_in(16) { self.next() as u32 & !(u32::from(MM) << 16) } else { 0 };
                 v(&(self.next() as u32 & 0xffff | reserved).to_le_bytes())
             }
             Fbld => (0..10)

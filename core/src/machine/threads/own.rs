@@ -2,7 +2,7 @@
 
 use super::{Job, VcpuThread, Want, panicked, request_of, thread_id};
 use crate::board::Board;
-use crate::vm::{Limit, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
+use crate::vm::{CpuBus, Limit, Vcpu, VcpuConfig, VcpuExit, VcpuHandle, Vm, VmError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,6 +104,10 @@ impl Shared {
     fn serve(&self, id: u32, vcpu: &mut dyn Vcpu, board: &Board) {
         let handle = vcpu.handle();
         while self.next_turn(vcpu) {
+            if board.stop_pending() {
+                self.hold();
+                continue;
+            }
             match vcpu.run(board, Limit::default()) {
                 VcpuExit::Halted => handle.wait(None),
                 exit => {

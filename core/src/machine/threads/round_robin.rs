@@ -280,6 +280,10 @@ impl Worker {
     }
 
     fn take_turn(&mut self, id: u32) {
+        if self.board.stop_pending() {
+            self.shared.hold_turn();
+            return;
+        }
         let Some(vcpu) = self.vcpus.get_mut(&id) else { return };
         let exit = vcpu.run(&*self.board, Limit { instructions: Some(TURN) });
         if exit == VcpuExit::Halted {
