@@ -203,6 +203,7 @@ pub(crate) fn machine_config(
         kernel,
         serials: std::mem::take(&mut consoles.serials),
         chardevs: consoles.chardevs.clone(),
+        blocks: Arc::default(),
         devices: config.devices.iter().cloned().chain(std::mem::take(&mut consoles.devices)).collect(),
         rtc: config.rtc,
         uuid: config.uuid,

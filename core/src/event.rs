@@ -181,6 +181,30 @@ pub enum Event {
         /// Path of the clock.
         path: String,
     },
+    /// A request to a block back end failed.
+    BlockIoError {
+        /// Name of the back end.
+        device: String,
+        /// Name of the image's node.
+        node: String,
+        /// `read` or `write`.
+        operation: &'static str,
+        /// What is done about it, in QMP's words.
+        action: &'static str,
+        /// The host has no space left.
+        nospace: bool,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The tray of a drive has moved.
+    DeviceTrayMoved {
+        /// Name of the back end.
+        device: String,
+        /// Id or path of the drive.
+        id: String,
+        /// It is open now.
+        tray_open: bool,
+    },
     /// The guest's answer to a hot-plug, by ACPI's `_OST`.
     AcpiDeviceOst {
         /// QMP's `ACPIOSTInfo`: slot, slot-type, source, status and, if it has one, the device's id.

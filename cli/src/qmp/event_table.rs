@@ -4,8 +4,8 @@ use super::events::Notice;
 use super::qapi::{Empty, Path, Qapi, Type};
 use super::types::control::{ShutdownCause, WatchdogAction};
 use super::types::event::{
-    AcpiDeviceOstData, AcpiOstInfo, DeviceData, GuestPanicAction, GuestPanicData, RtcChangeData, ShutdownData,
-    WatchdogData,
+    AcpiDeviceOstData, AcpiOstInfo, BlockErrorAction, BlockIoErrorData, DeviceData, DeviceTrayMovedData,
+    GuestPanicAction, GuestPanicData, IoOperationType, RtcChangeData, ShutdownData, WatchdogData,
 };
 use gearbox_core::event::Event;
 
@@ -30,6 +30,8 @@ pub const EVENTS: &[EventInfo] = &[
     EventInfo { name: "GUEST_CRASHLOADED", data: GuestPanicData::ty },
     EventInfo { name: "WATCHDOG", data: WatchdogData::ty },
     EventInfo { name: "RTC_CHANGE", data: RtcChangeData::ty },
+    EventInfo { name: "BLOCK_IO_ERROR", data: BlockIoErrorData::ty },
+    EventInfo { name: "DEVICE_TRAY_MOVED", data: DeviceTrayMovedData::ty },
     EventInfo { name: "ACPI_DEVICE_OST", data: AcpiDeviceOstData::ty },
 ];
 
@@ -60,6 +62,21 @@ pub fn notice(event: &Event) -> Option<Notice> {
         Event::RtcChange { offset, path } => {
             let data = RtcChangeData { offset: *offset, qom_path: path.clone() };
             Notice::new("RTC_CHANGE", &data).limited()
+        }
+        Event::BlockIoError { device, node, operation, action, nospace, reason } => {
+            let data = BlockIoErrorData {
+                device: device.clone(),
+                node_name: (!node.is_empty()).then(|| node.clone()),
+                operation: IoOperationType::from_name(operation)?,
+                action: BlockErrorAction::from_name(action)?,
+                nospace: Some(*nospace),
+                reason: reason.clone(),
+            };
+            Notice::new("BLOCK_IO_ERROR", &data).limited()
+        }
+        Event::DeviceTrayMoved { device, id, tray_open } => {
+            let data = DeviceTrayMovedData { device: device.clone(), id: id.clone(), tray_open: *tray_open };
+            Notice::new("DEVICE_TRAY_MOVED", &data)
         }
         Event::AcpiDeviceOst { info } => {
             let info = AcpiOstInfo::decode(info.clone(), &Path::Root).ok()?;

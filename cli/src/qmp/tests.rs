@@ -278,6 +278,15 @@ fn every_event_has_the_form_that_the_schema_says() {
         Event::GuestCrashloaded,
         Event::Watchdog { action: WatchdogAction::InjectNmi },
         Event::RtcChange { offset: -1, path },
+        Event::BlockIoError {
+            device: "d".into(),
+            node: "#block1".into(),
+            operation: "read",
+            action: "report",
+            nospace: false,
+            reason: "Input/output error".into(),
+        },
+        Event::DeviceTrayMoved { device: "d".into(), id: String::new(), tray_open: true },
         Event::AcpiDeviceOst { info },
     ];
     for event in &events {

@@ -2,6 +2,7 @@
 
 use super::fabric::{Fabric, SystemRequest};
 use super::{DeviceId, Line, Realize, RealizeError, Timer};
+use crate::backend::block::MediumEvent;
 use crate::backend::chardev::CharBackend;
 use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
@@ -31,8 +32,10 @@ pub trait Device: Any + Send {
     fn pin(&mut self, _cx: &mut Cx<'_>, _index: u32, _level: bool) {}
     /// The timer claimed with `tag` is due.
     fn timer(&mut self, _cx: &mut Cx<'_>, _tag: u32) {}
-    /// The back end claimed with `tag` has input, or room for output.
+    /// The back end claimed with `tag` has input, or room for output; a drive, requests that are done.
     fn backend_ready(&mut self, _cx: &mut Cx<'_>, _tag: u32) {}
+    /// Something happened to the medium of the drive claimed with `tag`.
+    fn medium(&mut self, _cx: &mut Cx<'_>, _tag: u32, _event: MediumEvent) {}
     /// Reset.
     fn reset(&mut self, _cx: &mut Cx<'_>, _kind: ResetKind) {}
     /// The guest wrote `len` bytes at `offset` of the device's PCI configuration space; the new contents are in

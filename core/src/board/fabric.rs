@@ -5,6 +5,7 @@ use super::isa::IsaInterrupts;
 use super::line::{Lines, Sink};
 use super::timer::Timers;
 use super::{Board, DeviceId, Events, Line, Mailbox, Pin};
+use crate::backend::block::BlockBackend;
 use crate::backend::chardev::CharBackend;
 use crate::clock::ClockSource;
 use crate::event::{Event, ShutdownCause};
@@ -44,6 +45,8 @@ pub enum SystemRequest {
         /// Why.
         reason: String,
     },
+    /// A request to a block back end failed, and is to be tried again when the machine continues.
+    IoError,
     /// The CPU with this index has left the board.
     CpuGone(u32),
     /// A watchdog has expired; what happens is the machine's policy.
@@ -81,6 +84,7 @@ pub struct Fabric {
     dma: Arc<AddressSpace>,
     msi: Arc<dyn MsiSink>,
     chardevs: BTreeMap<(DeviceId, u32), Arc<dyn CharBackend>>,
+    pub(super) drives: BTreeMap<(DeviceId, u32), Arc<BlockBackend>>,
     /// Back ends keep their input to themselves.
     input_held: bool,
     mailbox: Arc<Mailbox>,
@@ -118,6 +122,7 @@ impl Fabric {
             dma,
             msi,
             chardevs: BTreeMap::new(),
+            drives: BTreeMap::new(),
             input_held: false,
             mailbox,
             guest_errors: GuestErrors::default(),
@@ -179,7 +184,7 @@ impl Fabric {
     pub fn inputs(&self, device: DeviceId) -> &[(String, u32)] {
         self.inputs.get(&device).map_or(&[], Vec::as_slice)
     }
-    pub(super) fn dma(&self) -> &AddressSpace {
+    pub(super) fn dma(&self) -> &Arc<AddressSpace> {
         &self.dma
     }
     pub(super) fn msi(&self) -> &Arc<dyn MsiSink> {
@@ -214,6 +219,10 @@ impl Fabric {
     pub(super) fn emit(&self, event: &Event) {
         self.events.emit(event);
     }
+    /// The board, for callbacks of back ends.
+    pub(super) fn board(&self) -> Weak<Board> {
+        self.board.clone()
+    }
     /// Forgets a device that goes; returns what the lines fed that it held high.
     pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Sink> {
         self.timers.remove(device);
@@ -224,6 +233,12 @@ impl Fabric {
         self.chardevs.retain(|(owner, _), chardev| {
             if *owner == device {
                 chardev.on_ready(Box::new(|| {}));
+            }
+            *owner != device
+        });
+        self.drives.retain(|(owner, _), drive| {
+            if *owner == device {
+                drive.detach();
             }
             *owner != device
         });

@@ -7,6 +7,7 @@
 mod bus;
 mod cpu;
 mod device;
+mod drive;
 mod fabric;
 mod firmware;
 mod isa;
@@ -30,6 +31,7 @@ use realize::Claims;
 pub use realize::{Realize, RealizeError, Realized};
 pub use timer::Timer;
 
+use crate::backend::block::Blocks;
 use crate::backend::chardev::Chardevs;
 use crate::clock::ClockSource;
 use crate::event::Event;
@@ -73,6 +75,7 @@ pub struct BoardState {
     buses: Vec<Bus>,
     globals: Vec<Global>,
     chardevs: Arc<Chardevs>,
+    blocks: Arc<Blocks>,
     user_objects: Arc<UserObjects>,
     /// User objects that the board is made of.
     held: Vec<Arc<dyn UserObject>>,
@@ -150,6 +153,7 @@ impl Board {
                     buses: Vec::new(),
                     globals: Vec::new(),
                     chardevs: Arc::default(),
+                    blocks: Arc::default(),
                     user_objects: Arc::default(),
                     held: Vec::new(),
                     has_smm: false,

@@ -135,7 +135,7 @@ impl BoardState {
     pub(super) fn apply_globals(&self, spec: &mut dyn AnySpec) -> Result<(), RealizeError> {
         let device = spec.type_name();
         for g in self.globals.iter().filter(|g| types().is_a(device, &g.driver)) {
-            spec.set(&g.property, &g.value, &*self.chardevs).map_err(|error| RealizeError::Global {
+            spec.set(&g.property, &g.value, &self.backends()).map_err(|error| RealizeError::Global {
                 driver: g.driver.clone(),
                 property: g.property.clone(),
                 error,
@@ -186,7 +186,7 @@ impl BoardState {
         };
         self.apply_globals(&mut *spec)?;
         for (name, value) in properties.iter().filter(|(k, _)| !["id", "bus"].contains(&k.as_str())) {
-            spec.set(name, value, &*self.chardevs)?;
+            spec.set(name, value, &self.backends())?;
         }
         let values = spec.properties();
         let device = self.put(&path, info.name, values, |r| spec.realize_boxed(r).map(|d| (d, ())))?.id;

@@ -2,6 +2,7 @@
 
 use super::cpus::{Cpus, Plugged, globals, is_cpu};
 use super::numa::Numa;
+use crate::backend::block::Blocks;
 use crate::backend::chardev::{CharBackend, Chardevs};
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
@@ -119,6 +120,8 @@ pub struct MachineConfig {
     pub serials: Vec<Option<Arc<dyn CharBackend>>>,
     /// `-chardev` by id, for devices that name one.
     pub chardevs: Arc<Chardevs>,
+    /// `-drive` and `-blockdev` by id.
+    pub blocks: Arc<Blocks>,
     /// `-object` by id.
     pub objects: Arc<UserObjects>,
     /// The memory back end that is the machine's RAM (`-machine memory-backend=`).
@@ -152,6 +155,7 @@ impl Default for MachineConfig {
             kernel: None,
             serials: Vec::new(),
             chardevs: Arc::default(),
+            blocks: Arc::default(),
             objects: Arc::default(),
             memory_backend: None,
             globals: Vec::new(),
@@ -259,6 +263,7 @@ pub(super) fn build_with(
 ) -> Result<(Wiring, Vec<Plugged>), BuildError> {
     let plugged = board.with(|s| {
         s.set_chardevs(config.chardevs.clone());
+        s.set_blocks(config.blocks.clone());
         s.set_user_objects(config.objects.clone());
         s.set_globals(globals(machine, config));
         s.objects.make_path("/machine", format!("{}-machine", machine.name()));

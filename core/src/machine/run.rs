@@ -4,6 +4,7 @@ use super::config::{BootError, BuildError, DeviceArg, MachineConfig, MachineType
 use super::cpus::{Cpus, PossibleCpu, is_cpu};
 use super::numa::{NumaNode, NumaNodes};
 use super::vcpus::Vcpus;
+use crate::backend::block::Blocks;
 use crate::board::{Board, CpuPlugError, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
 use crate::event::{Event, GuestPanicAction, PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 use crate::object::Value;
@@ -34,6 +35,8 @@ pub enum RunState {
     GuestPanicked,
     /// A watchdog has expired.
     Watchdog,
+    /// A request to a block back end failed.
+    IoError,
 }
 
 impl RunState {
@@ -47,6 +50,7 @@ impl RunState {
             Self::InternalError => "internal-error",
             Self::GuestPanicked => "guest-panicked",
             Self::Watchdog => "watchdog",
+            Self::IoError => "io-error",
         }
     }
 }
@@ -102,6 +106,7 @@ pub struct Machine {
     state: Mutex<RunState>,
     policy: Mutex<Policy>,
     wiring: Wiring,
+    blocks: Arc<Blocks>,
     board: Arc<Board>,
     /// Features that the CPU model asked for and the accelerator lacks.
     missing: Vec<String>,
@@ -191,6 +196,7 @@ impl Machine {
             state: Mutex::new(RunState::Prelaunch),
             policy: Mutex::default(),
             wiring,
+            blocks: config.blocks.clone(),
             board,
             missing,
             vm,
@@ -203,6 +209,10 @@ impl Machine {
     /// The board.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+    /// Its images and drives.
+    pub fn blocks(&self) -> &Arc<Blocks> {
+        &self.blocks
     }
     /// The accelerator's virtual machine.
     pub fn vm(&self) -> &Arc<dyn Vm> {
@@ -266,6 +276,8 @@ impl Machine {
         let mut state = self.state.lock();
         self.vcpus.park();
         self.set_running(false);
+        self.blocks.drain();
+        self.blocks.flush();
         if std::mem::replace(&mut *state, into) == RunState::Running {
             self.board.emit(&Event::Stop);
         }
@@ -274,9 +286,10 @@ impl Machine {
     /// Starts, or continues after [`Machine::stop`]. A machine that has shut down or met an internal error stays as it is until it is reset.
     pub fn cont(&self) {
         let mut state = self.state.lock();
-        if matches!(*state, RunState::Prelaunch | RunState::Paused | RunState::Watchdog) {
+        if matches!(*state, RunState::Prelaunch | RunState::Paused | RunState::Watchdog | RunState::IoError) {
             *state = RunState::Running;
             self.board.emit(&Event::Resume);
+            self.blocks.resume();
             self.set_running(true);
         }
     }
@@ -288,11 +301,15 @@ impl Machine {
     pub fn reset(&self, kind: ResetKind) -> Result<(), MachineError> {
         let mut state = self.state.lock();
         self.vcpus.park();
+        // What devices have begun reaches guest memory before the reset, or not at all.
+        self.blocks.drain();
         self.board.with(|s| s.reset(kind));
         self.vcpus.reset(|bsp| self.wiring.boot.as_ref().map_or(Ok(()), |boot| boot.enter(&self.board, bsp)))?;
         match *state {
             RunState::Running => self.set_running(true),
-            RunState::Shutdown | RunState::InternalError | RunState::GuestPanicked => *state = RunState::Paused,
+            RunState::Shutdown | RunState::InternalError | RunState::GuestPanicked | RunState::IoError => {
+                *state = RunState::Paused
+            }
             RunState::Prelaunch | RunState::Paused | RunState::Watchdog => {}
         }
         Ok(())
@@ -356,6 +373,8 @@ impl Machine {
             if let Some(outcome) = self.serve(request) {
                 self.vcpus.park();
                 self.board.clock().set_running(false);
+                self.blocks.drain();
+                self.blocks.flush();
                 return outcome;
             }
         }
@@ -378,6 +397,10 @@ impl Machine {
             SystemRequest::Exit(status) => ended(status, ShutdownCause::GuestExit),
             SystemRequest::Stop => {
                 self.stop();
+                None
+            }
+            SystemRequest::IoError => {
+                self.halt(RunState::IoError);
                 None
             }
             SystemRequest::Cont => {

@@ -1,6 +1,7 @@
 //! The types that properties have, and how values come from a command line or from JSON.
 
 use super::Value;
+use crate::backend::block::{BlockBackend, Drive};
 use crate::backend::chardev::{CharBackend, Chardev};
 use crate::pci::Devfn;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ pub trait Backends {
     /// # Errors
     /// There is none, or it has as many users as it can have; in words for the user.
     fn chardev(&self, id: &str) -> Result<Arc<dyn CharBackend>, String>;
+    /// The drive of that id, or one around the image of that node name.
+    ///
+    /// # Errors
+    /// There is neither; in words for the user.
+    fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String>;
 }
 
 /// There are no back ends.
@@ -20,6 +26,9 @@ pub struct NoBackends;
 impl Backends for NoBackends {
     fn chardev(&self, id: &str) -> Result<Arc<dyn CharBackend>, String> {
         Err(format!("there is no chardev '{id}'"))
+    }
+    fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String> {
+        Err(format!("there is no drive '{id}'"))
     }
 }
 
@@ -224,6 +233,16 @@ impl PropertyValue for Chardev {
     }
     fn parse(text: &str, backends: &dyn Backends) -> Result<Self, String> {
         Ok(Self::named(text, backends.chardev(text)?))
+    }
+}
+
+impl PropertyValue for Drive {
+    const KIND: &'static str = "str";
+    fn to_value(&self) -> Value {
+        self.id().into()
+    }
+    fn parse(text: &str, backends: &dyn Backends) -> Result<Self, String> {
+        Ok(Self::named(text, backends.drive(text)?))
     }
 }
 

@@ -111,6 +111,8 @@ qapi_enum! {
         GuestPanicked = "guest-panicked",
         /// A watchdog has expired.
         Watchdog = "watchdog",
+        /// A request to a drive failed.
+        IoError = "io-error",
     }
 
     /// What a parameter of a command line option takes.

@@ -14,6 +14,24 @@ qapi_enum! {
         Run = "run",
     }
 
+    /// What was asked of a drive (QAPI `IoOperationType`).
+    enum IoOperationType {
+        /// A read.
+        Read = "read",
+        /// A write.
+        Write = "write",
+    }
+
+    /// What is done about an error of a drive (QAPI `BlockErrorAction`).
+    enum BlockErrorAction {
+        /// The guest is told that it went well.
+        Ignore = "ignore",
+        /// The guest is told.
+        Report = "report",
+        /// The machine stops.
+        Stop = "stop",
+    }
+
     /// The kind of a slot (QAPI `ACPISlotType`).
     enum AcpiSlotType {
         /// A memory module.
@@ -58,6 +76,32 @@ qapi_struct! {
         offset: i64,
         /// Path of the clock.
         qom_path = "qom-path": String,
+    }
+
+    /// `BLOCK_IO_ERROR`.
+    struct BlockIoErrorData {
+        /// The drive.
+        device: String,
+        /// The image.
+        node_name = "node-name": Option<String>,
+        /// What was asked for.
+        operation: IoOperationType,
+        /// What is done about it.
+        action: BlockErrorAction,
+        /// The host has no space left.
+        nospace: Option<bool>,
+        /// Why it failed.
+        reason: String,
+    }
+
+    /// `DEVICE_TRAY_MOVED`.
+    struct DeviceTrayMovedData {
+        /// The drive.
+        device: String,
+        /// The device that has it.
+        id: String,
+        /// The tray is open now.
+        tray_open = "tray-open": bool,
     }
 
     /// The guest's last word on a slot (QAPI `ACPIOSTInfo`; ACPI 6.4, section 6.3.5).

@@ -1,7 +1,6 @@
 //! The character back ends of a machine, by id (`-chardev`, `chardev-add`).
 
 use super::{CharBackend, Mux, Received};
-use crate::object::Backends;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -163,12 +162,6 @@ impl Chardevs {
 fn unknown(id: &str, entries: &BTreeMap<String, Entry>) -> ChardevError {
     let near = crate::closest(id, entries.keys().map(String::as_str));
     ChardevError::Unknown { id: id.to_owned(), hint: crate::did_you_mean(near) }
-}
-
-impl Backends for Chardevs {
-    fn chardev(&self, id: &str) -> Result<Arc<dyn CharBackend>, String> {
-        self.attach(id).map_err(|e| e.to_string())
-    }
 }
 
 /// One user's hold on a back end.

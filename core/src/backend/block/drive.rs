@@ -1,0 +1,338 @@
+//! What a device holds on to: a place for a medium, with requests under way.
+
+use super::medium::{Media, MediumRefusal};
+use super::node::Node;
+use super::options::OnError;
+use super::request::{Completion, Data, IoError, Operation, Request};
+use super::workers::Workers;
+use crate::mem::AddressSpace;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes that are moved at a time between an image and guest RAM.
+const PIECE: usize = 1 << 20;
+
+/// A request that failed, for whoever watches the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoFailure {
+    /// The back end's name.
+    pub device: String,
+    /// The node's.
+    pub node: String,
+    /// What was asked for.
+    pub operation: Operation,
+    /// What is done about it.
+    pub action: OnError,
+    /// Why it failed.
+    pub error: IoError,
+}
+
+/// Who uses a back end.
+pub struct BlockClient {
+    /// The device, by its id or its path.
+    pub device: String,
+    /// Guest RAM.
+    pub memory: Arc<AddressSpace>,
+    /// Called, on a thread of the back end and with none of its locks held, when there is a [`Completion`].
+    pub ready: Box<dyn Fn() + Send + Sync>,
+    /// Called when a request has failed.
+    pub failed: Box<dyn Fn(&IoFailure) + Send + Sync>,
+}
+
+/// A back end for one device (QEMU's `BlockBackend`). Its functions do not wait, except where they say so.
+pub struct BlockBackend {
+    name: String,
+    workers: Arc<Workers>,
+    on_read_error: OnError,
+    on_write_error: OnError,
+    inner: Mutex<Inner>,
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    medium: Option<Arc<Node>>,
+    client: Option<Arc<BlockClient>>,
+    media: Media,
+    tray_open: bool,
+    locked: bool,
+    /// Requests that a worker has or will have, with what follows from them in the device.
+    in_flight: usize,
+    done: VecDeque<Completion>,
+    /// Requests that failed, to be tried again when the machine continues.
+    held: Vec<Request>,
+    /// Counts [`BlockBackend::cancel`], so that what was under way before is told from what came later.
+    epoch: u64,
+}
+
+impl BlockBackend {
+    pub(super) fn new(
+        name: &str,
+        workers: Arc<Workers>,
+        medium: Option<Arc<Node>>,
+        on_read_error: OnError,
+        on_write_error: OnError,
+    ) -> Arc<Self> {
+        let inner = Mutex::new(Inner { medium, ..Inner::default() });
+        Arc::new(Self { name: name.to_owned(), workers, on_read_error, on_write_error, inner, idle: Condvar::new() })
+    }
+    /// Its name; empty if it was made for a node and a device.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// The name of the device that has it, or its own, for messages.
+    pub fn label(&self) -> String {
+        if self.name.is_empty() { self.device().unwrap_or_default() } else { self.name.clone() }
+    }
+    /// The device that has it.
+    pub fn device(&self) -> Option<String> {
+        self.inner.lock().client.as_ref().map(|c| c.device.clone())
+    }
+    /// The medium, if there is one.
+    pub fn medium(&self) -> Option<Arc<Node>> {
+        self.inner.lock().medium.clone()
+    }
+    /// Puts a medium in, or takes it out. The device is not told.
+    pub fn set_medium(&self, medium: Option<Arc<Node>>) {
+        self.inner.lock().medium = medium;
+    }
+    /// What the device can do with media.
+    pub fn media(&self) -> Media {
+        self.inner.lock().media
+    }
+    /// The tray is open.
+    pub fn tray_open(&self) -> bool {
+        self.inner.lock().tray_open
+    }
+    /// Says where the tray is; returns whether it has moved.
+    pub fn set_tray_open(&self, open: bool) -> bool {
+        std::mem::replace(&mut self.inner.lock().tray_open, open) != open
+    }
+    /// The door is locked.
+    pub fn locked(&self) -> bool {
+        self.inner.lock().locked
+    }
+    /// Locks or unlocks it.
+    pub fn set_locked(&self, locked: bool) {
+        self.inner.lock().locked = locked;
+    }
+    /// What happens when a read or a write fails.
+    pub fn on_error(&self, operation: Operation) -> OnError {
+        if operation == Operation::Read { self.on_read_error } else { self.on_write_error }
+    }
+
+    /// Makes `client` the user, until [`BlockBackend::detach`].
+    ///
+    /// # Errors
+    /// There is one.
+    pub(crate) fn attach(&self, client: BlockClient, media: Media) -> Result<(), MediumRefusal> {
+        let mut inner = self.inner.lock();
+        if inner.client.is_some() {
+            return Err(MediumRefusal::InUse(self.name.clone()));
+        }
+        inner.client = Some(Arc::new(client));
+        inner.media = media;
+        Ok(())
+    }
+    /// Lets the user go. What it has asked for is still carried out, and nobody is told.
+    pub(crate) fn detach(&self) {
+        self.cancel();
+        let client = self.inner.lock().client.take();
+        drop(client);
+    }
+
+    /// Begins a request. A [`Completion`] with its tag comes at some time.
+    pub fn submit(self: &Arc<Self>, request: Request) {
+        let (medium, client, epoch) = {
+            let mut inner = self.inner.lock();
+            inner.in_flight += 1;
+            (inner.medium.clone(), inner.client.clone(), inner.epoch)
+        };
+        let this = self.clone();
+        self.workers.run(move || this.perform(medium, client, epoch, request));
+    }
+    /// Takes the oldest request that is done.
+    pub fn completed(&self) -> Option<Completion> {
+        self.inner.lock().done.pop_front()
+    }
+    /// Forgets all requests: no completion of them comes any more. Those which a worker has are carried out nevertheless.
+    pub fn cancel(&self) {
+        let mut inner = self.inner.lock();
+        inner.epoch += 1;
+        inner.done.clear();
+        inner.held.clear();
+    }
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.inner.lock().in_flight
+    }
+    /// Waits until no request is under way, and the device has heard of all. Not to be called with the board locked.
+    pub fn drain(&self) {
+        let mut inner = self.inner.lock();
+        while inner.in_flight > 0 {
+            self.idle.wait(&mut inner);
+        }
+    }
+    /// Tries again what failed and stopped the machine.
+    pub fn resume(self: &Arc<Self>) {
+        let held = std::mem::take(&mut self.inner.lock().held);
+        held.into_iter().for_each(|request| self.submit(request));
+    }
+
+    fn perform(&self, medium: Option<Arc<Node>>, client: Option<Arc<BlockClient>>, epoch: u64, mut request: Request) {
+        let memory = client.as_ref().map(|c| &*c.memory);
+        let result = medium.as_ref().ok_or(IoError::NoMedium).and_then(|node| carry_out(node, memory, &mut request));
+        let action = self.action(&request, &result);
+        let failure = action.map(|action| IoFailure {
+            device: self.name.clone(),
+            node: medium.map(|m| m.name().to_owned()).unwrap_or_default(),
+            operation: request.operation,
+            action,
+            error: result.as_ref().err().cloned().unwrap_or(IoError::NoMedium),
+        });
+        let completed = {
+            let mut inner = self.inner.lock();
+            let current = inner.epoch == epoch;
+            match action {
+                _ if !current => {}
+                Some(OnError::Stop) => inner.held.push(request),
+                action => {
+                    let data = if let Data::Owned(bytes) = request.data { bytes } else { Vec::new() };
+                    let result = if action == Some(OnError::Ignore) { Ok(()) } else { result };
+                    inner.done.push_back(Completion { tag: request.tag, result, data });
+                }
+            }
+            current
+        };
+        if let Some(client) = client.filter(|_| completed) {
+            if let Some(failure) = &failure {
+                (client.failed)(failure);
+            }
+            if action != Some(OnError::Stop) {
+                (client.ready)();
+            }
+        }
+        let mut inner = self.inner.lock();
+        inner.in_flight -= 1;
+        if inner.in_flight == 0 {
+            self.idle.notify_all();
+        }
+    }
+    /// What is to be done about a failure of the host; nothing where it is the guest's.
+    fn action(&self, request: &Request, result: &Result<(), IoError>) -> Option<OnError> {
+        let error = result.as_ref().err().filter(|e| matches!(e, IoError::Host(_) | IoError::NoSpace))?;
+        Some(match self.on_error(request.operation) {
+            OnError::Enospc if *error == IoError::NoSpace => OnError::Stop,
+            OnError::Enospc => OnError::Report,
+            action => action,
+        })
+    }
+}
+
+impl std::fmt::Debug for BlockBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlockBackend({})", self.name)
+    }
+}
+
+fn carry_out(node: &Node, memory: Option<&AddressSpace>, request: &mut Request) -> Result<(), IoError> {
+    let Request { operation, offset, length, data, .. } = request;
+    let (operation, offset, length) = (*operation, *offset, *length);
+    match operation {
+        Operation::Flush => return node.flush(),
+        Operation::Discard => return node.discard(offset, length),
+        Operation::WriteZeroes { unmap } => return node.write_zeroes(offset, length, unmap),
+        Operation::Read | Operation::Write if data.len() != length => return Err(IoError::OutOfRange),
+        Operation::Read | Operation::Write => {}
+    }
+    match data {
+        Data::None => Ok(()),
+        Data::Owned(bytes) if operation == Operation::Read => node.read(offset, bytes),
+        Data::Owned(bytes) => node.write(offset, bytes),
+        Data::Guest(segments) => {
+            let memory = memory.ok_or(IoError::NotRam)?;
+            if offset.checked_add(length).is_none_or(|end| end > node.size()) {
+                return Err(IoError::OutOfRange);
+            }
+            let pieces = Pieces { segments, done: 0 };
+            let mut at = offset;
+            for piece in pieces {
+                let mut buffer = vec![0; piece.iter().map(|(_, len)| len).sum()];
+                if operation == Operation::Read {
+                    node.read(at, &mut buffer)?;
+                }
+                let mut rest = &mut buffer[..];
+                for (addr, len) in piece {
+                    let (part, later) = rest.split_at_mut(len);
+                    match operation {
+                        Operation::Read => memory.write(addr, part),
+                        _ => memory.read(addr, part),
+                    }
+                    .map_err(|_| IoError::NotRam)?;
+                    rest = later;
+                }
+                if operation == Operation::Write {
+                    node.write(at, &buffer)?;
+                }
+                at += buffer.len() as u64;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Cuts guest memory into lists of at most [`PIECE`] bytes.
+struct Pieces<'a> {
+    segments: &'a [super::Segment],
+    /// Bytes of the first segment that are done.
+    done: u64,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Vec<(u64, usize)>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut piece, mut room) = (Vec::new(), PIECE);
+        while let Some((first, later)) = self.segments.split_first() {
+            let n = (first.len - self.done).min(room as u64);
+            if n > 0 {
+                piece.push((first.addr.wrapping_add(self.done), n as usize));
+            }
+            room -= n as usize;
+            self.done += n;
+            if self.done < first.len {
+                break;
+            }
+            (self.segments, self.done) = (later, 0);
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+/// A device's property that names a back end.
+#[derive(Clone, Debug, Default)]
+pub struct Drive {
+    id: String,
+    backend: Option<Arc<BlockBackend>>,
+}
+
+impl Drive {
+    /// The back end `backend`, as it was asked for.
+    pub fn named(id: &str, backend: Arc<BlockBackend>) -> Self {
+        Self { id: id.to_owned(), backend: Some(backend) }
+    }
+    /// As it was asked for; empty without a back end.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    /// The back end.
+    pub fn backend(&self) -> Option<&Arc<BlockBackend>> {
+        self.backend.as_ref()
+    }
+}
+
+impl From<Arc<BlockBackend>> for Drive {
+    fn from(backend: Arc<BlockBackend>) -> Self {
+        Self { id: backend.name().to_owned(), backend: Some(backend) }
+    }
+}

@@ -1,0 +1,260 @@
+//! Opening of images: which format one has, which files it refers to, and who else uses them.
+
+use super::lock::ImageLock;
+use super::options::{Format, ImageOptions};
+use imago::file::File as HostFile;
+use imago::format::gate::ImplicitOpenGate;
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+use imago::{FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage, StorageOpenOptions};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// An image that is open.
+pub(super) type Access = FormatAccess<HostFile>;
+type Qcow2Image = Qcow2<HostFile, Arc<Access>>;
+
+/// Most files in a chain of backing files: opening and reading go down it by recursion.
+const LONGEST_CHAIN: usize = 32;
+/// Bytes by which a format is recognised.
+pub(super) const PROBED: usize = 512;
+
+/// Why an image could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Could not open '{filename}': {reason}")]
+pub struct OpenError {
+    /// As given.
+    pub filename: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl OpenError {
+    pub(super) fn new(path: &Path, reason: impl ToString) -> Self {
+        Self { filename: path.display().to_string(), reason: reason.to_string() }
+    }
+}
+
+/// A file that an image refers to for what it does not contain itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackingFile {
+    /// Where it is.
+    pub filename: PathBuf,
+    /// Its format.
+    pub format: Format,
+}
+
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) access: Access,
+    pub(super) format: Format,
+    /// The format was guessed, and is not to change by what the guest writes.
+    pub(super) probed: bool,
+    pub(super) read_only: bool,
+    /// Nearest first.
+    pub(super) backing: Vec<BackingFile>,
+    pub(super) locks: Vec<ImageLock>,
+}
+
+/// A format by the first bytes of an image, or the name of one that is not supported.
+pub fn probe(start: &[u8]) -> Result<Format, &'static str> {
+    const KNOWN: [(usize, &[u8], &str); 10] = [
+        (0, b"QED\0", "qed"),
+        (0, b"KDMV", "vmdk"),
+        (0, b"COWD", "vmdk"),
+        (0, b"# Disk DescriptorFile", "vmdk"),
+        (64, &[0x7f, 0x10, 0xda, 0xbe], "vdi"),
+        (0, b"conectix", "vpc"),
+        (0, b"vhdxfile", "vhdx"),
+        (0, b"WithoutFreeSpace", "parallels"),
+        (0, b"WithouFreSpacExt", "parallels"),
+        (0, b"LUKS\xba\xbe", "luks"),
+    ];
+    if let Some(version) = start.strip_prefix(b"QFI\xfb") {
+        return if version.starts_with(&[0, 0, 0, 1]) { Err("qcow") } else { Ok(Format::Qcow2) };
+    }
+    match KNOWN.iter().find(|(at, magic, _)| start.get(*at..).is_some_and(|s| s.starts_with(magic))) {
+        Some((_, _, name)) => Err(name),
+        None => Ok(Format::Raw),
+    }
+}
+
+/// The first bytes of a file.
+pub(super) fn start_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(PROBED as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn probe_file(path: &Path) -> io::Result<Format> {
+    let unsupported = |name: &str| {
+        let path = path.display();
+        io::Error::other(format!(
+            "images in the format {name} are not supported; 'qemu-img convert -O qcow2 {path} NEW' makes one that is"
+        ))
+    };
+    probe(&start_of(path)?).map_err(unsupported)
+}
+
+/// Refuses to write to a qcow2 image by whose tables the cluster with its header is free, so that it would be given to somebody. (imago allocates without an
+/// end then.) The fields are named as in the specification (QEMU, docs/interop/qcow2.txt).
+fn check_reference_counts(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    let corrupt = || io::Error::other("the image is corrupt: its header has no reference count");
+    let field = |at: u64, len: usize| -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes[8 - len..], at)?;
+        Ok(u64::from_be_bytes(bytes))
+    };
+    let version = field(4, 4)?;
+    let refcount_table = field(48, 8)?;
+    // log2 of the bits of a count; version 2 has 16 bits.
+    let refcount_order = if version >= 3 { field(96, 4)? } else { 4 };
+    let block = field(refcount_table, 8).map_err(|_| corrupt())?;
+    let bytes = (1usize << refcount_order.min(6)).div_ceil(8);
+    let mut count = if block == 0 { 0 } else { field(block, bytes).map_err(|_| corrupt())? };
+    if refcount_order < 3 {
+        // Counts of less than a byte begin with the lowest bits.
+        count &= (1 << (1 << refcount_order)) - 1;
+    }
+    if count == 0 { Err(corrupt()) } else { Ok(()) }
+}
+
+/// The host's words for an error, without the path that comes before them already.
+fn words(e: &io::Error) -> String {
+    match e.raw_os_error() {
+        Some(code) => {
+            let text = io::Error::from_raw_os_error(code).to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        }
+        None => e.to_string(),
+    }
+}
+
+/// Calls into the crate that reads formats. A mistake in it, which a hostile image could find, is an error like others.
+pub(super) fn guarded<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(io::Error::other("the image cannot be read")))
+}
+
+/// Opens an image.
+///
+/// # Errors
+/// The host's reason, or what is wrong with the image.
+pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
+    let path = &*options.filename;
+    let fail = |reason: String| OpenError::new(path, reason);
+    let metadata = std::fs::metadata(path).map_err(|e| fail(words(&e)))?;
+    if metadata.is_dir() {
+        return Err(fail("it is a directory".into()));
+    }
+    let format = match options.format {
+        Some(format) => format,
+        None => probe_file(path).map_err(|e| fail(words(&e)))?,
+    };
+    let mut read_only = options.read_only || options.snapshot;
+    if !read_only && let Err(e) = File::options().read(true).write(true).open(path) {
+        let kept = matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+        if !(kept && options.auto_read_only) {
+            return Err(fail(words(&e)));
+        }
+        read_only = true;
+    }
+    let found = Arc::new(Mutex::new(Found { locking: options.locking, ..Found::default() }));
+    let gate = Gate(found.clone());
+    let opened = guarded(|| {
+        gate.admit(path, format, !read_only)?;
+        if format == Format::Qcow2 && !read_only {
+            check_reference_counts(path)?;
+        }
+        let storage = StorageOpenOptions::new().direct(options.cache.direct());
+        Ok(match format {
+            Format::Raw => FormatAccess::new(
+                Raw::builder_path(path).storage_open_options(storage).write(!read_only).open(gate.clone())?,
+            ),
+            Format::Qcow2 => {
+                let builder = Qcow2Image::builder_path(path).storage_open_options(storage);
+                FormatAccess::new(builder.write(!read_only).open(gate.clone())?)
+            }
+        })
+    });
+    let mut access = opened.map_err(|e| fail(words(&e)))?;
+    if options.snapshot {
+        access = guarded(|| overlay(access)).map_err(|e| fail(format!("temporary overlay: {}", words(&e))))?;
+        read_only = options.read_only;
+    }
+    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let locks = std::mem::take(&mut found.locks);
+    let backing = found.files.drain(..).skip(1).collect();
+    let probed = options.format.is_none() && format == Format::Raw;
+    Ok(Opened { access, format, probed, read_only, backing, locks })
+}
+
+/// Puts an empty image over `base` that takes what is written, in a temporary file without a name.
+fn overlay(base: Access) -> io::Result<Access> {
+    let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let file = || -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(open(&directory, flags, Mode::RUSR | Mode::WUSR)?.into())
+    };
+    let storage = HostFile::try_from(file()?)?;
+    let size = base.size().next_multiple_of(super::SECTOR);
+    let base = Arc::new(base);
+    let image = Qcow2Image::create_builder(storage)
+        .size(size)
+        .create_open(imago::DenyImplicitOpenGate::default(), |s| Ok(Qcow2Image::builder(s).backing(Some(base))))?;
+    Ok(FormatAccess::new(image))
+}
+
+/// What was met on the way.
+#[derive(Default)]
+struct Found {
+    locking: bool,
+    /// The image itself first.
+    files: Vec<BackingFile>,
+    locks: Vec<ImageLock>,
+}
+
+/// Opens the files that an image refers to.
+#[derive(Clone)]
+struct Gate(Arc<Mutex<Found>>);
+
+impl Gate {
+    /// Notes a file, unless the chain is too long, and locks it.
+    fn admit(&self, path: &Path, format: Format, write: bool) -> io::Result<()> {
+        let mut found = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let same = |f: &BackingFile| f.filename.canonicalize().ok() == path.canonicalize().ok();
+        if found.files.iter().any(same) {
+            return Err(io::Error::other(format!("the backing file {} refers to itself", path.display())));
+        }
+        if found.files.len() >= LONGEST_CHAIN {
+            return Err(io::Error::other("the chain of backing files is too long"));
+        }
+        found.files.push(BackingFile { filename: path.to_owned(), format });
+        if found.locking {
+            let lock = ImageLock::take(path, write).map_err(io::Error::other)?;
+            found.locks.push(lock);
+        }
+        Ok(())
+    }
+}
+
+impl ImplicitOpenGate<HostFile> for Gate {
+    fn open_format<F: FormatDriverBuilder<HostFile>>(&mut self, builder: F) -> io::Result<Access> {
+        let path = builder.get_image_path().unwrap_or_default();
+        let format = match F::FORMAT {
+            imago::format::Format::Raw => Format::Raw,
+            imago::format::Format::Qcow2 => Format::Qcow2,
+            other => return Err(io::Error::other(format!("the format {other:?} is not supported"))),
+        };
+        self.admit(&path, format, builder.get_writable())?;
+        Ok(FormatAccess::new(builder.open(self.clone())?))
+    }
+    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<HostFile> {
+        HostFile::open(options)
+    }
+}

@@ -1,0 +1,28 @@
+//! Block back ends: what is behind a disk, a CD-ROM drive or a floppy drive.
+//!
+//! A [`Node`] is an opened image: a file or host device in one of the [`Format`]s. A [`BlockBackend`] is what a device holds on to: a place for a medium,
+//! with a queue of requests. Requests are carried out on threads of their own (`workers`), never with the board locked; what is done comes back
+//! as input of a character back end does: the device is called, and takes the [`Completion`]s.
+//!
+//! Formats and host files are read by the crate imago; [`lock`] adds QEMU's locks, and [`image`] what must be known before an image is opened: its
+//! format, the files that it refers to, whether it may be written.
+
+mod drive;
+mod image;
+mod lock;
+mod medium;
+mod node;
+mod options;
+mod registry;
+mod request;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+pub use drive::{BlockBackend, BlockClient, Drive, IoFailure};
+pub use image::{BackingFile, OpenError, probe};
+pub use medium::{Media, MediumEvent, MediumRefusal};
+pub use node::{Node, NodeInfo};
+pub use options::{CacheMode, Format, ImageOptions, OnError};
+pub use registry::{BlockError, Blocks, DriveInfo, DriveMedia, DrivePlace, Interface};
+pub use request::{Completion, Data, IoError, Operation, Request, SECTOR, Segment};

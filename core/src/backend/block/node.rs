@@ -1,0 +1,207 @@
+//! An opened image with a name.
+
+use super::image::{self, Access, BackingFile, OpenError, PROBED, guarded, probe};
+use super::lock::ImageLock;
+use super::options::{CacheMode, Format, ImageOptions};
+use super::request::{IoError, Operation, SECTOR};
+use parking_lot::RwLock;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An image as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub filename: PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// It is not written.
+    pub read_only: bool,
+    /// What the host caches.
+    pub cache: CacheMode,
+    /// Discards are passed on.
+    pub unmap: bool,
+    /// What is written goes to a temporary file.
+    pub snapshot: bool,
+    /// Files that it refers to, nearest first.
+    pub backing: Vec<BackingFile>,
+}
+
+/// An opened image. Its functions wait for the host, so they are not for threads that hold the board's lock.
+pub struct Node {
+    info: NodeInfo,
+    access: RwLock<Access>,
+    /// Size in bytes, in whole sectors.
+    size: AtomicU64,
+    probed: bool,
+    _locks: Vec<ImageLock>,
+}
+
+impl Node {
+    /// Opens an image, to be known as `name`.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(name: &str, options: &ImageOptions) -> Result<Arc<Self>, OpenError> {
+        let opened = image::open(options)?;
+        if opened.probed && !opened.read_only && !options.snapshot {
+            tracing::warn!(
+                "Image format was not specified for '{}' and probing guessed raw. Automatically detecting the format is dangerous for raw images, \
+                 write operations on block 0 will be restricted. Specify the 'raw' format explicitly to remove the restrictions.",
+                options.filename.display()
+            );
+        }
+        let size = opened.access.size().next_multiple_of(SECTOR);
+        let info = NodeInfo {
+            name: name.to_owned(),
+            filename: options.filename.clone(),
+            format: opened.format,
+            read_only: opened.read_only,
+            cache: options.cache,
+            unmap: options.unmap,
+            snapshot: options.snapshot,
+            backing: opened.backing,
+        };
+        let (access, size) = (RwLock::new(opened.access), AtomicU64::new(size));
+        Ok(Arc::new(Self { info, access, size, probed: opened.probed, _locks: opened.locks }))
+    }
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+    /// All about it that does not change.
+    pub fn info(&self) -> &NodeInfo {
+        &self.info
+    }
+    /// Size in bytes, in whole sectors.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+    /// It is not written.
+    pub fn read_only(&self) -> bool {
+        self.info.read_only
+    }
+
+    fn check(&self, operation: Operation, offset: u64, length: u64) -> Result<(), IoError> {
+        if operation.writes() && self.info.read_only {
+            return Err(IoError::ReadOnly);
+        }
+        match offset.checked_add(length) {
+            Some(end) if end <= self.size() => Ok(()),
+            _ => Err(IoError::OutOfRange),
+        }
+    }
+    /// Reads.
+    ///
+    /// # Errors
+    /// The range is not inside the image, or the host's reason.
+    pub fn read(&self, offset: u64, data: &mut [u8]) -> Result<(), IoError> {
+        self.check(Operation::Read, offset, data.len() as u64)?;
+        Ok(guarded(|| self.access.read().read(data, offset))?)
+    }
+    /// Writes. With a cache mode that says so, the data are on stable storage afterwards.
+    ///
+    /// # Errors
+    /// The range is not inside the image, it is read-only, or the host's reason.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        self.check(Operation::Write, offset, data.len() as u64)?;
+        self.keep_format(offset, data)?;
+        self.fill_last_sector(offset + data.len() as u64)?;
+        guarded(|| self.access.read().write(data, offset))?;
+        self.written()
+    }
+    /// Has a range read as zeroes.
+    ///
+    /// # Errors
+    /// As [`Node::write`].
+    pub fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> Result<(), IoError> {
+        let operation = Operation::WriteZeroes { unmap };
+        self.check(operation, offset, length)?;
+        self.fill_last_sector(offset + length)?;
+        if unmap && self.info.unmap {
+            guarded(|| self.access.write().discard_to_zero(offset, length))?;
+        } else {
+            guarded(|| self.access.read().write_zeroes(offset, length))?;
+        }
+        self.written()
+    }
+    /// Gives the space of a range back to the host, where that was asked for and the host can.
+    ///
+    /// # Errors
+    /// As [`Node::write`].
+    pub fn discard(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        self.check(Operation::Discard, offset, length)?;
+        if !self.info.unmap {
+            return Ok(());
+        }
+        // The last sector of a file may be an incomplete one.
+        let mut access = self.access.write();
+        let length = length.min(access.size().saturating_sub(offset));
+        match guarded(|| access.discard_to_any(offset, length)) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => Ok(done?),
+        }
+    }
+    /// Has everything written on stable storage.
+    ///
+    /// # Errors
+    /// The host's reason.
+    pub fn flush(&self) -> Result<(), IoError> {
+        if self.info.read_only {
+            return Ok(());
+        }
+        let access = self.access.read();
+        guarded(|| access.flush())?;
+        if !self.info.cache.no_flush() && !self.info.snapshot {
+            guarded(|| access.sync())?;
+        }
+        Ok(())
+    }
+    /// Changes its size (`block_resize`).
+    ///
+    /// # Errors
+    /// It is read-only, or the host's reason.
+    pub fn resize(&self, size: u64) -> Result<(), IoError> {
+        if self.info.read_only {
+            return Err(IoError::ReadOnly);
+        }
+        let size = size.next_multiple_of(SECTOR);
+        guarded(|| self.access.write().resize(size, imago::format::PreallocateMode::Zero))?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    fn written(&self) -> Result<(), IoError> {
+        if self.info.cache.writeback() { Ok(()) } else { self.flush() }
+    }
+    /// An image whose format was guessed to be raw must not be turned into something else, by which the guest would reach other files of the host.
+    fn keep_format(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        if !self.probed || offset >= PROBED as u64 || data.is_empty() {
+            return Ok(());
+        }
+        let mut start = vec![0; PROBED.min(self.size() as usize)];
+        guarded(|| self.access.read().read(&mut start, 0))?;
+        let at = offset as usize;
+        let n = data.len().min(start.len() - at);
+        start[at..at + n].copy_from_slice(&data[..n]);
+        if probe(&start) == Ok(Format::Raw) { Ok(()) } else { Err(IoError::ReadOnly) }
+    }
+    /// A raw file need not end with a whole sector: it grows when that is written.
+    fn fill_last_sector(&self, end: u64) -> Result<(), IoError> {
+        if end > self.access.read().size() {
+            let size = self.size();
+            guarded(|| self.access.read().resize_grow(size, imago::format::PreallocateMode::Zero))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({}, {})", self.info.name, self.info.filename.display())
+    }
+}

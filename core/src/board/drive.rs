@@ -1,0 +1,199 @@
+//! Drives on a board: how devices come to their block back ends, and how users change media.
+
+use super::{BoardState, Cx, Realize, SystemRequest};
+use crate::backend::block::{
+    BlockBackend, BlockClient, Blocks, Drive, IoError, IoFailure, Media, MediumEvent, MediumRefusal, Node, OnError,
+};
+use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::event::Event;
+use crate::object::Backends;
+use std::sync::Arc;
+
+/// Everything that properties can name.
+pub(super) struct NamedBackends {
+    chardevs: Arc<Chardevs>,
+    blocks: Arc<Blocks>,
+}
+
+impl Backends for NamedBackends {
+    fn chardev(&self, id: &str) -> Result<Arc<dyn CharBackend>, String> {
+        self.chardevs.attach(id).map_err(|e| e.to_string())
+    }
+    fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String> {
+        self.blocks.drive(id).map_err(|e| e.to_string())
+    }
+}
+
+impl Realize<'_> {
+    /// A block back end, if one is given, under `tag`: [`super::Device::backend_ready`] is called when a request is done, and
+    /// [`super::Device::medium`] when something happens to the medium. A device that writes wants media that can be written.
+    pub fn drive(&mut self, tag: u32, drive: &Drive, media: Media, writes: bool) {
+        let Some(backend) = drive.backend() else { return };
+        if writes && backend.medium().is_some_and(|m| m.read_only()) {
+            self.conflicts.push(MediumRefusal::ReadOnly.to_string());
+            return;
+        }
+        let (device, board) = (self.id, self.fabric.board());
+        let ready = {
+            let board = board.clone();
+            move || {
+                if let Some(board) = board.upgrade() {
+                    board.with(|s| s.try_call(device, |d, cx| d.backend_ready(cx, tag)));
+                }
+            }
+        };
+        let failed = move |failure: &IoFailure| {
+            if let Some(board) = board.upgrade() {
+                board.emit(&event(failure));
+                if failure.action == OnError::Stop {
+                    board.request(SystemRequest::IoError);
+                }
+            }
+        };
+        let path = self.path();
+        let name = path.strip_prefix("/machine/peripheral/").unwrap_or(path).to_owned();
+        let memory = self.fabric.dma().clone();
+        let client = BlockClient { device: name, memory, ready: Box::new(ready), failed: Box::new(failed) };
+        match backend.attach(client, media) {
+            Ok(()) => {
+                self.fabric.drives.insert((device, tag), backend.clone());
+            }
+            Err(_) => self.conflicts.push(format!("Drive '{}' is already in use by another block device", drive.id())),
+        }
+    }
+}
+
+fn event(failure: &IoFailure) -> Event {
+    Event::BlockIoError {
+        device: failure.device.clone(),
+        node: failure.node.clone(),
+        operation: failure.operation.name(),
+        action: failure.action.name(),
+        nospace: failure.error == IoError::NoSpace,
+        reason: failure.error.to_string(),
+    }
+}
+
+impl Cx<'_> {
+    /// The block back end claimed with `tag`, if there is one.
+    pub fn drive(&self, tag: u32) -> Option<&Arc<BlockBackend>> {
+        self.fabric.drives.get(&(self.id(), tag))
+    }
+    /// Moves the tray of the drive claimed with `tag`, as the guest wants it.
+    pub fn move_tray(&self, tag: u32, open: bool) {
+        let Some(drive) = self.drive(tag) else { return };
+        if drive.set_tray_open(open) {
+            self.emit(&tray_moved(drive, open));
+        }
+    }
+}
+
+fn tray_moved(drive: &BlockBackend, tray_open: bool) -> Event {
+    Event::DeviceTrayMoved { device: drive.name().to_owned(), id: drive.device().unwrap_or_default(), tray_open }
+}
+
+impl BoardState {
+    /// The images and drives that devices find by name.
+    pub fn blocks(&self) -> &Arc<Blocks> {
+        &self.blocks
+    }
+    /// Names them.
+    pub fn set_blocks(&mut self, blocks: Arc<Blocks>) {
+        self.blocks = blocks;
+    }
+    pub(super) fn backends(&self) -> NamedBackends {
+        NamedBackends { chardevs: self.chardevs.clone(), blocks: self.blocks.clone() }
+    }
+    fn tell_drive(&mut self, drive: &Arc<BlockBackend>, event: MediumEvent) {
+        let owner = self.fabric.drives.iter().find(|(_, d)| Arc::ptr_eq(d, drive)).map(|(key, _)| *key);
+        if let Some((device, tag)) = owner {
+            self.try_call(device, |d, cx| d.medium(cx, tag, event));
+        }
+    }
+    /// Moves the tray as a user does who presses the button.
+    fn press(&mut self, drive: &Arc<BlockBackend>, open: bool) {
+        let moved = drive.set_tray_open(open);
+        self.tell_drive(drive, MediumEvent::Changed { loaded: !open });
+        if moved {
+            self.fabric.emit(&tray_moved(drive, open));
+        }
+    }
+    /// Opens the tray of a drive (`blockdev-open-tray`). Where the guest keeps the door locked it is only asked to, unless `force` is given.
+    ///
+    /// # Errors
+    /// The medium cannot be changed, or the door is locked.
+    pub fn open_tray(&mut self, drive: &Arc<BlockBackend>, force: bool) -> Result<(), MediumRefusal> {
+        let media = drive.media();
+        if drive.device().is_some() && !media.removable {
+            return Err(MediumRefusal::NotRemovable(drive.label()));
+        }
+        if !media.tray || drive.tray_open() {
+            return Ok(());
+        }
+        let locked = drive.locked();
+        if locked {
+            if force {
+                drive.set_locked(false);
+            }
+            self.tell_drive(drive, MediumEvent::EjectRequest { force });
+        }
+        if locked && !force {
+            return Err(MediumRefusal::Locked(drive.label()));
+        }
+        self.press(drive, true);
+        Ok(())
+    }
+    /// Closes it (`blockdev-close-tray`).
+    ///
+    /// # Errors
+    /// The medium cannot be changed.
+    pub fn close_tray(&mut self, drive: &Arc<BlockBackend>) -> Result<(), MediumRefusal> {
+        let media = drive.media();
+        if drive.device().is_some() && !media.removable {
+            return Err(MediumRefusal::NotRemovable(drive.label()));
+        }
+        if media.tray && drive.tray_open() {
+            self.press(drive, false);
+        }
+        Ok(())
+    }
+    fn check_open(drive: &BlockBackend) -> Result<(), MediumRefusal> {
+        let media = drive.media();
+        match drive.device() {
+            Some(_) if !media.removable => Err(MediumRefusal::NotRemovable(drive.label())),
+            Some(_) if media.tray && !drive.tray_open() => Err(MediumRefusal::TrayClosed(drive.label())),
+            _ => Ok(()),
+        }
+    }
+    /// Takes the medium out (`blockdev-remove-medium`). Requests that are under way are carried out on it.
+    ///
+    /// # Errors
+    /// It cannot be changed, or the tray is closed.
+    pub fn remove_medium(&mut self, drive: &Arc<BlockBackend>) -> Result<(), MediumRefusal> {
+        Self::check_open(drive)?;
+        drive.set_medium(None);
+        if !drive.media().tray {
+            self.tell_drive(drive, MediumEvent::Changed { loaded: false });
+        }
+        Ok(())
+    }
+    /// Puts a medium in (`blockdev-insert-medium`).
+    ///
+    /// # Errors
+    /// It cannot be changed, the tray is closed, or there is one.
+    pub fn insert_medium(&mut self, drive: &Arc<BlockBackend>, medium: Arc<Node>) -> Result<(), MediumRefusal> {
+        Self::check_open(drive)?;
+        if drive.medium().is_some() {
+            return Err(MediumRefusal::Full(drive.label()));
+        }
+        drive.set_medium(Some(medium));
+        if !drive.media().tray {
+            self.tell_drive(drive, MediumEvent::Changed { loaded: true });
+        }
+        Ok(())
+    }
+    /// Tells the device that the medium has another size.
+    pub fn medium_resized(&mut self, drive: &Arc<BlockBackend>) {
+        self.tell_drive(drive, MediumEvent::Resized);
+    }
+}
