@@ -1,10 +1,11 @@
 //! From a [`Config`] to the parts of a machine: images read, back ends opened and shared out.
 
 use crate::args::consoles::{Chardev, Consoles, Target};
-use crate::args::{Config, KernelFiles, Problem, Problems};
+use crate::args::{Config, ItemSource, KernelFiles, Problem, Problems, USERS_ITEMS};
 use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source};
-use crate::machine::{DeviceArg, KernelArgs, MachineConfig};
-use crate::messages::tell;
+use crate::backend::firmware::read_file;
+use crate::machine::{DeviceArg, KernelArgs, MachineConfig, OptionRom};
+use crate::messages::{tell, warn};
 use crate::object::UserObjects;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -193,6 +194,8 @@ pub(crate) fn machine_config(
 ) -> Result<MachineConfig, Problems> {
     let mut problems = Problems::default();
     let firmware = problems.value(read_firmware(config));
+    let fw_cfg = problems.value(firmware_items(config));
+    let option_roms = problems.value(option_roms(config));
     let objects = problems.value(make_objects(config));
     problems.or(MachineConfig {
         ram_size: config.ram_size,
@@ -214,6 +217,10 @@ pub(crate) fn machine_config(
         boot: config.boot.clone(),
         nographic: config.nographic,
         firmware,
+        firmware_path: config.firmware_path.clone(),
+        fw_cfg,
+        option_roms,
+        vga: config.vga,
     })
 }
 
@@ -230,9 +237,6 @@ fn make_objects(config: &Config) -> Result<Arc<UserObjects>, Problems> {
     problems.or(Arc::new(objects))
 }
 
-/// Where firmware is, unless it is named with its path.
-const FIRMWARE_DIRECTORIES: [&str; 2] = ["/usr/share/seabios", "/usr/share/qemu"];
-
 /// Reads the firmware that `-bios` names.
 ///
 /// # Errors
@@ -240,12 +244,66 @@ const FIRMWARE_DIRECTORIES: [&str; 2] = ["/usr/share/seabios", "/usr/share/qemu"
 fn read_firmware(config: &Config) -> Result<Option<(Vec<u8>, PathBuf)>, Problem> {
     const MOST: u64 = 16 << 20;
     let Some(name) = &config.firmware else { return Ok(None) };
-    let directories = config.firmware_directories.iter().cloned().chain(FIRMWARE_DIRECTORIES.map(PathBuf::from));
-    let places = std::iter::once(PathBuf::from(name)).chain(directories.map(|d| d.join(name)));
-    let missing =
-        || Problem::new("bios", &**name, "could not load it: no such file, here or in the firmware directories");
-    let path = places.into_iter().find(|p| p.is_file()).ok_or_else(missing)?;
-    Ok(Some((read("bios", &path, MOST, "is larger than 16 MiB")?, path)))
+    config.firmware_path.read(name, MOST).map(Some).map_err(|e| Problem::new("bios", &**name, e))
+}
+
+/// The most that a file for firmware has.
+const MOST_FOR_FIRMWARE: u64 = 64 << 20;
+
+/// The items of `-fw_cfg` and the picture of `-boot splash=`.
+///
+/// # Errors
+/// Every file that cannot be read.
+fn firmware_items(config: &Config) -> Result<Vec<(String, Vec<u8>)>, Problems> {
+    let mut problems = Problems::default();
+    let mut items = Vec::new();
+    for item in &config.fw_cfg {
+        if !item.name.starts_with(USERS_ITEMS) {
+            warn(format_args!("-fw_cfg {}: names of users' items should begin with '{USERS_ITEMS}'", item.name));
+        }
+        let bytes = match &item.source {
+            ItemSource::Text(text) => Ok(text.clone().into_bytes()),
+            ItemSource::File(path) => read_file(Path::new(path), MOST_FOR_FIRMWARE),
+        };
+        let bytes = problems.value(bytes.map_err(|e| Problem::new("fw_cfg", &*item.name, e)));
+        items.push((item.name.clone(), bytes));
+    }
+    if let Some(path) = &config.splash {
+        let wrong = |e: std::io::Error| Problem::new("boot", format!("splash={path}"), e);
+        let found = config.firmware_path.read(path, MOST_FOR_FIRMWARE).map_err(wrong);
+        items.extend(problems.value(found.and_then(|(image, _)| splash(path, image)).map(Some)));
+    }
+    problems.or(items)
+}
+
+/// The item that a picture for firmware becomes.
+fn splash(path: &str, image: Vec<u8>) -> Result<(String, Vec<u8>), Problem> {
+    /// Where a BMP file has its bits per pixel.
+    const DEPTH: std::ops::Range<usize> = 28..30;
+    let wrong = |reason| Err(Problem::new("boot", format!("splash={path}"), reason));
+    match image.get(..2) {
+        Some([0xff, 0xd8]) => Ok(("bootsplash.jpg".to_owned(), image)),
+        Some(b"BM") if image.get(DEPTH) == Some(&[24, 0]) => Ok(("bootsplash.bmp".to_owned(), image)),
+        Some(b"BM") => wrong("a BMP file must have 24 bits for each pixel"),
+        _ => wrong("is neither a JPEG nor a BMP file"),
+    }
+}
+
+/// Reads the ROMs of `-option-rom`.
+///
+/// # Errors
+/// Every file that cannot be read.
+fn option_roms(config: &Config) -> Result<Vec<OptionRom>, Problems> {
+    let mut problems = Problems::default();
+    let roms = config.option_roms.iter().map(|rom| {
+        let found = config.firmware_path.read(&rom.file, MOST_FOR_FIRMWARE);
+        let found = found.map_err(|e| Problem::new("option-rom", &*rom.file, e));
+        let (image, path) = problems.value(found);
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        OptionRom { name, image, bootindex: rom.bootindex }
+    });
+    let roms: Vec<_> = roms.collect();
+    problems.or(roms)
 }
 
 /// Reads the images to boot.

@@ -3,11 +3,12 @@
 use super::{Problem, Properties};
 use gearbox_core::machine::BootOrder;
 
-/// All `-boot` options together.
+/// All `-boot` options together, and the file of the picture that firmware shows.
 ///
 /// # Errors
 /// What is unknown, or not there.
-pub fn order(arguments: &[String], floppy_check: bool) -> Result<BootOrder, Problem> {
+pub fn order(arguments: &[String], floppy_check: bool) -> Result<(BootOrder, Option<String>), Problem> {
+    let mut splash = None;
     let mut boot = BootOrder { floppy_check, ..BootOrder::default() };
     for text in arguments {
         let mut p = Properties::parse("boot", text, Some("order"));
@@ -29,16 +30,10 @@ pub fn order(arguments: &[String], floppy_check: bool) -> Result<BootOrder, Prob
             // -1 stands for never.
             boot.reboot_timeout = (text != "-1").then(|| milliseconds(&p, "reboot-timeout", &text)).transpose()?;
         }
-        if p.take("splash")?.is_some() {
-            return Err(p.problem("'splash' is not implemented yet; there is no display"));
-        }
-        p.end(&["order", "once", "menu", "splash-time", "reboot-timeout", "strict"])?;
+        splash = p.take("splash")?.or(splash);
+        p.end(&["order", "once", "menu", "splash", "splash-time", "reboot-timeout", "strict"])?;
     }
-    if boot.strict {
-        // Firmware hears of it with the boot order of devices, which nothing has yet.
-        return Err(Problem::new("boot", "strict=on", "is not implemented yet"));
-    }
-    Ok(boot)
+    Ok((boot, splash))
 }
 
 fn milliseconds(p: &Properties, key: &str, text: &str) -> Result<u16, Problem> {
@@ -62,7 +57,7 @@ mod tests {
 
     fn parsed(texts: &[&str]) -> Result<BootOrder, String> {
         let texts: Vec<_> = texts.iter().map(|t| (*t).to_owned()).collect();
-        order(&texts, true).map_err(|p| p.reason)
+        order(&texts, true).map(|(boot, _)| boot).map_err(|p| p.reason)
     }
 
     #[test]
@@ -83,7 +78,6 @@ mod tests {
             ("order=z", "Invalid boot device 'z'"),
             ("once=cc", "Boot device 'c' was given twice"),
             ("reboot-timeout=70000", "reboot-timeout is not between 0 and 65535 ms"),
-            ("strict=on", "is not implemented yet"),
         ] {
             assert_eq!(parsed(&[text]).unwrap_err(), reason);
         }

@@ -3,6 +3,7 @@
 mod argv;
 mod boot;
 pub mod consoles;
+mod firmware;
 pub mod logging;
 mod machine;
 mod numa;
@@ -16,12 +17,14 @@ mod selection;
 mod unimplemented;
 
 pub use consoles::{Chardev, Consoles, Target};
+pub use firmware::{FwCfgItem, ItemSource, OptionRomFile, USERS as USERS_ITEMS};
 pub use objects::ObjectArg;
 pub use options::{OptionInfo, Options};
 pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
 
 use gearbox_core::accel::{Accelerator, Choice, Icount};
+use gearbox_core::backend::firmware::FirmwarePath;
 use gearbox_core::board::Global;
 use gearbox_core::machine::numa::Numa;
 use gearbox_core::machine::{
@@ -110,8 +113,16 @@ pub struct Config {
     pub nographic: bool,
     /// `-bios`.
     pub firmware: Option<String>,
-    /// `-L`.
-    pub firmware_directories: Vec<PathBuf>,
+    /// Where firmware is found (`-L`).
+    pub firmware_path: FirmwarePath,
+    /// `-fw_cfg`.
+    pub fw_cfg: Vec<FwCfgItem>,
+    /// `-option-rom`.
+    pub option_roms: Vec<OptionRomFile>,
+    /// `-boot splash=`.
+    pub splash: Option<String>,
+    /// `-vga`: the machine has its display adapter.
+    pub vga: bool,
     /// `-S`.
     pub stopped: bool,
     /// `--preconfig`.
@@ -221,7 +232,6 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     }
     for (option, value, only) in [
         ("display", &o.display, "there is no display; only 'none' is implemented yet"),
-        ("vga", &o.vga, "there is no display adapter; only 'none' is implemented yet"),
         ("nic", &o.nic, "there is no network; only 'none' is implemented yet"),
         ("parallel", &o.parallel, "there is no parallel port; only 'none' is implemented yet"),
     ] {
@@ -247,7 +257,11 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
     let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
-    let boot = problems.value(boot::order(&o.boot, floppy_check));
+    let (boot, splash) = problems.value(boot::order(&o.boot, floppy_check));
+    let fw_cfg: Vec<_> = o.fw_cfg.iter().map(|text| problems.value(firmware::item(text).map(Some))).collect();
+    let option_roms: Vec<_> =
+        o.option_rom.iter().map(|text| problems.value(firmware::option_rom(text).map(Some))).collect();
+    let vga = o.vga.as_deref().map(|name| problems.value(firmware::vga(name)));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
     match selected {
@@ -274,7 +288,11 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             boot,
             nographic,
             firmware: o.bios,
-            firmware_directories: o.firmware_directory.into_iter().map(PathBuf::from).collect(),
+            firmware_path: FirmwarePath::new(o.firmware_directory.into_iter().map(PathBuf::from)),
+            fw_cfg: fw_cfg.into_iter().flatten().collect(),
+            option_roms: option_roms.into_iter().flatten().collect(),
+            splash,
+            vga: vga.unwrap_or(false),
             stopped: o.stopped,
             preconfig: o.preconfig,
             policy,

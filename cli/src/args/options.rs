@@ -77,12 +77,19 @@ pub struct Options {
     /// A directory in which firmware is looked for first
     #[arg(long = "L", value_name = "DIRECTORY", help_heading = BOOT)]
     pub firmware_directory: Vec<String>,
-    /// What firmware boots from: drive letters, the same for the first time only, and whether it offers a choice
-    #[arg(long, value_name = "[order=]LETTERS[,once=LETTERS][,menu=on][,splash-time=MS][,reboot-timeout=MS]", help_heading = BOOT)]
+    /// What firmware boots from: drive letters, the same for the first time only, whether it offers a choice, the picture that it
+    /// shows meanwhile and for how many ms, after how many ms it starts anew, whether it tries nothing else
+    #[arg(long, value_name = "[order=]LETTERS[,once=][,menu=][,splash=][,splash-time=][,reboot-timeout=][,strict=]", help_heading = BOOT)]
     pub boot: Vec<String>,
     /// Firmware does not look whether a floppy is bootable
     #[arg(long, help_heading = BOOT)]
     pub no_fd_bootchk: bool,
+    /// An item for firmware and guest, from a file or as it is; names of users' items begin with opt/
+    #[arg(long = "fw_cfg", value_name = "[name=]NAME,file=FILE|string=TEXT", help_heading = BOOT)]
+    pub fw_cfg: Vec<String>,
+    /// A ROM that firmware runs, and may boot from
+    #[arg(long, value_name = "FILE[,bootindex=N]", help_heading = BOOT)]
+    pub option_rom: Vec<String>,
     /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, a small guest of our own
     #[arg(long, value_name = "FILE", help_heading = BOOT)]
     pub kernel: Option<String>,
@@ -127,8 +134,8 @@ pub struct Options {
     /// No devices and consoles but those asked for
     #[arg(long, help_heading = CONSOLES)]
     pub nodefaults: bool,
-    /// There is no display adapter; this says so
-    #[arg(long, value_name = "none", help_heading = CONSOLES)]
+    /// The display adapter [default: std, where the machine has one]
+    #[arg(long, value_name = "std|none", help_heading = CONSOLES)]
     pub vga: Option<String>,
     /// There is no network; this says so
     #[arg(long, alias = "net", value_name = "none", help_heading = CONSOLES)]

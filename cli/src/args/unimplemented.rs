@@ -16,7 +16,7 @@ static MISSING: &[Missing] = &[
         with_value: "fda fdb hda hdb hdc hdd cdrom blockdev drive mtdblock sd fsdev virtfs iscsi",
         flags: "snapshot",
     },
-    Missing { hint: "firmware is what -bios names", with_value: "pflash option-rom fw_cfg", flags: "" },
+    Missing { hint: "firmware is what -bios names", with_value: "pflash", flags: "" },
     Missing { hint: "there is no network", with_value: "netdev", flags: "" },
     Missing { hint: "there is no USB", with_value: "usbdevice", flags: "usb" },
     Missing { hint: "there is no sound", with_value: "audio audiodev soundhw", flags: "audio-help" },

@@ -4,6 +4,8 @@ use super::fabric::{Fabric, SystemRequest};
 use super::{DeviceId, Line, Realize, RealizeError, Timer};
 use crate::backend::block::MediumEvent;
 use crate::backend::chardev::CharBackend;
+use crate::backend::display::{Picture, TextScreen};
+use crate::backend::input::InputEvent;
 use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
 use crate::object::Property;
@@ -49,6 +51,16 @@ pub trait Device: Any + Send {
     fn eoi(&mut self, _cx: &mut Cx<'_>, _vector: u8) {}
     /// Something was plugged in, or is to go. Only called on the device that said [`Realize::handle_hotplug`].
     fn hotplug(&mut self, _cx: &mut Cx<'_>, _event: super::Hotplug) {}
+    /// What it shows now. Only called on devices that said [`Realize::display`].
+    fn picture(&mut self, _cx: &mut Cx<'_>) -> Option<Picture> {
+        None
+    }
+    /// The same as characters, if it shows characters.
+    fn text_screen(&mut self, _cx: &mut Cx<'_>) -> Option<TextScreen> {
+        None
+    }
+    /// Somebody did something. Only called on devices that said [`Realize::hear_input`].
+    fn input(&mut self, _cx: &mut Cx<'_>, _event: InputEvent) {}
 }
 
 /// A value of `size` bytes with all bits set: what a load that nothing answers gives.

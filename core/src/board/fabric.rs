@@ -1,5 +1,7 @@
 //! What lies between the devices: lines, timers, address trees, back ends, requests to the machine.
 
+use super::boot::BootDevices;
+use super::console::Consoles;
 use super::firmware::FirmwareFiles;
 use super::isa::IsaInterrupts;
 use super::line::{Lines, Sink};
@@ -7,6 +9,7 @@ use super::timer::Timers;
 use super::{Board, DeviceId, Events, Line, Mailbox, Pin};
 use crate::backend::block::BlockBackend;
 use crate::backend::chardev::CharBackend;
+use crate::backend::firmware::FirmwarePath;
 use crate::clock::ClockSource;
 use crate::event::{Event, ShutdownCause};
 use crate::guest_error::GuestErrors;
@@ -72,6 +75,9 @@ pub struct Fabric {
     /// Number of input pins that each device has claimed.
     pub(super) inputs: BTreeMap<DeviceId, Vec<(String, u32)>>,
     pub(super) firmware: FirmwareFiles,
+    pub(super) firmware_path: FirmwarePath,
+    pub(super) boot: BootDevices,
+    pub(super) consoles: Consoles,
     /// The device that handles hot-plug.
     pub(super) hotplug: Option<DeviceId>,
     /// The CPUs that are there, by index.
@@ -117,6 +123,9 @@ impl Fabric {
             claimed: Vec::new(),
             inputs: BTreeMap::new(),
             firmware: FirmwareFiles::default(),
+            firmware_path: FirmwarePath::default(),
+            boot: BootDevices::default(),
+            consoles: Consoles::default(),
             board,
             clock,
             dma,
@@ -228,6 +237,8 @@ impl Fabric {
         self.timers.remove(device);
         self.inputs.remove(&device);
         self.firmware.forget(device);
+        self.boot.forget(device);
+        self.consoles.forget(device);
         self.claimed.retain(|c| c.device() != device);
         self.pci.remove(device);
         self.chardevs.retain(|(owner, _), chardev| {

@@ -4,7 +4,9 @@
 //! when it was realized: I/O regions, lines, timers, back ends. Driving a line only queues the change; queued changes settle, in
 //! order, after the callback returns, so that no device is ever re-entered and no pulse is lost.
 
+mod boot;
 mod bus;
+mod console;
 mod cpu;
 mod device;
 mod drive;
@@ -33,6 +35,7 @@ pub use timer::Timer;
 
 use crate::backend::block::Blocks;
 use crate::backend::chardev::Chardevs;
+use crate::backend::firmware::FirmwarePath;
 use crate::clock::ClockSource;
 use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree};
@@ -386,6 +389,10 @@ impl BoardState {
     /// The objects that users have made.
     pub fn user_objects(&self) -> &Arc<UserObjects> {
         &self.user_objects
+    }
+    /// Says where firmware images are.
+    pub fn set_firmware_path(&mut self, path: FirmwarePath) {
+        self.fabric.firmware_path = path;
     }
     /// Names them.
     pub fn set_user_objects(&mut self, objects: Arc<UserObjects>) {

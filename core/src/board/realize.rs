@@ -4,7 +4,8 @@ use super::fabric::Fabric;
 use super::line::Sink;
 use super::{BoardState, Cx, Device, DeviceId, Line, Pins, Timer};
 use crate::backend::chardev::CharBackend;
-use crate::mem::{IoTarget, MemTree, Place, RegionId};
+use crate::backend::firmware::FirmwarePath;
+use crate::mem::{IoTarget, MemTree, Place, RamBlock, RegionId};
 use crate::object::{Access, GetFn, NodeId, NodeProperty, SetFn, Tree, Value};
 use crate::pci::{BarKind, ConfigHeader, ConfigSpace, MOST_ACPI_INDEX, PciPlace};
 use crate::vm::MsiSink;
@@ -172,6 +173,14 @@ impl<'a> Realize<'a> {
     pub fn now(&self) -> u64 {
         self.fabric.now()
     }
+    /// Where firmware images are.
+    pub fn firmware_path(&self) -> &FirmwarePath {
+        &self.fabric.firmware_path
+    }
+    /// Realization fails, with this among the reasons.
+    pub fn refuse(&mut self, reason: String) {
+        self.conflicts.push(reason);
+    }
     /// An error about one of the device's properties.
     pub fn property_error(&self, property: &'static str, reason: impl Into<String>) -> RealizeError {
         RealizeError::Property { device: self.type_name, property, reason: reason.into() }
@@ -208,6 +217,29 @@ impl<'a> Realize<'a> {
     pub fn mmio_region(&mut self, region: u32, name: &str, len: u64, width: u8) -> RegionId {
         let target = self.target(region, width);
         let id = self.fabric.memory.io(name, len, target);
+        self.region(Space::Memory, name, id);
+        id
+    }
+    /// Memory of the device's own, which is not mapped yet; ROM if `readonly`.
+    ///
+    /// # Errors
+    /// The host has no memory for it.
+    pub fn ram_region(
+        &mut self,
+        name: &str,
+        size: u64,
+        readonly: bool,
+    ) -> Result<(Arc<RamBlock>, RegionId), RealizeError> {
+        let host = |source| RealizeError::Host { what: format!("{size} bytes for {name}"), source };
+        let block = RamBlock::new(name, size).map_err(host)?;
+        let id = self.fabric.memory.ram(&block, 0, size);
+        self.fabric.memory.set_readonly(id, readonly);
+        self.region(Space::Memory, name, id);
+        Ok((block, id))
+    }
+    /// Another view of a part of a memory region, which is not mapped yet.
+    pub fn alias_region(&mut self, name: &str, of: RegionId, offset: u64, size: u64) -> RegionId {
+        let id = self.fabric.memory.alias(name, of, offset, size);
         self.region(Space::Memory, name, id);
         id
     }
@@ -355,7 +387,7 @@ impl<'a> Realize<'a> {
             self.conflicts.push(format!("a PCI device with acpi-index = {index} already exist"));
         }
         let intx = header.interrupt_pin.map(|_| self.output("intx"));
-        match self.fabric.pci.add(self.id, place, header, intx) {
+        match self.fabric.pci.add(self.id, &place, header, intx) {
             Ok(at) => {
                 let input = header.interrupt_pin.and_then(|pin| self.fabric.pci.intx_input(at, pin));
                 if let (Some(line), Some(input)) = (intx, input) {
@@ -365,6 +397,7 @@ impl<'a> Realize<'a> {
             Err(Some(_)) => self.conflicts.push(format!("PCI address {} is taken", place.addr.unwrap_or_default())),
             Err(None) => self.conflicts.push("the PCI bus is full".into()),
         }
+        self.pci_rom(&place);
         self.fabric.pci.config_mut(self.id).unwrap_or(&mut self.spare_config)
     }
     /// Puts `region`, which is not mapped yet, behind base address register `index` (0 to 5; ignored for the ROM).

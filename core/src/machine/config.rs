@@ -4,6 +4,7 @@ use super::cpus::{Cpus, Plugged, globals, is_cpu};
 use super::numa::Numa;
 use crate::backend::block::Blocks;
 use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::backend::firmware::FirmwarePath;
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
 use crate::mem::RamBlock;
@@ -92,6 +93,17 @@ pub struct KernelArgs {
     pub cmdline: String,
 }
 
+/// A ROM that firmware runs, without a device that it belongs to (`-option-rom`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionRom {
+    /// Its name, without directories.
+    pub name: String,
+    /// What is in it.
+    pub image: Vec<u8>,
+    /// When it is booted from, if it offers that.
+    pub bootindex: Option<i32>,
+}
+
 /// A `-device` as given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceArg {
@@ -136,6 +148,14 @@ pub struct MachineConfig {
     pub nographic: bool,
     /// `-bios`: the firmware's image, and where it came from.
     pub firmware: Option<(Vec<u8>, PathBuf)>,
+    /// Where firmware images are (`-L`).
+    pub firmware_path: FirmwarePath,
+    /// `-fw_cfg`: items for firmware, by name.
+    pub fw_cfg: Vec<(String, Vec<u8>)>,
+    /// `-option-rom`: ROMs that firmware finds without a device.
+    pub option_roms: Vec<OptionRom>,
+    /// `-vga`: the board has its display adapter.
+    pub vga: bool,
     /// `-rtc`.
     pub rtc: RtcConfig,
     /// `-uuid`.
@@ -163,6 +183,10 @@ impl Default for MachineConfig {
             boot: BootOrder::default(),
             nographic: false,
             firmware: None,
+            firmware_path: FirmwarePath::default(),
+            fw_cfg: Vec::new(),
+            option_roms: Vec::new(),
+            vga: false,
             rtc: RtcConfig::default(),
             uuid: [0; 16],
             properties: Vec::new(),
@@ -264,6 +288,7 @@ pub(super) fn build_with(
     let plugged = board.with(|s| {
         s.set_chardevs(config.chardevs.clone());
         s.set_blocks(config.blocks.clone());
+        s.set_firmware_path(config.firmware_path.clone());
         s.set_user_objects(config.objects.clone());
         s.set_globals(globals(machine, config));
         s.objects.make_path("/machine", format!("{}-machine", machine.name()));

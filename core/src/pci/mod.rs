@@ -7,6 +7,7 @@
 mod bar;
 mod config;
 mod place;
+mod rom;
 
 pub use bar::{BarInfo, BarKind};
 pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, status};
@@ -33,6 +34,14 @@ impl Devfn {
     /// Function number.
     pub const fn function(self) -> u8 {
         self.0 & 7
+    }
+}
+
+impl Devfn {
+    /// The Open Firmware path of a device of this kind (`ide`) here, as boot orders have it.
+    pub fn firmware_path(self, kind: &str) -> String {
+        let function = if self.function() == 0 { String::new() } else { format!(",{:x}", self.function()) };
+        format!("/pci@i0cf8/{kind}@{:x}{function}", self.slot())
     }
 }
 
@@ -82,6 +91,10 @@ impl PciBus {
     /// Names the region of the memory tree in which memory BARs are mapped. Without one it is the root.
     pub fn set_memory_space(&mut self, container: RegionId) {
         self.memory_space = Some(container);
+    }
+    /// That region.
+    pub fn memory_space(&self) -> Option<RegionId> {
+        self.memory_space
     }
     /// Functions in the order of their addresses, with their owners.
     pub fn functions(&self) -> impl Iterator<Item = (Devfn, DeviceId, &ConfigSpace)> {
@@ -170,7 +183,7 @@ impl PciBus {
     pub(crate) fn add(
         &mut self,
         owner: DeviceId,
-        place: PciPlace,
+        place: &PciPlace,
         header: &ConfigHeader,
         intx: Option<Line>,
     ) -> Result<Devfn, Option<DeviceId>> {

@@ -63,9 +63,51 @@ pub struct FwCfg {
     plain: BTreeMap<u16, Arc<[u8]>>,
     /// By name: keys are given in the order of names, as QEMU does.
     files: BTreeMap<String, Arc<[u8]>>,
+    /// What the boot order is made from, if there is one.
+    boot: Option<BootList>,
+}
+
+/// What firmware is told to boot from, besides the devices that have a boot index.
+#[derive(Clone, Debug, Default)]
+pub struct BootList {
+    /// ROMs with a boot index, by their Open Firmware paths.
+    pub roms: Vec<(i32, String)>,
+    /// It tries nothing else.
+    pub strict: bool,
+}
+
+impl BootList {
+    /// The item: one path in a line, in order, and a final zero; empty if there is none.
+    fn item(&self, devices: &[(i32, &str)]) -> Vec<u8> {
+        let roms = self.roms.iter().map(|(index, path)| (*index, path.as_str()));
+        let mut all: Vec<_> = devices.iter().copied().chain(roms).collect();
+        all.sort_by_key(|(index, _)| *index);
+        let halt = (self.strict && !all.is_empty()).then_some("HALT");
+        let lines: Vec<_> = all.into_iter().map(|(_, path)| path).chain(halt).collect();
+        let mut text = lines.join("\n").into_bytes();
+        if !text.is_empty() {
+            text.push(0);
+        }
+        text
+    }
+}
+
+/// What the board's devices have for firmware.
+#[derive(Default)]
+struct FromDevices<'a> {
+    files: &'a [FirmwareFile],
+    order: Vec<(i32, &'a str)>,
+}
+
+impl<'a> FromDevices<'a> {
+    fn of(cx: &'a Cx<'_>) -> Self {
+        Self { files: cx.firmware_files(), order: cx.boot_order().collect() }
+    }
 }
 
 impl FwCfg {
+    /// The file that is the boot order.
+    const BOOT_ORDER: &'static str = "bootorder";
     /// Most files.
     const MOST_FILES: usize = 4096;
     /// Bytes of a name in the directory, the final zero included.
@@ -98,7 +140,7 @@ impl FwCfg {
         if name.is_empty() || name.len() >= Self::NAME_SIZE {
             return Err(ItemError::Name(name.into()));
         }
-        if self.files.contains_key(name) {
+        if self.files.contains_key(name) || (self.boot.is_some() && name == Self::BOOT_ORDER) {
             return Err(ItemError::Duplicate(name.into()));
         }
         if self.files.len() >= Self::MOST_FILES {
@@ -107,15 +149,21 @@ impl FwCfg {
         self.files.insert(name.into(), bytes.into());
         Ok(())
     }
+    /// Adds the file `bootorder`, which is made anew whenever firmware looks at it.
+    pub fn set_boot_list(&mut self, list: BootList) {
+        self.boot = Some(list);
+    }
     /// All files, with those that devices have.
-    fn files<'a>(&'a self, devices: &'a [FirmwareFile]) -> BTreeMap<&'a str, Item> {
-        let own = self.files.iter().map(|(name, bytes)| (name.as_str(), Item { bytes: bytes.clone(), writable: None }));
-        let theirs =
-            devices.iter().map(|f| (f.name, Item { bytes: f.bytes.clone(), writable: f.writable.then_some(f.name) }));
-        theirs.chain(own).collect()
+    fn files<'a>(&'a self, devices: &FromDevices<'a>) -> BTreeMap<&'a str, Item> {
+        let plain = |bytes| Item { bytes, writable: None };
+        let own = self.files.iter().map(|(name, bytes)| (name.as_str(), plain(bytes.clone())));
+        let theirs = devices.files.iter();
+        let theirs = theirs.map(|f| (f.name, Item { bytes: f.bytes.clone(), writable: f.writable.then_some(f.name) }));
+        let order = self.boot.as_ref().map(|list| (Self::BOOT_ORDER, plain(list.item(&devices.order).into())));
+        theirs.chain(own).chain(order).collect()
     }
     /// The item of a key.
-    fn item(&self, key: u16, devices: &[FirmwareFile]) -> Item {
+    fn item(&self, key: u16, devices: &FromDevices<'_>) -> Item {
         let plain = |bytes| Item { bytes, writable: None };
         if key == key::FILE_DIR {
             return plain(directory(&self.files(devices)).into());
@@ -167,7 +215,7 @@ impl DeviceSpec for FwCfg {
     fn realize(self, r: &mut Realize<'_>) -> Result<(FwCfgDevice, ()), RealizeError> {
         r.ports_wide(PORTS, "fwcfg", PORT, 2, 2);
         r.ports_wide(DMA, "fwcfg.dma", DMA_PORT, 8, 4);
-        let selected = self.item(key::SIGNATURE, &[]);
+        let selected = self.item(key::SIGNATURE, &FromDevices::default());
         Ok((FwCfgDevice { items: self, selected, offset: 0, dma_high: 0 }, ()))
     }
 }
@@ -180,7 +228,7 @@ impl FwCfgDevice {
         &mut self.items
     }
     fn select(&mut self, cx: &Cx<'_>, key: u16) {
-        self.selected = self.items.item(key, cx.firmware_files());
+        self.selected = self.items.item(key, &FromDevices::of(cx));
         self.offset = 0;
     }
     fn next_byte(&mut self) -> u8 {
@@ -358,6 +406,35 @@ mod tests {
             r.firmware_file("etc/address", [0; 8], true);
             Ok((Answers, ()))
         }
+    }
+
+    /// A device to boot from.
+    struct Disk(i32);
+    impl DeviceSpec for Disk {
+        type Device = Answers;
+        type Pins = ();
+        const TYPE: &'static str = "test-disk";
+        fn realize(self, r: &mut Realize<'_>) -> Result<(Answers, ()), RealizeError> {
+            r.boot_device(Some(self.0), format!("/disk@{}", self.0));
+            Ok((Answers, ()))
+        }
+    }
+
+    #[test]
+    fn the_boot_order_is_that_of_the_devices_there_are() {
+        let mut items = FwCfg::new();
+        items.set_boot_list(BootList { roms: vec![(3, "/rom@x".into())], strict: true });
+        assert!(matches!(items.add_file("bootorder", []), Err(ItemError::Duplicate(_))));
+        let mut b = Bench::new();
+        b.realize(items).unwrap();
+        assert_eq!(item(&mut b, 0x20), *b"/rom@x\nHALT\0\0");
+        let last = b.realize(Disk(7)).unwrap();
+        b.realize(Disk(0)).unwrap();
+        assert!(b.realize(Disk(0)).unwrap_err().to_string().contains("bootindex 0 has already been used"));
+        assert_eq!(item(&mut b, 0x20), *b"/disk@0\n/rom@x\n/disk@7\nHALT\0");
+        b.with(|s| s.unrealize(last.id));
+        assert_eq!(item(&mut b, 0x20), *b"/disk@0\n/rom@x\nHALT\0");
+        assert!(BootList { strict: true, ..BootList::default() }.item(&[]).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
 use gearbox_core::{pci_properties, property};
 
 /// Configuration of the function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PciTestdev {
     /// Where it is.
     pub place: PciPlace,

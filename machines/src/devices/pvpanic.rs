@@ -33,7 +33,7 @@ impl Default for PvPanic {
 }
 
 /// The register on a PCI card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PvPanicPci {
     /// Where it is.
     pub place: PciPlace,

@@ -3,6 +3,7 @@
 mod boot_order;
 mod direct;
 mod firmware;
+mod fw_cfg;
 mod memory;
 mod numa;
 mod versions;
@@ -10,7 +11,7 @@ mod versions;
 use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
-use crate::devices::fw_cfg::{FwCfg, FwCfgDevice, key};
+use crate::devices::fw_cfg::FwCfgDevice;
 use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
@@ -20,12 +21,11 @@ use crate::devices::mc146818::Rtc;
 use crate::devices::pci::host::PciHost;
 use crate::devices::pci::i440fx::I440fx;
 use crate::devices::pci::piix3::Piix3;
-use crate::devices::pci::piix4_pm::{self, Piix4Pm};
+use crate::devices::pci::piix4_pm::Piix4Pm;
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
-use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
@@ -187,14 +187,12 @@ impl PcVersion {
         for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
-        let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg(config, cpus, &nodes, layout))?;
+        let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg::items(config, cpus, &nodes, layout)?)?;
         config.add_devices(s)?;
 
         let platform = direct::platform(s, config, nodes, layout);
         if let Some(fw_cfg) = s.device::<FwCfgDevice>(fw_cfg.id) {
-            for (name, bytes) in crate::acpi::script(&platform).firmware_files() {
-                fw_cfg.items().add_file(name, bytes).expect("names that no other item has");
-            }
+            fw_cfg::add_tables(fw_cfg.items(), &platform)?;
         }
         let smi = smm.then_some(pm.smi);
         let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
@@ -229,24 +227,4 @@ fn cmos(cpus: u16, layout: Layout) -> Vec<(u8, u8)> {
     bytes.push((0x14, EQUIPMENT));
     bytes.push((0x5f, cpus.saturating_sub(1) as u8));
     bytes
-}
-
-/// Items of the firmware configuration device.
-fn fw_cfg(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout: Layout) -> FwCfg {
-    /// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
-    const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | piix4_pm::SLEEP_S5];
-    let files = [("etc/e820", layout.ram()), ("etc/system-states", SLEEP_STATES.to_vec())];
-    let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into()));
-    let mut items = FwCfg::with_files(files.collect());
-    // One more than the highest local APIC id: firmware sizes tables by it.
-    let limit = config.topology.apic_id(config.topology.total().saturating_sub(1)) as u16 + 1;
-    items.set(key::UUID, config.uuid);
-    items.set(key::RAM_SIZE, config.ram_size.to_le_bytes());
-    items.set(key::NB_CPUS, cpus.to_le_bytes());
-    items.set(key::MAX_CPUS, limit.to_le_bytes());
-    items.set(numa::ITEM, numa::item(config, nodes));
-    items.set(key::NOGRAPHIC, u16::from(config.nographic).to_le_bytes());
-    boot_order::items(&config.boot, &mut items);
-    items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
-    items
 }

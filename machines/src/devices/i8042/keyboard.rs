@@ -3,6 +3,7 @@
 //! Source: IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller" and "Keyboards". Scan code set 3 is refused.
 //! It does not repeat a key by itself: whoever presses it does.
 
+use gearbox_core::backend::input::Key;
 use std::collections::VecDeque;
 
 /// The 8042's translation of scan code set 2 to set 1; bytes from 85h on stay as they are.
@@ -26,19 +27,6 @@ pub fn to_set_1(code: u8) -> u8 {
 /// The set 2 code of a key by its set 1 code. F7 and SysRq have theirs at the end of the table.
 fn to_set_2(code: u8) -> Option<u8> {
     TO_SET_1.iter().rposition(|&c| c == code).map(|n| n as u8)
-}
-
-/// A key, by its scan code of set 1 without the break bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// A key of the PC/AT's keyboard: `Plain(0x1e)` is A.
-    Plain(u8),
-    /// A key with the prefix E0h: `Extended(0x48)` is the upper arrow.
-    Extended(u8),
-    /// Print Screen, which pretends a shift key.
-    PrintScreen,
-    /// Pause, which has no break code.
-    Pause,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,9 +6,10 @@
 mod keyboard;
 mod mouse;
 
-pub use keyboard::{Key, Keyboard};
+pub use keyboard::Keyboard;
 pub use mouse::Mouse;
 
+use gearbox_core::backend::input::{InputEvent, InputKind, Key};
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
 use gearbox_core::event::ShutdownCause;
 use gearbox_core::object::{TypeEntry, TypeInfo};
@@ -110,6 +111,8 @@ impl DeviceSpec for I8042 {
     fn realize(self, r: &mut Realize<'_>) -> Result<(I8042Device, I8042Pins), RealizeError> {
         r.ports(DATA, "i8042-data", 0x60, 1);
         r.ports(COMMAND, "i8042-cmd", 0x64, 1);
+        r.hear_input(InputKind::Keyboard);
+        r.hear_input(InputKind::Mouse);
         let pins = I8042Pins { irq_keyboard: r.output("irq1"), irq_mouse: r.output("irq12"), a20: r.output("a20") };
         Ok((I8042Device::new(pins), pins))
     }
@@ -287,6 +290,12 @@ impl Device for I8042Device {
             self.data(cx, value as u8);
         }
         self.settle(cx);
+    }
+    fn input(&mut self, cx: &mut Cx<'_>, event: InputEvent) {
+        match event {
+            InputEvent::Key(key, down) => self.key(cx, key, down),
+            InputEvent::Mouse { right, up, wheel, buttons } => self.mouse_moved(cx, right, up, wheel, buttons),
+        }
     }
     fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {
         *self = Self::new(self.pins);

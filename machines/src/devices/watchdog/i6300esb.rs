@@ -58,7 +58,7 @@ const PCI_CLOCK_NS: u64 = 30;
 const SIZE: u64 = 16;
 
 /// Configuration of the watchdog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct I6300Esb {
     /// Where it is.
     pub place: PciPlace,
