@@ -122,6 +122,19 @@ impl Process {
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.err.text.lock().expect("no panic").0).into_owned()
     }
+    /// For how long it has computed: user and system time of proc(5)'s `stat`.
+    ///
+    /// # Panics
+    /// The process is gone.
+    pub fn computed(&self) -> Duration {
+        /// What the kernel counts in for programs, on every processor that we run on.
+        const USER_HZ: u64 = 100;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("a process");
+        // After the name, which may hold anything: state is the first field, user and system time are the 12th and 13th.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|f| f.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 1000 / USER_HZ)
+    }
     /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()

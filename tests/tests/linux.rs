@@ -72,6 +72,31 @@ fn the_i686_kernel_works() {
     works(Kernel::I686);
 }
 
+/// Each CPU model as the kernel sees it, with what the kernel makes use of: what its own code, its page tables and its checks need of the model is
+/// executed.
+#[test]
+fn cpu_models_are_what_they_say() {
+    const MODELS: [(&str, &str, &[&str]); 3] = [
+        ("core2duo", "T7700", &["ssse3", "cx16"]),
+        ("Haswell", "Haswell", &["avx2", "fma", "pcid", "invpcid", "tsc_deadline_timer", "xsaveopt"]),
+        ("max", "", &["avx2", "pku", "ospke", "la57", "sha_ni", "gfni", "vaes", "xsaves", "umip"]),
+    ];
+    for (model, name, flags) in MODELS {
+        let Some(mut guest) = Shell::boot(Kernel::Cloud, &["-cpu", model, "-m", "256"]) else { return };
+        let cpuinfo = guest.run("cat /proc/cpuinfo");
+        let field = |key: &str| {
+            let line =
+                cpuinfo.lines().find(|l| l.starts_with(key)).unwrap_or_else(|| panic!("{model}: no {key}: {cpuinfo}"));
+            line.split_once(": ").map_or("", |(_, value)| value)
+        };
+        assert!(field("model name").contains(name), "{cpuinfo}");
+        let there: Vec<_> = field("flags").split(' ').collect();
+        flags.iter().for_each(|f| assert!(there.contains(f), "{model} without {f}: {there:?}"));
+        assert_eq!(guest.complaints(), [""; 0], "{model}");
+        guest.power_off();
+    }
+}
+
 /// Minutes each.
 mod long {
     use super::*;
@@ -89,5 +114,20 @@ mod long {
     #[test]
     fn the_cloud_kernel_works() {
         works(Kernel::Cloud);
+    }
+
+    /// A guest that waits takes less than 2 % of a host's core.
+    #[test]
+    fn an_idle_guest_leaves_the_host_alone() {
+        const WATCHED: Duration = Duration::from_secs(20);
+        let Some(mut guest) = Shell::boot(Kernel::Cloud, &["-smp", "2"]) else { return };
+        // Until the kernel has done what it does after boot.
+        std::thread::sleep(Duration::from_secs(10));
+        let before = guest.process().computed();
+        std::thread::sleep(WATCHED);
+        let used = guest.process().computed() - before;
+        assert!(used < WATCHED / 50, "{used:?} in {WATCHED:?}");
+        println!("idle: {:.2} % of a core", 100.0 * used.as_secs_f64() / WATCHED.as_secs_f64());
+        guest.power_off();
     }
 }

@@ -35,6 +35,18 @@ fn passes_its_first_tests(image: &str, cpus: u32) {
     assert_eq!(p.wait(PATIENCE).code(), Some(0), "{}", p.stderr());
 }
 
+mod long {
+    #[test]
+    fn the_64_bit_build_on_four_cpus() {
+        super::passes_its_first_tests("memtest86+x64.bin", 4);
+    }
+
+    #[test]
+    fn the_32_bit_build_on_four_cpus() {
+        super::passes_its_first_tests("memtest86+ia32.bin", 4);
+    }
+}
+
 #[test]
 fn the_64_bit_build_on_one_cpu() {
     passes_its_first_tests("memtest86+x64.bin", 1);
