@@ -65,10 +65,9 @@ impl Verdict<'_> {
     }
     /// What is accessed in parts, where a part cannot be accessed: which parts there are differs between processors.
     fn skipped(&self) -> bool {
-        // Images, 32 bytes, and packed decimals that go over the end of a 32-bit segment.
-        let in_parts = self.i.memory_size().size() > 16
-            || !super::scope::checks_alignment(self.i.mnemonic())
-            || self.i.mnemonic() == Mnemonic::Fbld;
+        // Images, and 10 or 32 bytes, that go over the end of a 32-bit segment.
+        let size = self.i.memory_size().size();
+        let in_parts = size == 10 || size > 16 || !super::scope::checks_alignment(self.i.mnemonic());
         let over_the_end = in_parts && self.case.bits == 32 && address(self.i, self.case) > 0xffff_fe00;
         // AMD's processors read of each half only what is needed.
         let last = (address(self.i, self.case) & 0xfff) + 32;
