@@ -2,13 +2,13 @@
 
 use super::device::all_ones;
 use super::{Board, BoardState};
-use crate::mem::{AddressSpace, FlatKind, RamAccess};
+use crate::mem::{AddressSpace, FlatKind, IoTarget, RamAccess};
 use crate::vm::CpuBus;
 use std::sync::atomic::Ordering;
 
 impl BoardState {
     /// A load of up to 8 bytes from a device, in accesses as wide as its region takes.
-    fn io_read(&mut self, target: crate::mem::IoTarget, offset: u64, data: &mut [u8]) {
+    fn io_read(&mut self, target: IoTarget, offset: u64, data: &mut [u8]) {
         let width = self.width(target);
         let mut done = 0;
         while done < data.len() {
@@ -19,7 +19,7 @@ impl BoardState {
             done += n;
         }
     }
-    fn io_write(&mut self, target: crate::mem::IoTarget, offset: u64, data: &[u8]) {
+    fn io_write(&mut self, target: IoTarget, offset: u64, data: &[u8]) {
         let width = self.width(target);
         let mut done = 0;
         while done < data.len() {
@@ -37,11 +37,11 @@ impl BoardState {
     /// How many bytes of an access with `rest` bytes to go at `at` the device takes, if its region is visible for `clip` of them. An aligned
     /// access that the region takes as a whole is decoded by its first address alone, even where another device has the addresses that
     /// follow (ports 0xcf8 and 0xcf9); others are split where regions meet.
-    fn reach(&self, target: crate::mem::IoTarget, at: u64, rest: usize, clip: usize) -> usize {
+    fn reach(&self, target: IoTarget, at: u64, rest: usize, clip: usize) -> usize {
         let whole = rest.is_power_of_two() && rest <= self.width(target) && at.is_multiple_of(rest as u64);
         if whole { rest } else { clip }
     }
-    fn width(&self, target: crate::mem::IoTarget) -> usize {
+    fn width(&self, target: IoTarget) -> usize {
         // A view may be older than the lock, and the device gone meanwhile.
         let width = self.slot(target.device).and_then(|s| s.claims.widths.get(target.region as usize));
         width.map_or(1, |w| usize::from(*w))
@@ -90,6 +90,18 @@ impl Board {
             done += n;
         }
     }
+    /// The device that a string instruction moves data from or to, if it has all bytes of an access, and the offset in its region.
+    fn string_port(&self, port: u16, size: u8) -> Option<(IoTarget, u64)> {
+        let at = u64::from(port);
+        let view = self.ports.view();
+        let range = view.find(at)?;
+        match &range.kind {
+            FlatKind::Io { target, offset } if at.is_multiple_of(size.into()) => {
+                Some((*target, offset + (at - range.start)))
+            }
+            _ => None,
+        }
+    }
     fn space_write(&self, space: &AddressSpace, addr: u64, data: &[u8]) {
         let mut done = 0;
         while done < data.len() {
@@ -136,6 +148,39 @@ impl CpuBus for Board {
     fn pio_out(&self, port: u16, size: u8, value: u32) {
         if let Some(slice) = value.to_le_bytes().get(..size as usize) {
             self.space_write(&self.ports, u64::from(port), slice);
+        }
+    }
+    fn pio_in_string(&self, port: u16, size: u8, data: &mut [u8]) {
+        let whole = self.string_port(port, size).map(|(target, offset)| {
+            self.with(|s| {
+                let wide = s.width(target) >= usize::from(size);
+                wide && s
+                    .try_call(target.device, |d, cx| d.read_string(cx, target.region, offset, size, data))
+                    .is_some()
+            })
+        });
+        if whole != Some(true) {
+            for chunk in data.chunks_exact_mut(size.into()) {
+                let value = self.pio_in(port, size).to_le_bytes();
+                chunk.copy_from_slice(&value[..usize::from(size)]);
+            }
+        }
+    }
+    fn pio_out_string(&self, port: u16, size: u8, data: &[u8]) {
+        let whole = self.string_port(port, size).map(|(target, offset)| {
+            self.with(|s| {
+                let wide = s.width(target) >= usize::from(size);
+                wide && s
+                    .try_call(target.device, |d, cx| d.write_string(cx, target.region, offset, size, data))
+                    .is_some()
+            })
+        });
+        if whole != Some(true) {
+            for chunk in data.chunks_exact(size.into()) {
+                let mut value = [0; 4];
+                value[..usize::from(size)].copy_from_slice(chunk);
+                self.pio_out(port, size, u32::from_le_bytes(value));
+            }
         }
     }
     fn mmio_read(&self, addr: u64, data: &mut [u8]) {

@@ -92,7 +92,8 @@ pub(crate) struct NewCpu<'a> {
 impl BoardState {
     /// Puts a CPU on the board; the hot-plug handler is told of one that comes later.
     pub(crate) fn add_cpu(&mut self, cpu: NewCpu<'_>) -> Result<DeviceId, PlugError> {
-        let made = self.put(cpu.path, cpu.type_name, cpu.properties, |_| Ok((Box::new(Cpu(cpu.index)) as _, ())))?;
+        let made =
+            self.put(cpu.path, cpu.type_name, cpu.properties, None, |_| Ok((Box::new(Cpu(cpu.index)) as _, ())))?;
         let slot = self.slot_mut(made.id).expect("just made");
         slot.id = cpu.id;
         slot.removable = true;

@@ -30,6 +30,28 @@ pub trait Device: Any + Send {
     }
     /// A store.
     fn write(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8, _value: u64) {}
+    /// INS: fills `data` with loads of `size` bytes at one `offset`.
+    fn read_string(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, data: &mut [u8]) {
+        for chunk in data.chunks_exact_mut(size.into()) {
+            let value = self.read(cx, region, offset, size).to_le_bytes();
+            chunk.copy_from_slice(&value[..usize::from(size)]);
+        }
+    }
+    /// OUTS: stores of `size` bytes at one `offset`.
+    fn write_string(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, data: &[u8]) {
+        for chunk in data.chunks_exact(size.into()) {
+            let mut value = [0; 8];
+            value[..usize::from(size)].copy_from_slice(chunk);
+            self.write(cx, region, offset, size, u64::from_le_bytes(value));
+        }
+    }
+    /// A device on the bus `bus` of this one is a part of it, and this is what it is made of. A reason why it cannot be is an error of the other device.
+    ///
+    /// # Errors
+    /// Why not, in words for the user.
+    fn plugged(&mut self, _cx: &mut Cx<'_>, bus: &str, _part: Box<dyn Any + Send>) -> Result<(), String> {
+        Err(format!("nothing can be plugged into {bus}"))
+    }
     /// An input pin changed to `level`.
     fn pin(&mut self, _cx: &mut Cx<'_>, _index: u32, _level: bool) {}
     /// The timer claimed with `tag` is due.

@@ -1,6 +1,6 @@
 //! Drives on a board: how devices come to their block back ends, and how users change media.
 
-use super::{BoardState, Cx, Realize, SystemRequest};
+use super::{BoardState, Cx, DeviceId, Realize, SystemRequest};
 use crate::backend::block::{
     BlockBackend, BlockClient, Blocks, Drive, IoError, IoFailure, Media, MediumEvent, MediumRefusal, Node, OnError,
 };
@@ -28,12 +28,16 @@ impl Realize<'_> {
     /// A block back end, if one is given, under `tag`: [`super::Device::backend_ready`] is called when a request is done, and
     /// [`super::Device::medium`] when something happens to the medium. A device that writes wants media that can be written.
     pub fn drive(&mut self, tag: u32, drive: &Drive, media: Media, writes: bool) {
+        self.drive_of(self.id, tag, drive, media, writes);
+    }
+    /// The same for a device that is a part of `owner`, who hears of it.
+    pub fn drive_of(&mut self, owner: DeviceId, tag: u32, drive: &Drive, media: Media, writes: bool) {
         let Some(backend) = drive.backend() else { return };
         if writes && backend.medium().is_some_and(|m| m.read_only()) {
             self.conflicts.push(MediumRefusal::ReadOnly.to_string());
             return;
         }
-        let (device, board) = (self.id, self.fabric.board());
+        let (device, board) = (owner, self.fabric.board());
         let ready = {
             let board = board.clone();
             move || {
@@ -56,10 +60,21 @@ impl Realize<'_> {
         let client = BlockClient { device: name, memory, ready: Box::new(ready), failed: Box::new(failed) };
         match backend.attach(client, media) {
             Ok(()) => {
-                self.fabric.drives.insert((device, tag), backend.clone());
+                self.fabric.drives.insert((device, tag), (backend.clone(), self.id));
             }
             Err(_) => self.conflicts.push(format!("Drive '{}' is already in use by another block device", drive.id())),
         }
+    }
+}
+
+impl Realize<'_> {
+    /// Is there a back end of `owner` under `tag`?
+    pub fn has_drive(&self, owner: DeviceId, tag: u32) -> bool {
+        self.fabric.drives.contains_key(&(owner, tag))
+    }
+    /// A back end without a medium, for devices that can do without one.
+    pub fn empty_drive(&self) -> Drive {
+        self.fabric.blocks.empty().into()
     }
 }
 
@@ -77,7 +92,7 @@ fn event(failure: &IoFailure) -> Event {
 impl Cx<'_> {
     /// The block back end claimed with `tag`, if there is one.
     pub fn drive(&self, tag: u32) -> Option<&Arc<BlockBackend>> {
-        self.fabric.drives.get(&(self.id(), tag))
+        self.fabric.drives.get(&(self.id(), tag)).map(|(drive, _)| drive)
     }
     /// Moves the tray of the drive claimed with `tag`, as the guest wants it.
     pub fn move_tray(&self, tag: u32, open: bool) {
@@ -95,17 +110,17 @@ fn tray_moved(drive: &BlockBackend, tray_open: bool) -> Event {
 impl BoardState {
     /// The images and drives that devices find by name.
     pub fn blocks(&self) -> &Arc<Blocks> {
-        &self.blocks
+        &self.fabric.blocks
     }
     /// Names them.
     pub fn set_blocks(&mut self, blocks: Arc<Blocks>) {
-        self.blocks = blocks;
+        self.fabric.blocks = blocks;
     }
     pub(super) fn backends(&self) -> NamedBackends {
-        NamedBackends { chardevs: self.chardevs.clone(), blocks: self.blocks.clone() }
+        NamedBackends { chardevs: self.chardevs.clone(), blocks: self.fabric.blocks.clone() }
     }
     fn tell_drive(&mut self, drive: &Arc<BlockBackend>, event: MediumEvent) {
-        let owner = self.fabric.drives.iter().find(|(_, d)| Arc::ptr_eq(d, drive)).map(|(key, _)| *key);
+        let owner = self.fabric.drives.iter().find(|(_, (d, _))| Arc::ptr_eq(d, drive)).map(|(key, _)| *key);
         if let Some((device, tag)) = owner {
             self.try_call(device, |d, cx| d.medium(cx, tag, event));
         }

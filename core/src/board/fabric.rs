@@ -7,7 +7,7 @@ use super::isa::IsaInterrupts;
 use super::line::{Lines, Sink};
 use super::timer::Timers;
 use super::{Board, DeviceId, Events, Line, Mailbox, Pin};
-use crate::backend::block::BlockBackend;
+use crate::backend::block::{BlockBackend, Blocks};
 use crate::backend::chardev::CharBackend;
 use crate::backend::firmware::FirmwarePath;
 use crate::clock::ClockSource;
@@ -90,7 +90,12 @@ pub struct Fabric {
     dma: Arc<AddressSpace>,
     msi: Arc<dyn MsiSink>,
     chardevs: BTreeMap<(DeviceId, u32), Arc<dyn CharBackend>>,
-    pub(super) drives: BTreeMap<(DeviceId, u32), Arc<BlockBackend>>,
+    /// Block back ends by the device that uses one, with the one that has it as a property.
+    pub(super) drives: BTreeMap<(DeviceId, u32), (Arc<BlockBackend>, DeviceId)>,
+    pub(super) blocks: Arc<Blocks>,
+    pub(super) buses: Vec<super::Bus>,
+    /// What firmware boots from: place in the order, and Open Firmware's path.
+    pub(super) boot_devices: BTreeMap<i32, (DeviceId, String)>,
     /// Back ends keep their input to themselves.
     input_held: bool,
     mailbox: Arc<Mailbox>,
@@ -132,6 +137,9 @@ impl Fabric {
             msi,
             chardevs: BTreeMap::new(),
             drives: BTreeMap::new(),
+            blocks: Arc::default(),
+            buses: Vec::new(),
+            boot_devices: BTreeMap::new(),
             input_held: false,
             mailbox,
             guest_errors: GuestErrors::default(),
@@ -247,12 +255,14 @@ impl Fabric {
             }
             *owner != device
         });
-        self.drives.retain(|(owner, _), drive| {
-            if *owner == device {
+        self.drives.retain(|(user, _), (drive, owner)| {
+            let goes = *user == device || *owner == device;
+            if goes {
                 drive.detach();
             }
-            *owner != device
+            !goes
         });
+        self.boot_devices.retain(|_, (d, _)| *d != device);
         self.taps.retain(|(d, _)| *d != device);
         self.eoi.retain(|d| *d != device);
         self.intack = self.intack.filter(|d| *d != device);

@@ -29,11 +29,10 @@ pub use firmware::FirmwareFile;
 pub use isa::IRQS as ISA_IRQS;
 pub use line::{Line, Pin, Pins};
 pub use plug::{Bus, Global, Hotplug, PlugError, UnplugError, well_formed_id};
-use realize::Claims;
+use realize::{Claims, Finished};
 pub use realize::{Realize, RealizeError, Realized};
 pub use timer::Timer;
 
-use crate::backend::block::Blocks;
 use crate::backend::chardev::Chardevs;
 use crate::backend::firmware::FirmwarePath;
 use crate::clock::ClockSource;
@@ -75,10 +74,8 @@ pub struct BoardState {
     slots: Vec<Option<Box<Slot>>>,
     /// Everything under its path.
     pub objects: Tree,
-    buses: Vec<Bus>,
     globals: Vec<Global>,
     chardevs: Arc<Chardevs>,
-    blocks: Arc<Blocks>,
     user_objects: Arc<UserObjects>,
     /// User objects that the board is made of.
     held: Vec<Arc<dyn UserObject>>,
@@ -153,10 +150,8 @@ impl Board {
                 state: Mutex::new(BoardState {
                     slots: Vec::new(),
                     objects,
-                    buses: Vec::new(),
                     globals: Vec::new(),
                     chardevs: Arc::default(),
-                    blocks: Arc::default(),
                     user_objects: Arc::default(),
                     held: Vec::new(),
                     has_smm: false,
@@ -329,7 +324,7 @@ impl BoardState {
     pub fn realize<S: DeviceSpec>(&mut self, path: &str, mut spec: S) -> Result<Realized<S::Pins>, RealizeError> {
         self.apply_globals(&mut spec)?;
         let values = crate::object::AnySpec::properties(&spec);
-        self.put(path, S::TYPE, values, |r| spec.realize(r).map(|(device, pins)| (Box::new(device) as _, pins)))
+        self.put(path, S::TYPE, values, None, |r| spec.realize(r).map(|(device, pins)| (Box::new(device) as _, pins)))
     }
 
     /// Realizes a device whose properties have these `values`.
@@ -338,6 +333,7 @@ impl BoardState {
         path: &str,
         type_name: &'static str,
         values: Vec<PropertyInfo>,
+        on_bus: Option<String>,
         realize: impl FnOnce(&mut Realize<'_>) -> Result<(Box<dyn Device>, P), RealizeError>,
     ) -> Result<Realized<P>, RealizeError> {
         let id = DeviceId(self.slots.len() as u32);
@@ -345,8 +341,12 @@ impl BoardState {
         let path = self.objects.path(node);
         self.objects.set_device(node, id);
         let mut r = Realize::new(&mut self.fabric, &mut self.objects, node, id, &path, type_name);
+        r.on_bus = on_bus;
         let made = realize(&mut r);
-        let (mut claims, conflicts, settled) = r.finish();
+        let Finished { mut claims, mut conflicts, settled, on_bus, part } = r.finish();
+        if let (true, true, Some(bus)) = (made.is_ok(), conflicts.is_empty(), on_bus) {
+            conflicts.extend(self.put_on_bus(id, node, &bus, part).err());
+        }
         match made {
             Ok((device, pins)) if conflicts.is_empty() => {
                 claims.buses.drain(..).for_each(|bus| self.add_bus(bus));

@@ -4,6 +4,7 @@ use super::{BoardState, DeviceId, Realize, RealizeError, Slot};
 use crate::event::Event;
 use crate::object::{AnySpec, NodeId, Value, types};
 use crate::pci::Devfn;
+use std::any::Any;
 
 /// A bus that devices plug into.
 #[derive(Clone, Debug)]
@@ -15,6 +16,12 @@ pub struct Bus {
     /// Devices can come and go while the machine runs.
     pub hotplug: bool,
     pub(super) node: NodeId,
+    /// The device that has it.
+    pub(super) owner: DeviceId,
+    /// Most devices on it.
+    pub(super) most: usize,
+    /// Those that are.
+    pub(super) members: Vec<DeviceId>,
 }
 
 /// What a hot-plug handler (QEMU's interface of that name, here a part of [`Device`](super::Device)) is told.
@@ -120,13 +127,24 @@ pub fn well_formed_id(id: &str) -> bool {
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }
 
+impl Bus {
+    /// There is no room on it.
+    pub fn is_full(&self) -> bool {
+        self.members.len() >= self.most
+    }
+}
+
 impl BoardState {
     /// The buses of the board.
     pub fn buses(&self) -> &[Bus] {
-        &self.buses
+        &self.fabric.buses
     }
     pub(super) fn add_bus(&mut self, bus: Bus) {
-        self.buses.push(bus);
+        self.fabric.buses.push(bus);
+    }
+    /// Paths of what firmware is to boot from, in this order.
+    pub fn boot_devices(&self) -> impl Iterator<Item = &str> {
+        self.fabric.boot_devices.values().map(|(_, path)| path.as_str())
     }
     /// Sets values for types, for devices that are realized from now on. Later ones win.
     pub fn set_globals(&mut self, globals: Vec<Global>) {
@@ -189,17 +207,14 @@ impl BoardState {
             spec.set(name, value, &self.backends())?;
         }
         let values = spec.properties();
-        let device = self.put(&path, info.name, values, |r| spec.realize_boxed(r).map(|d| (d, ())))?.id;
+        let on = bus.as_ref().map(|b| b.name.clone());
+        let device = self.put(&path, info.name, values, on, |r| spec.realize_boxed(r).map(|d| (d, ())))?.id;
         let slot = self.slot_mut(device).expect("just made");
         slot.id = id.map(str::to_owned);
         slot.removable = class.hotpluggable;
         let node = slot.node;
         if class.hotpluggable {
             self.fabric.pci.set_removable(device);
-        }
-        if let Some(bus) = &bus {
-            let target = self.objects.path(bus.node);
-            self.objects.set_link(node, "parent_bus", bus.kind, target);
         }
         self.objects.set_fixed(node, "hotplugged", "bool", hotplug);
         self.objects.set_fixed(node, "hotpluggable", "bool", class.hotpluggable);
@@ -214,15 +229,45 @@ impl BoardState {
     fn bus_for(&self, type_name: &str, wanted: Option<&str>) -> Result<Option<Bus>, PlugError> {
         let Some(kind) = types().bus_of(type_name) else { return Ok(None) };
         let Some(name) = wanted else {
-            let found = self.buses.iter().find(|b| b.kind == kind).cloned();
+            let of_kind = || self.fabric.buses.iter().filter(|b| b.kind == kind);
+            let found = of_kind().find(|b| !b.is_full()).or_else(|| of_kind().next()).cloned();
             return found.map(Some).ok_or_else(|| PlugError::NoBus { bus: kind, device: type_name.to_owned() });
         };
         let wrong = |text: String| Err(PlugError::WrongBus(text));
-        match self.buses.iter().find(|b| b.name == name) {
+        match self.fabric.buses.iter().find(|b| b.name == name) {
             None => wrong(format!("Bus '{name}' not found")),
             Some(b) if b.kind != kind => wrong(format!("Device '{type_name}' can't go on {} bus", b.kind)),
             Some(b) => Ok(Some(b.clone())),
         }
+    }
+    /// Notes that a device is on a bus, and gives the bus's owner what becomes a part of it.
+    pub(super) fn put_on_bus(
+        &mut self,
+        device: DeviceId,
+        node: NodeId,
+        bus: &str,
+        part: Option<Box<dyn Any + Send>>,
+    ) -> Result<(), String> {
+        let bus =
+            self.fabric.buses.iter_mut().find(|b| b.name == bus).ok_or_else(|| format!("Bus '{bus}' not found"))?;
+        if bus.is_full() {
+            return Err(format!("Bus '{}' is full", bus.name));
+        }
+        bus.members.push(device);
+        let bus = bus.clone();
+        if let Some(part) = part {
+            let plugged = self.try_call(bus.owner, |d, cx| d.plugged(cx, &bus.name, part));
+            if let Err(reason) = plugged.unwrap_or_else(|| Err(format!("Bus '{}' has gone", bus.name))) {
+                self.leave_bus(device);
+                return Err(reason);
+            }
+        }
+        let target = self.objects.path(bus.node);
+        self.objects.set_link(node, "parent_bus", bus.kind, target);
+        Ok(())
+    }
+    pub(super) fn leave_bus(&mut self, device: DeviceId) {
+        self.fabric.buses.iter_mut().for_each(|b| b.members.retain(|d| *d != device));
     }
     /// Tells the board's hot-plug handler.
     pub fn tell_hotplug(&mut self, event: Hotplug) {
@@ -250,7 +295,7 @@ impl BoardState {
             return Err(UnplugError::Fixed(id_or_path.to_owned()));
         }
         let kind = types().bus_of(slot.type_name);
-        if let Some(bus) = self.buses.iter().find(|b| Some(b.kind) == kind && !b.hotplug) {
+        if let Some(bus) = self.fabric.buses.iter().find(|b| Some(b.kind) == kind && !b.hotplug) {
             return Err(UnplugError::ColdBus(bus.name.clone()));
         }
         let cpu = self.cpu_index(device);
@@ -269,6 +314,7 @@ impl BoardState {
     pub fn unrealize(&mut self, id: DeviceId) -> Option<Box<dyn super::Device>> {
         let slot = *self.slots.get_mut(id.0 as usize)?.take()?;
         slot.claims.give_back(&mut self.fabric);
+        self.leave_bus(id);
         for sink in self.fabric.forget(id) {
             self.deliver(sink, false);
         }
@@ -289,8 +335,33 @@ impl BoardState {
 impl Realize<'_> {
     /// The device has a bus for others, as a part of its object.
     pub fn bus(&mut self, name: &str, kind: &'static str, hotplug: bool) {
+        self.bus_for(name, kind, hotplug, usize::MAX);
+    }
+    /// The same with room for so many.
+    pub fn bus_for(&mut self, name: &str, kind: &'static str, hotplug: bool, most: usize) {
         let node = self.child(name, kind);
-        self.claims.buses.push(Bus { name: name.to_owned(), kind, hotplug, node });
+        let (name, owner) = (name.to_owned(), self.id);
+        self.claims.buses.push(Bus { name, kind, hotplug, node, owner, most, members: Vec::new() });
+    }
+    /// The bus that the user chose for the device, or that was found for it. A part of the board says itself where it is.
+    pub fn on_bus(&mut self, own: &str) -> String {
+        self.on_bus.get_or_insert_with(|| own.to_owned()).clone()
+    }
+    /// The device that has a bus.
+    pub fn bus_owner(&self, bus: &str) -> Option<DeviceId> {
+        self.fabric.buses.iter().find(|b| b.name == bus).map(|b| b.owner)
+    }
+    /// Gives the device a place in the order in which firmware tries devices: an index, the lowest first, and the device's path in Open Firmware's words.
+    pub fn boot_device(&mut self, index: i32, path: String) {
+        if self.fabric.boot_devices.contains_key(&index) {
+            self.conflicts.push(format!("The bootindex {index} has already been used"));
+        } else {
+            self.fabric.boot_devices.insert(index, (self.id, path));
+        }
+    }
+    /// What the owner of the bus is given: the device is a part of it.
+    pub fn part(&mut self, part: impl Any + Send) {
+        self.part = Some(Box::new(part));
     }
     /// This device handles hot-plug for the board's PCI bus and CPUs: it hears [`super::Device::hotplug`].
     pub fn handle_hotplug(&mut self) {

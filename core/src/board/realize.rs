@@ -9,6 +9,7 @@ use crate::mem::{IoTarget, MemTree, Place, RamBlock, RegionId};
 use crate::object::{Access, GetFn, NodeId, NodeProperty, SetFn, Tree, Value};
 use crate::pci::{BarKind, ConfigHeader, ConfigSpace, MOST_ACPI_INDEX, PciPlace};
 use crate::vm::MsiSink;
+use std::any::Any;
 use std::sync::Arc;
 
 /// A device that is on the board, and its pins (to which this dereferences).
@@ -132,6 +133,19 @@ pub struct Realize<'a> {
     /// What a device that lost a conflict over its PCI address fills in, until realization fails.
     spare_config: ConfigSpace,
     settled: Vec<(&'static str, Value)>,
+    /// The bus that it is on, if that matters.
+    pub(super) on_bus: Option<String>,
+    /// What the owner of the bus is given.
+    pub(super) part: Option<Box<dyn Any + Send>>,
+}
+
+/// What realizing a device has left to do.
+pub(super) struct Finished {
+    pub(super) claims: Claims,
+    pub(super) conflicts: Vec<String>,
+    pub(super) settled: Vec<(&'static str, Value)>,
+    pub(super) on_bus: Option<String>,
+    pub(super) part: Option<Box<dyn Any + Send>>,
 }
 
 impl<'a> Realize<'a> {
@@ -156,10 +170,13 @@ impl<'a> Realize<'a> {
             pins: 0,
             spare_config: ConfigSpace::new(&ConfigHeader::default()),
             settled: Vec::new(),
+            on_bus: None,
+            part: None,
         }
     }
-    pub(super) fn finish(self) -> (Claims, Vec<String>, Vec<(&'static str, Value)>) {
-        (self.claims, self.conflicts, self.settled)
+    pub(super) fn finish(self) -> Finished {
+        let Self { claims, conflicts, settled, on_bus, part, .. } = self;
+        Finished { claims, conflicts, settled, on_bus, part }
     }
     /// The device that is being made.
     pub fn id(&self) -> DeviceId {

@@ -3,8 +3,8 @@
 use super::TypeInfo;
 
 /// Which bus a type and its descendants plug into.
-pub(super) const BUS_OF: [(&str, &str); 3] =
-    [("isa-device", "ISA"), ("pci-device", "PCI"), ("sys-bus-device", "System")];
+pub(super) const BUS_OF: [(&str, &str); 4] =
+    [("ide-device", "IDE"), ("isa-device", "ISA"), ("pci-device", "PCI"), ("sys-bus-device", "System")];
 
 const INTERFACES: [&str; 8] = [
     "acpi-device-interface",
@@ -18,13 +18,14 @@ const INTERFACES: [&str; 8] = [
 ];
 
 /// (name, parent)
-const ABSTRACT: [(&str, &str); 19] = [
+const ABSTRACT: [(&str, &str); 21] = [
     ("bus", "object"),
     ("chardev", "object"),
     ("chardev-fd", "chardev"),
     ("cpu", "device"),
     ("fw_cfg", "sys-bus-device"),
     ("generic-pc-machine", "x86-machine"),
+    ("ide-device", "device"),
     ("ioapic-common", "sys-bus-device"),
     ("apic-common", "device"),
     ("isa-device", "device"),
@@ -32,6 +33,7 @@ const ABSTRACT: [(&str, &str); 19] = [
     ("memory-backend", "object"),
     ("pci-device", "device"),
     ("pci-host-bridge", "sys-bus-device"),
+    ("pci-ide", "pci-device"),
     ("pci-piix3", "pci-device"),
     ("pic-common", "isa-device"),
     ("pit-common", "isa-device"),
@@ -41,7 +43,8 @@ const ABSTRACT: [(&str, &str); 19] = [
 ];
 
 /// (name, parent)
-const CONCRETE: [(&str, &str); 14] = [
+const CONCRETE: [(&str, &str); 15] = [
+    ("IDE", "bus"),
     ("ISA", "bus"),
     ("PCI", "bus"),
     ("System", "bus"),
