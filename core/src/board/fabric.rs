@@ -94,8 +94,6 @@ pub struct Fabric {
     pub(super) drives: BTreeMap<(DeviceId, u32), (Arc<BlockBackend>, DeviceId)>,
     pub(super) blocks: Arc<Blocks>,
     pub(super) buses: Vec<super::Bus>,
-    /// What firmware boots from: place in the order, and Open Firmware's path.
-    pub(super) boot_devices: BTreeMap<i32, (DeviceId, String)>,
     /// Back ends keep their input to themselves.
     input_held: bool,
     mailbox: Arc<Mailbox>,
@@ -139,7 +137,6 @@ impl Fabric {
             drives: BTreeMap::new(),
             blocks: Arc::default(),
             buses: Vec::new(),
-            boot_devices: BTreeMap::new(),
             input_held: false,
             mailbox,
             guest_errors: GuestErrors::default(),
@@ -262,7 +259,6 @@ impl Fabric {
             }
             !goes
         });
-        self.boot_devices.retain(|_, (d, _)| *d != device);
         self.taps.retain(|(d, _)| *d != device);
         self.eoi.retain(|d| *d != device);
         self.intack = self.intack.filter(|d| *d != device);

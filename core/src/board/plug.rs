@@ -142,10 +142,6 @@ impl BoardState {
     pub(super) fn add_bus(&mut self, bus: Bus) {
         self.fabric.buses.push(bus);
     }
-    /// Paths of what firmware is to boot from, in this order.
-    pub fn boot_devices(&self) -> impl Iterator<Item = &str> {
-        self.fabric.boot_devices.values().map(|(_, path)| path.as_str())
-    }
     /// Sets values for types, for devices that are realized from now on. Later ones win.
     pub fn set_globals(&mut self, globals: Vec<Global>) {
         self.globals = globals;
@@ -350,14 +346,6 @@ impl Realize<'_> {
     /// The device that has a bus.
     pub fn bus_owner(&self, bus: &str) -> Option<DeviceId> {
         self.fabric.buses.iter().find(|b| b.name == bus).map(|b| b.owner)
-    }
-    /// Gives the device a place in the order in which firmware tries devices: an index, the lowest first, and the device's path in Open Firmware's words.
-    pub fn boot_device(&mut self, index: i32, path: String) {
-        if self.fabric.boot_devices.contains_key(&index) {
-            self.conflicts.push(format!("The bootindex {index} has already been used"));
-        } else {
-            self.fabric.boot_devices.insert(index, (self.id, path));
-        }
     }
     /// What the owner of the bus is given: the device is a part of it.
     pub fn part(&mut self, part: impl Any + Send) {

@@ -50,17 +50,17 @@ fn qemu_img(args: &[&str]) -> bool {
 struct User {
     drive: Arc<BlockBackend>,
     failures: Arc<Mutex<Vec<IoFailure>>>,
-    ready: Arc<(Mutex<usize>, Condvar)>,
+    ready: Arc<(Mutex<()>, Condvar)>,
 }
 impl User {
     fn new(drive: Arc<BlockBackend>, memory: Arc<AddressSpace>) -> Self {
-        let (failures, ready) = (Arc::new(Mutex::new(Vec::new())), Arc::new((Mutex::new(0), Condvar::new())));
+        let (failures, ready) = (Arc::new(Mutex::new(Vec::new())), Arc::new((Mutex::new(()), Condvar::new())));
         let (f, r) = (failures.clone(), ready.clone());
         let client = BlockClient {
             device: "user".into(),
             memory,
             ready: Box::new(move || {
-                *r.0.lock() += 1;
+                let _ready = r.0.lock();
                 r.1.notify_all();
             }),
             failed: Box::new(move |failure| f.lock().push(failure.clone())),
@@ -70,11 +70,13 @@ impl User {
     }
     fn wait(&self) -> Completion {
         let mut ready = self.ready.0.lock();
-        while *ready == 0 {
+        loop {
+            // A call may be about a completion that has been cancelled since.
+            if let Some(completion) = self.drive.completed() {
+                return completion;
+            }
             self.ready.1.wait(&mut ready);
         }
-        *ready -= 1;
-        self.drive.completed().expect("a completion")
     }
     fn ask(&self, request: Request) -> Completion {
         self.drive.submit(request);

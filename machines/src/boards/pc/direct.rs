@@ -5,6 +5,7 @@ use super::{PIIX_SLOT, SCI};
 use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::cpu_hotplug;
+use crate::devices::ide::piix as ide;
 use crate::devices::ioapic::IOAPIC_BASE;
 use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
 use crate::devices::pvpanic::PvPanicDevice;
@@ -184,7 +185,7 @@ impl Setup<'_> {
         self.0.pio_out(port, size, value);
     }
 
-    /// Shadow RAM, interrupt routing, power management ports.
+    /// Shadow RAM, interrupt routing, IDE channels, power management ports.
     fn chipset(&self) {
         /// PAM0 has only a high half.
         const SHADOW: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
@@ -200,6 +201,9 @@ impl Setup<'_> {
         }
         for (port, byte) in (ELCR..).zip(level.to_le_bytes()) {
             self.0.pio_out(port, 1, byte.into());
+        }
+        for register in ide::TIMING {
+            self.set_config(Devfn::new(PIIX_SLOT, 1), register, 2, ide::DECODE_ENABLE.into());
         }
         self.set_config(pm, piix4_pm::config::PMBASE, 4, u32::from(PM_BASE) | 1);
         self.set_config(pm, piix4_pm::config::PMREGMISC, 1, 1);

@@ -2,6 +2,7 @@
 
 mod boot_order;
 mod direct;
+mod drives;
 mod firmware;
 mod fw_cfg;
 mod memory;
@@ -16,6 +17,7 @@ use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
 use crate::devices::i8259::Pic;
+use crate::devices::ide::piix::PiixIde;
 use crate::devices::ioapic::IoApic;
 use crate::devices::mc146818::Rtc;
 use crate::devices::pci::host::PciHost;
@@ -160,6 +162,7 @@ impl PcVersion {
 
         // The PIIX3 and its functions.
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
+        let ide = s.realize(UNATTACHED, PiixIde { at: Devfn::new(PIIX_SLOT, 1) })?;
         let at = Devfn::new(PIIX_SLOT, 3);
         let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
         let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false, cpus };
@@ -188,7 +191,9 @@ impl PcVersion {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
         }
         let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg::items(config, cpus, &nodes, layout)?)?;
+        drives::realize(config, s)?;
         config.add_devices(s)?;
+        drives::describe(s, ide.id, rtc.id);
 
         let platform = direct::platform(s, config, nodes, layout);
         if let Some(fw_cfg) = s.device::<FwCfgDevice>(fw_cfg.id) {

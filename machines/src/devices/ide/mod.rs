@@ -23,4 +23,4 @@ mod spec;
 mod tests;
 
 pub use geometry::{Geometry, Translation};
-pub use spec::{IdeCd, IdeHd};
+pub use spec::{Common, IdeCd, IdeHd};

@@ -117,9 +117,9 @@ impl Common {
         r.settle_property("ver", &*identity.version);
         let backend = self.drive.backend().cloned();
         r.drive_of(controller, tag, &self.drive, media, writes);
-        if let (Some(index), Some(at)) = (self.bootindex.filter(|n| *n >= 0), r.pci().address(controller)) {
+        if let Some(at) = r.pci().address(controller) {
             let (slot, function) = (at.slot(), at.function());
-            r.boot_device(index, format!("/pci@i0cf8/ide@{slot:x},{function:x}/drive@{n:x}/disk@{unit:x}"));
+            r.boot_device(self.bootindex, format!("/pci@i0cf8/ide@{slot:x},{function:x}/drive@{n:x}/disk@{unit:x}"));
         }
         r.part(Part { unit: unit as usize, drive: IdeDrive::new(kind, identity, backend) });
         Ok((IdeDevice, ()))

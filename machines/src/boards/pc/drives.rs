@@ -1,0 +1,91 @@
+//! The drives that users gave to the board itself (`-drive if=ide`, `-hda`, `-cdrom`), and what CMOS RAM tells the BIOS of disks (QEMU's
+//! `pc_cmos_init_late`).
+
+use super::UNATTACHED;
+use crate::devices::ide::piix::PiixIdeDevice;
+use crate::devices::ide::{Common, Geometry, IdeCd, IdeHd};
+use crate::devices::mc146818::RtcDevice;
+use gearbox_core::backend::block::{DriveMedia, DrivePlace, Interface};
+use gearbox_core::board::{BoardState, DeviceId};
+use gearbox_core::machine::{BuildError, MachineConfig};
+
+/// Buses of the controller, and places on each.
+const BUSES: usize = 2;
+const UNITS: usize = 2;
+
+/// CMOS RAM: the types of the first two disks, and where each one's extended type and geometry are.
+const TYPES: u8 = 0x12;
+const EXTENDED_TYPES: [u8; 2] = [0x19, 0x1a];
+const GEOMETRIES: [u8; 2] = [0x1b, 0x24];
+/// CMOS RAM: how the geometry of each disk is translated, two bits each.
+const TRANSLATIONS: u8 = 0x39;
+/// In place of a type: there is an extended one; and the one for which the geometry is given.
+const SEE_EXTENDED: u8 = 0x0f;
+const USER_DEFINED: u8 = 47;
+
+/// Puts the drives on their buses.
+pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
+    for place in config.blocks.places(Interface::Ide) {
+        let DrivePlace { bus, unit, .. } = place;
+        if bus as usize >= BUSES || unit as usize >= UNITS {
+            let value = format!("if=ide,bus={bus},unit={unit}");
+            let reason = format!("the machine has {BUSES} IDE buses with {UNITS} drives each");
+            return Err(BuildError::Option { option: "drive", value, reason });
+        }
+        let Some((drive, media)) = config.blocks.at(place) else { continue };
+        let common = Common { drive: drive.into(), bus: bus as usize, unit: Some(unit), ..Common::default() };
+        match media {
+            DriveMedia::Disk => drop(s.realize(UNATTACHED, IdeHd { common, ..IdeHd::default() })?),
+            DriveMedia::Cdrom => drop(s.realize(UNATTACHED, IdeCd { common })?),
+        }
+    }
+    Ok(())
+}
+
+/// Tells the BIOS of the disks that there are now.
+pub(super) fn describe(s: &mut BoardState, ide: DeviceId, rtc: DeviceId) {
+    let places = (0..BUSES * UNITS).map(|n| (n / UNITS, n % UNITS));
+    let disks: Vec<_> = match s.device::<PiixIdeDevice>(ide) {
+        Some(ide) => places.map(|(bus, unit)| ide.geometry(bus, unit)).collect(),
+        None => return,
+    };
+    if let Some(rtc) = s.device::<RtcDevice>(rtc) {
+        cmos(&disks).into_iter().for_each(|(index, value)| rtc.set_memory(index, value));
+    }
+}
+
+fn cmos(disks: &[Option<Geometry>]) -> Vec<(u8, u8)> {
+    let (mut bytes, mut types, mut translations) = (Vec::new(), 0, 0);
+    for (n, disk) in disks.iter().enumerate() {
+        let Some(g) = disk else { continue };
+        translations |= (g.translation as u8) << (2 * n);
+        if n >= GEOMETRIES.len() {
+            continue;
+        }
+        types |= SEE_EXTENDED << (4 * (1 - n));
+        bytes.push((EXTENDED_TYPES[n], USER_DEFINED));
+        let [low, high, ..] = g.cylinders.to_le_bytes();
+        // More than eight heads; no write precompensation; the landing zone is the end.
+        let control = 0xc0 | u8::from(g.heads > 8) << 3;
+        let fields = [low, high, g.heads as u8, 0xff, 0xff, control, low, high, g.sectors as u8];
+        bytes.extend((GEOMETRIES[n]..).zip(fields));
+    }
+    bytes.extend([(TYPES, types), (TRANSLATIONS, translations)]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::ide::Translation;
+
+    #[test]
+    fn disks_in_cmos() {
+        let g = |cylinders, translation| Some(Geometry { cylinders, heads: 16, sectors: 63, translation });
+        let bytes = cmos(&[None, g(0x208, Translation::None), g(16383, Translation::Lba), None]);
+        let at = |index| bytes.iter().find(|(i, _)| *i == index).map(|(_, v)| *v);
+        assert_eq!((at(0x12), at(0x19), at(0x1a), at(0x39)), (Some(0x0f), None, Some(47), Some(0x10)));
+        let geometry: Vec<_> = (0x24..0x2d).filter_map(at).collect();
+        assert_eq!(geometry, [0x08, 0x02, 16, 0xff, 0xff, 0xc8, 0x08, 0x02, 63]);
+    }
+}
