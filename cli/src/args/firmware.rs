@@ -1,6 +1,6 @@
 //! What firmware is given: `-fw_cfg`, `-option-rom`; and `-vga`.
 
-use super::{Problem, Properties};
+use super::{Options, Problem, Properties};
 
 /// Where the contents of an item come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +67,26 @@ pub fn option_rom(text: &str) -> Result<OptionRomFile, Problem> {
     Ok(OptionRomFile { file, bootindex })
 }
 
+/// Whether the machine has its display adapter: if nothing is said, unless there are to be no default devices, or one of `-device` takes its place.
+///
+/// # Errors
+/// An adapter that does not exist, or that the machine has no place for.
+pub fn adapter(o: &Options, possible: bool) -> Result<bool, Problem> {
+    let another = || o.device.iter().any(|text| Properties::parse("device", text, Some("driver")).is("driver", "VGA"));
+    match o.vga.as_deref() {
+        None => Ok(possible && !o.nodefaults && !another()),
+        Some(name) => match vga(name)? {
+            true if !possible => Err(Problem::new("vga", name, "Standard VGA not available on this machine")),
+            wanted => Ok(wanted),
+        },
+    }
+}
+
 /// `-vga`: whether there is an adapter.
 ///
 /// # Errors
 /// An adapter that does not exist.
-pub fn vga(name: &str) -> Result<bool, Problem> {
+fn vga(name: &str) -> Result<bool, Problem> {
     match name {
         "none" => Ok(false),
         "std" => Ok(true),

@@ -261,7 +261,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let fw_cfg: Vec<_> = o.fw_cfg.iter().map(|text| problems.value(firmware::item(text).map(Some))).collect();
     let option_roms: Vec<_> =
         o.option_rom.iter().map(|text| problems.value(firmware::option_rom(text).map(Some))).collect();
-    let vga = o.vga.as_deref().map(|name| problems.value(firmware::vga(name)));
+    let vga = problems.value(firmware::adapter(&o, selected.as_ref().is_some_and(|s| s.machine.has_vga())));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
     match selected {
@@ -292,7 +292,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             fw_cfg: fw_cfg.into_iter().flatten().collect(),
             option_roms: option_roms.into_iter().flatten().collect(),
             splash,
-            vga: vga.unwrap_or(false),
+            vga,
             stopped: o.stopped,
             preconfig: o.preconfig,
             policy,

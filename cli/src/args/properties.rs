@@ -73,6 +73,10 @@ impl Properties {
         let all: Option<Vec<_>> = found.into_iter().collect();
         all.ok_or_else(|| self.problem(format!("'{key}' needs a value: {key}=...")))
     }
+    /// Does a key have this value?
+    pub fn is(&self, key: &str, value: &str) -> bool {
+        self.pairs.iter().any(|(k, v)| k == key && v.as_deref() == Some(value))
+    }
     /// Takes a switch out: `key`, `nokey`, or `key=on|off`.
     ///
     /// # Errors

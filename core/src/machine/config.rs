@@ -411,6 +411,10 @@ pub trait MachineType: Sync {
     fn default_cpu_type(&self) -> Option<&'static str> {
         None
     }
+    /// It has a display adapter, unless it is asked not to.
+    fn has_vga(&self) -> bool {
+        false
+    }
     /// CPUs can come and go while it runs.
     fn hotpluggable_cpus(&self) -> bool {
         false

@@ -158,6 +158,13 @@ impl MemTree {
         self.add(name, size - 1, Kind::Alias { of, offset })
     }
 
+    /// Has an alias show what is at another offset. Other regions stay as they are.
+    pub fn set_alias_offset(&mut self, id: RegionId, new: u64) {
+        if let Kind::Alias { offset, .. } = &mut self.nodes[id.0 as usize].kind {
+            self.changed |= *offset != new;
+            *offset = new;
+        }
+    }
     /// Maps `child` at `offset` in `parent`.
     pub fn map(&mut self, parent: RegionId, offset: u64, child: RegionId, priority: i32) {
         self.unmap(child);
@@ -330,6 +337,9 @@ mod tests {
         t.map(t.root(), 0, low, 0);
         t.map(t.root(), 1 << 32, high, 0);
         assert_eq!(shape(&t.render()), [(0, 0x3fff, 'w', 0), (1 << 32, (1 << 32) + 0x3fff, 'w', 0x4000)]);
+        t.set_alias_offset(high, 0x2000);
+        assert!(t.changed());
+        assert_eq!(shape(&t.render())[1], (1 << 32, (1 << 32) + 0x3fff, 'w', 0x2000));
     }
 
     #[test]

@@ -18,5 +18,6 @@ pub mod pm;
 pub mod port92;
 pub mod pvpanic;
 pub mod serial;
+pub mod vga;
 pub mod vmgenid;
 pub mod watchdog;

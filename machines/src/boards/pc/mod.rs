@@ -26,6 +26,7 @@ use crate::devices::pci::piix3::Piix3;
 use crate::devices::pci::piix4_pm::Piix4Pm;
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
+use crate::devices::vga::Vga;
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
@@ -77,6 +78,9 @@ impl MachineType for PcVersion {
     }
     fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         &[("smm", "on|off|auto", "Enable SMM")]
+    }
+    fn has_vga(&self) -> bool {
+        true
     }
     fn hotpluggable_cpus(&self) -> bool {
         true
@@ -169,6 +173,9 @@ impl PcVersion {
         let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
         s.connect_isa_irq(pm.sci, SCI);
+        if config.vga {
+            s.realize(UNATTACHED, Vga::default())?;
+        }
 
         // ISA devices.
         for dma in Dma::PC {
