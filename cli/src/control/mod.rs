@@ -6,9 +6,11 @@
 mod chardevs;
 mod cpu_models;
 mod devices;
+mod display;
 mod error;
 mod facts;
 mod fdsets;
+mod input;
 mod machines;
 mod memory;
 mod numa;
@@ -39,6 +41,7 @@ pub struct Control {
     changed: Condvar,
     events: Hub,
     fdsets: FdSets,
+    inputs: input::Inputs,
 }
 
 /// Hears of the machine's events.
@@ -68,6 +71,7 @@ impl Control {
             changed: Condvar::new(),
             events: Hub::default(),
             fdsets: FdSets::default(),
+            inputs: input::Inputs::default(),
         })
     }
     /// The machine has been made.

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Long,
     /// A switch such as `-f` (`-`).
     Flag(char),
+    /// A word after a switch such as `-f` (`-fs`).
+    Option(char),
     /// How values are shown, such as `/8xw` (`/`).
     Format,
 }
@@ -122,6 +124,11 @@ impl Arguments {
         for a in grammar {
             let value = match a.kind {
                 Kind::Flag(letter) => flag(&mut scanner, letter, name, grammar)?.then_some(Value::Set),
+                Kind::Option(letter) if flag(&mut scanner, letter, name, grammar)? => {
+                    let word = scanner.word().map_err(|e| format!("{name}: {e}"))?;
+                    Some(Value::Text(word.ok_or_else(|| format!("{name}: -{letter} needs a value"))?))
+                }
+                Kind::Option(_) => None,
                 Kind::Format => Some(Value::Format(take_format(&mut scanner, format)?)),
                 Kind::Rest => Some(scanner.take_rest()).filter(|t| !t.is_empty()).map(|t| Value::Text(t.to_owned())),
                 Kind::Word | Kind::File => scanner.word().map_err(|e| format!("{name}: {e}"))?.map(Value::Text),
@@ -129,7 +136,7 @@ impl Arguments {
                 Kind::Int | Kind::Long => Some(Value::Number(number(&mut scanner, registers, a)?)),
             };
             let value = value.map(|v| (a.name, v));
-            if value.is_none() && !a.optional && !matches!(a.kind, Kind::Flag(_)) {
+            if value.is_none() && !a.optional && !matches!(a.kind, Kind::Flag(_) | Kind::Option(_)) {
                 let what = if a.kind == Kind::File { "filename" } else { "string" };
                 return Err(format!("{name}: {what} expected"));
             }
@@ -182,7 +189,7 @@ fn flag(scanner: &mut Scanner<'_>, letter: char, name: &str, grammar: &[Arg]) ->
         *scanner = ahead;
         return Ok(true);
     }
-    if grammar.iter().any(|a| a.kind == Kind::Flag(given)) || given.is_ascii_digit() {
+    if grammar.iter().any(|a| [Kind::Flag(given), Kind::Option(given)].contains(&a.kind)) || given.is_ascii_digit() {
         return Ok(false);
     }
     Err(format!("{name}: unsupported option -{given}"))

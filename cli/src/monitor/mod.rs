@@ -9,6 +9,7 @@ mod completion;
 mod cpu;
 mod devices;
 mod disassemble;
+mod display;
 mod expression;
 mod grammar;
 mod info;

@@ -1,9 +1,9 @@
 //! The commands, with QEMU's names and arguments (QEMU, docs/system/monitor).
 
 use super::command::{Command, command, help, run_info};
-use super::grammar::Kind::{File, Flag, Format, Int, Long, Rest, Word};
+use super::grammar::Kind::{File, Flag, Format, Int, Long, Option, Rest, Word};
 use super::grammar::{Source, arg};
-use super::{chardevs, devices, logging, memory, objects, ports, run_state};
+use super::{chardevs, devices, display, logging, memory, objects, ports, run_state};
 
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
@@ -22,6 +22,8 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["log"], &[arg("items", Word).from(Source::LogItem)], "item1[,...]", "activate logging of the specified items", logging::log),
     command(&["logfile"], &[arg("filename", File)], "filename", "output logs to 'filename'", logging::logfile),
     command(&["memsave"], &[arg("addr", Long), arg("size", Int), arg("file", File)], "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", memory::memsave),
+    command(&["mouse_button"], &[arg("button_state", Int)], "state", "change mouse button state (1=L, 2=M, 4=R)", display::mouse_button),
+    command(&["mouse_move"], &[arg("dx_str", Word), arg("dy_str", Word), arg("dz_str", Word).optional()], "dx dy [dz]", "send mouse move events", display::mouse_move),
     command(&["nmi"], &[], "", "inject an NMI", run_state::nmi),
     command(&["o"], &[arg("format", Format), arg("addr", Int), arg("value", Int)], "/fmt addr value", "I/O port write", ports::write),
     command(&["object_add"], &[arg("object", Rest).from(Source::ObjectType)], "[qom-type=]type,id=str[,prop=value][,...]", "create QOM object", objects::object_add),
@@ -32,6 +34,8 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["qom-list"], &[arg("path", Word).optional().from(Source::ObjectPath)], "path", "list QOM properties", objects::qom_list),
     command(&["qom-set"], &[arg("json", Flag('j')), arg("path", Word).from(Source::ObjectPath), arg("property", Word).from(Source::Property), arg("value", Rest)], "[-j] path property value", "set QOM property (-j: the value is JSON)", objects::qom_set),
     command(&["quit", "q"], &[], "", "quit the emulator", run_state::quit),
+    command(&["screendump"], &[arg("filename", File), arg("format", Option('f')), arg("device", Word).optional(), arg("head", Int).optional()], "filename [-f format] [device [head]]", "save screen from head 'head' of display device 'device' in specified format 'format' as image 'filename'; format is ppm (default) or png", display::screendump),
+    command(&["sendkey"], &[arg("keys", Word), arg("hold-time", Int).optional()], "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", display::sendkey),
     command(&["stop", "s"], &[], "", "stop emulation", run_state::stop),
     command(&["sum"], &[arg("addr", Int), arg("size", Int)], "addr size", "compute the checksum of a memory region", memory::sum),
     command(&["system_powerdown"], &[], "", "send system power down event", run_state::system_powerdown),
@@ -48,9 +52,9 @@ pub(super) const MISSING: &str = "announce_self block_job_cancel block_job_compl
     commit delvm drive_add drive_backup drive_del drive_mirror dump-guest-memory eject exit_preconfig \
     expire_password gdbserver getfd gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm mce migrate migrate_cancel \
     migrate_continue migrate_incoming migrate_pause migrate_recover migrate_set_capability migrate_set_parameter \
-    migrate_start_postcopy mouse_button mouse_move mouse_set nbd_server_add nbd_server_remove nbd_server_start \
+    migrate_start_postcopy mouse_set nbd_server_add nbd_server_remove nbd_server_start \
     nbd_server_stop netdev_add netdev_del pcie_aer_inject_error qemu-io replay_break replay_delete_break \
-    replay_seek ringbuf_read ringbuf_write savevm screendump sendkey set_link set_password singlestep \
+    replay_seek ringbuf_read ringbuf_write savevm set_link set_password singlestep \
     snapshot_blkdev snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sync-profile trace-event \
     wavcapture";
 

@@ -15,6 +15,14 @@ pub struct Found {
 }
 
 impl Found {
+    /// The first match in a text.
+    pub(super) fn in_text(regex: &regex::Regex, text: &str) -> Option<Self> {
+        let found = regex.captures(text)?;
+        let before = text[..found.get(0)?.start()].to_owned();
+        let groups = found.iter().map(|g| g.map(|g| g.as_str().to_owned())).collect();
+        let names = regex.capture_names().enumerate().filter_map(|(n, name)| Some((name?.to_owned(), n))).collect();
+        Some(Self { before, groups, names })
+    }
     /// Group `n` of the expression, the whole match being 0; `None` if there is none or it took no part.
     pub fn get(&self, n: usize) -> Option<&str> {
         self.groups.get(n)?.as_deref()
@@ -53,7 +61,7 @@ pub enum ExpectError {
         /// The time that it had.
         after: Duration,
         /// The guest at that moment.
-        scene: Scene,
+        scene: Box<Scene>,
     },
     /// The machine ended first.
     #[error("the machine ended ({outcome:?}) before {what} came\n{scene}")]
@@ -63,7 +71,7 @@ pub enum ExpectError {
         /// How it ended.
         outcome: Outcome,
         /// The guest at its end.
-        scene: Scene,
+        scene: Box<Scene>,
     },
 }
 
@@ -72,12 +80,18 @@ pub enum ExpectError {
 pub struct Scene {
     /// The last that its serial port said.
     pub serial: String,
+    /// Its screen, as text.
+    pub screen: String,
     /// Registers of its CPUs.
     pub registers: String,
 }
 
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--- serial port, its end:\n{}\n--- registers:\n{}", self.serial, self.registers)
+        write!(f, "--- serial port, its end:\n{}\n", self.serial)?;
+        if !self.screen.is_empty() {
+            write!(f, "--- screen:\n{}\n", self.screen)?;
+        }
+        write!(f, "--- registers:\n{}", self.registers)
     }
 }

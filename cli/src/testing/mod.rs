@@ -2,7 +2,7 @@
 //!
 //! * [`Bench`] is a board without a CPU, in process and made in less than a millisecond: of one device, of a few, or, by [`VmBuilder::bench`], of a
 //!   whole machine. The test stands in for the CPU. [`Pci`], [`Cmos`] and [`FwCfg`] do what firmware would.
-//! * [`Vm`] is a whole guest in process, on any accelerator. The test waits for what it says on its serial port, and types.
+//! * [`Vm`] is a whole guest in process, on any accelerator. The test waits for what it says on its serial port or shows on its screen, and types.
 //! * [`Process`] is another process, Gearbox's or QEMU's, started and driven as QEMU's own test library does it: [`Qtest`] for ports and memory,
 //!   [`Qmp`] for everything else. [`Io`] is what a [`Bench`] and a [`Qtest`] have in common.
 //!
@@ -22,6 +22,7 @@ mod pci;
 mod process;
 mod qmp;
 mod qtest;
+mod screen;
 mod serial;
 mod vm;
 

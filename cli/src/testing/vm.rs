@@ -36,8 +36,6 @@ use std::time::{Duration, Instant};
 /// println!("{} on {}", &version[1], vm.accel());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-///
-/// There is no display yet, and so no picture of one to look at.
 pub struct Vm {
     machine: Arc<Machine>,
     control: Arc<Control>,
@@ -131,7 +129,7 @@ impl Vm {
         }
     }
     fn failure(&self, what: String, after: Duration, silence: Silence) -> ExpectError {
-        let scene = self.scene();
+        let scene = Box::new(self.scene());
         match (silence, self.outcome()) {
             (Silence::Over, Some(outcome)) => ExpectError::Ended { what, outcome, scene },
             _ => ExpectError::Late { what, after, scene },
@@ -140,7 +138,11 @@ impl Vm {
     /// The guest at this moment.
     pub fn scene(&self) -> Scene {
         let registers = (0..self.machine.vcpu_count()).map(|n| format!("CPU {n}\n{}", self.machine.dump(n)));
-        Scene { serial: self.wires.first().map(|w| w.tail()).unwrap_or_default(), registers: registers.collect() }
+        Scene {
+            serial: self.wires.first().map(|w| w.tail()).unwrap_or_default(),
+            screen: self.text_screen().map(|s| s.to_string()).unwrap_or_default(),
+            registers: registers.collect(),
+        }
     }
     /// Types at the first serial port that the test talks to.
     ///

@@ -4,6 +4,7 @@ mod control;
 mod host;
 mod machines;
 mod objects;
+mod ui;
 
 use super::command::Command;
 use crate::qmp::types::control::CommandInfo;
@@ -13,7 +14,7 @@ pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS, host::COMMANDS].into_iter().flatten()
+    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS, host::COMMANDS, ui::COMMANDS].into_iter().flatten()
 }
 
 /// `query-commands`.

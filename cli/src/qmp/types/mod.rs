@@ -10,3 +10,4 @@ pub mod misc;
 pub mod numa;
 pub mod pci;
 pub mod qom;
+pub mod ui;

@@ -320,7 +320,7 @@ fn whatever_a_guest_programs_is_drawn() {
         x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         x >> 8
     };
-    for round in 0..60 {
+    for round in 0..16 {
         for _ in 0..200 {
             let v = random();
             match v % 5 {
