@@ -18,7 +18,7 @@ const INTERFACES: [&str; 8] = [
 ];
 
 /// (name, parent)
-const ABSTRACT: [(&str, &str); 21] = [
+const ABSTRACT: [(&str, &str); 22] = [
     ("bus", "object"),
     ("chardev", "object"),
     ("chardev-fd", "chardev"),
@@ -35,6 +35,7 @@ const ABSTRACT: [(&str, &str); 21] = [
     ("pci-host-bridge", "sys-bus-device"),
     ("pci-ide", "pci-device"),
     ("pci-piix3", "pci-device"),
+    ("pci-vga", "pci-device"),
     ("pic-common", "isa-device"),
     ("pit-common", "isa-device"),
     ("rng-backend", "object"),

@@ -1,8 +1,8 @@
 //! IDE: the two channels of the PIIX3 with disks and CD-ROM drives.
 //!
-//! [`piix`] is the PCI function: its ports, its interrupts, and the bus master ([`bus_master`]). A [`channel`] has the registers that two drives share. A
-//! [`drive`] is a value without ports and wires: it takes commands, and moves data by port or by bus master, from and to its back end. What its
-//! commands do is in [`disk`] and [`cdrom`].
+//! [`piix`] is the PCI function: its ports, its interrupts, and the bus master (`bus_master`). A `channel` has the registers that two drives share. A
+//! `drive` is a value without ports and wires: it takes commands, and moves data by port or by bus master, from and to its back end. What its
+//! commands do is in `disk` and `cdrom`.
 //!
 //! Sources: T13/1410D (ATA/ATAPI-6) for registers and commands, cited by clause; SFF-8020i and MMC-3 for packets; Intel, Programming Interface for Bus
 //! Master IDE Controller; what guests can identify is as QEMU's.

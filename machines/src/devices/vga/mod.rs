@@ -39,7 +39,7 @@ pub struct Vga {
     pub qemu_extended_regs: bool,
     /// The monitor describes itself.
     pub edid: bool,
-    /// Size that the monitor prefers.
+    /// Size that the monitor prefers; 0 for the usual one.
     pub xres: u32,
     /// See `xres`.
     pub yres: u32,
@@ -53,15 +53,15 @@ impl Default for Vga {
             mmio: true,
             qemu_extended_regs: true,
             edid: true,
-            xres: PREFERRED.0,
-            yres: PREFERRED.1,
+            xres: 0,
+            yres: 0,
         }
     }
 }
 
 inventory::submit! {
     TypeEntry(
-        &TypeInfo::device::<Vga>("pci-device", "standard VGA with Bochs' display interface")
+        &TypeInfo::device::<Vga>("pci-vga", "standard VGA with Bochs' display interface")
             .implements(&["conventional-pci-device"])
             .not_hotpluggable()
     )
@@ -129,8 +129,11 @@ impl DeviceSpec for Vga {
         if !(1..=512).contains(&self.vgamem_mb) || !self.vgamem_mb.is_power_of_two() {
             return Err(r.property_error("vgamem_mb", "it is a power of two from 1 to 512"));
         }
-        for (name, value) in [("xres", self.xres), ("yres", self.yres)] {
-            if !(64..=edid::MOST).contains(&value) {
+        for (name, value, usual) in [("xres", &mut self.xres, PREFERRED.0), ("yres", &mut self.yres, PREFERRED.1)] {
+            if *value == 0 {
+                *value = usual;
+            }
+            if !(64..=edid::MOST).contains(value) {
                 return Err(r.property_error(name, format!("it is between 64 and {}", edid::MOST)));
             }
         }
