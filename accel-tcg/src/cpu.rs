@@ -3,8 +3,7 @@
 use crate::block::Cache;
 use crate::fault::{Exec, Fault};
 use crate::flags::{ARITH, LazyFlags};
-use crate::handle::Shared;
-use crate::handle::event;
+use crate::handle::{Shared, event};
 use crate::icount::CountedClock;
 use crate::int::Int;
 use crate::mem::tlb::{Privilege, Tlb, TlbEntry};

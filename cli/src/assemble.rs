@@ -7,8 +7,7 @@ use crate::backend::firmware::read_file;
 use crate::machine::{DeviceArg, KernelArgs, MachineConfig, OptionRom};
 use crate::messages::{tell, warn};
 use crate::object::UserObjects;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -269,7 +268,7 @@ fn firmware_items(config: &Config) -> Result<Vec<(String, Vec<u8>)>, Problems> {
         items.push((item.name.clone(), bytes));
     }
     if let Some(path) = &config.splash {
-        let wrong = |e: std::io::Error| Problem::new("boot", format!("splash={path}"), e);
+        let wrong = |e: io::Error| Problem::new("boot", format!("splash={path}"), e);
         let found = config.firmware_path.read(path, MOST_FOR_FIRMWARE).map_err(wrong);
         items.extend(problems.value(found.and_then(|(image, _)| splash(path, image)).map(Some)));
     }
@@ -312,35 +311,28 @@ fn option_roms(config: &Config) -> Result<Vec<OptionRom>, Problems> {
 /// Every file that cannot be read, or that is larger than the guest's memory.
 pub(crate) fn read_kernel(files: &KernelFiles, config: &Config) -> Result<KernelArgs, Problems> {
     let mut problems = Problems::default();
-    let image = problems.value(read("kernel", &files.kernel, config.ram_size, NO_ROOM));
+    let image = problems.value(read("kernel", &files.kernel, config.ram_size));
     let initrd = files.initrd.as_deref().map(|text| problems.value(read_initrd(text, config.ram_size)));
     let initrd = initrd.unwrap_or_default();
     problems.or(KernelArgs { image, path: files.kernel.clone(), initrd, cmdline: files.cmdline.clone() })
 }
 
-const NO_ROOM: &str = "is larger than the machine's memory; give it more with -m";
-
 /// One file, or a list of multiboot modules `FILE ARGS,FILE ARGS`.
 fn read_initrd(text: &str, most: u64) -> Result<Vec<(Vec<u8>, String)>, Problem> {
     if Path::new(text).exists() || !text.contains([',', ' ']) {
-        return Ok(vec![(read("initrd", Path::new(text), most, NO_ROOM)?, text.to_owned())]);
+        return Ok(vec![(read("initrd", Path::new(text), most)?, text.to_owned())]);
     }
     let modules = text.split(',').map(|module| {
         let path = module.split_once(' ').map_or(module, |(path, _)| path);
-        Ok((read("initrd", Path::new(path), most, NO_ROOM)?, module.to_owned()))
+        Ok((read("initrd", Path::new(path), most)?, module.to_owned()))
     });
     modules.collect()
 }
 
-fn read(option: &str, path: &Path, most: u64, too_large: &str) -> Result<Vec<u8>, Problem> {
-    let wrong = |reason: String| Problem::new(option, path.display().to_string(), reason);
-    let mut data = Vec::new();
-    // A device file may have no end.
-    let file = File::open(path).map_err(|e| wrong(e.to_string()))?;
-    file.take(most.saturating_add(1)).read_to_end(&mut data).map_err(|e| wrong(e.to_string()))?;
-    match data.len() as u64 {
-        0 => Err(wrong("is empty".to_owned())),
-        n if n > most => Err(wrong(too_large.to_owned())),
-        _ => Ok(data),
-    }
+fn read(option: &str, path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
+    let reason = |e: io::Error| match e.kind() {
+        io::ErrorKind::FileTooLarge => "is larger than the machine's memory; give it more with -m".to_owned(),
+        _ => e.to_string(),
+    };
+    read_file(path, most).map_err(|e| Problem::new(option, path.display().to_string(), reason(e)))
 }

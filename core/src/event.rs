@@ -1,5 +1,6 @@
 //! What a machine tells whoever watches it: the events of QMP, as types.
 
+use crate::named::named;
 use crate::object::Value;
 
 /// Why a reset or a shutdown happened (QMP `ShutdownCause`).
@@ -46,94 +47,72 @@ impl ShutdownCause {
     }
 }
 
-/// What happens when a watchdog expires (QMP `WatchdogAction`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WatchdogAction {
-    /// System reset.
-    #[default]
-    Reset,
-    /// Ask the guest to shut down, by the power button.
-    Shutdown,
-    /// End.
-    Poweroff,
-    /// Stop the vCPUs.
-    Pause,
-    /// Write a message.
-    Debug,
-    /// Nothing.
-    None,
-    /// A non-maskable interrupt.
-    InjectNmi,
-}
+named! {
+    /// What happens when a watchdog expires (QMP `WatchdogAction`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum WatchdogAction {
+        /// System reset.
+        #[default]
+        Reset = "reset",
+        /// Ask the guest to shut down, by the power button.
+        Shutdown = "shutdown",
+        /// End.
+        Poweroff = "poweroff",
+        /// Stop the vCPUs.
+        Pause = "pause",
+        /// Write a message.
+        Debug = "debug",
+        /// Nothing.
+        None = "none",
+        /// A non-maskable interrupt.
+        InjectNmi = "inject-nmi",
+    }
 
-/// What a reset does (QMP `RebootAction`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RebootAction {
-    /// It resets.
-    #[default]
-    Reset,
-    /// It ends the machine (`-no-reboot`).
-    Shutdown,
-}
+    /// What a reset does (QMP `RebootAction`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum RebootAction {
+        /// It resets.
+        #[default]
+        Reset = "reset",
+        /// It ends the machine (`-no-reboot`).
+        Shutdown = "shutdown",
+    }
 
-/// What a shutdown does (QMP `ShutdownAction`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShutdownAction {
-    /// It ends the machine.
-    #[default]
-    Poweroff,
-    /// It only stops the vCPUs (`-no-shutdown`).
-    Pause,
-}
+    /// What a shutdown does (QMP `ShutdownAction`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum ShutdownAction {
+        /// It ends the machine.
+        #[default]
+        Poweroff = "poweroff",
+        /// It only stops the vCPUs (`-no-shutdown`).
+        Pause = "pause",
+    }
 
-/// What was done about a panic of the guest (QMP `GuestPanicAction`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestPanicAction {
-    /// The vCPUs were stopped.
-    Pause,
-    /// The machine ends.
-    Poweroff,
-    /// Nothing.
-    Run,
-}
+    /// What was done about a panic of the guest (QMP `GuestPanicAction`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum GuestPanicAction {
+        /// The vCPUs were stopped.
+        Pause = "pause",
+        /// The machine ends.
+        Poweroff = "poweroff",
+        /// Nothing.
+        Run = "run",
+    }
 
-/// What happens when the guest says that it has panicked (QMP `PanicAction`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PanicAction {
-    /// Stop the vCPUs.
-    Pause,
-    /// End.
-    #[default]
-    Shutdown,
-    /// End with status 1.
-    ExitFailure,
-    /// Nothing.
-    None,
+    /// What happens when the guest says that it has panicked (QMP `PanicAction`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum PanicAction {
+        /// Stop the vCPUs.
+        Pause = "pause",
+        /// End.
+        #[default]
+        Shutdown = "shutdown",
+        /// End with status 1.
+        ExitFailure = "exit-failure",
+        /// Nothing.
+        None = "none",
+    }
 }
-
-macro_rules! named {
-    ($ty:ident: $($variant:ident = $name:literal),*) => {
-        impl $ty {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            /// QMP's name.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-            /// By QMP's name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|a| a.name() == name)
-            }
-        }
-    };
-}
-
-named!(WatchdogAction: Reset = "reset", Shutdown = "shutdown", Poweroff = "poweroff", Pause = "pause", Debug = "debug",
-    None = "none", InjectNmi = "inject-nmi");
-named!(RebootAction: Reset = "reset", Shutdown = "shutdown");
-named!(ShutdownAction: Poweroff = "poweroff", Pause = "pause");
-named!(GuestPanicAction: Pause = "pause", Poweroff = "poweroff", Run = "run");
-named!(PanicAction: Pause = "pause", Shutdown = "shutdown", ExitFailure = "exit-failure", None = "none");
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,7 @@ pub mod event;
 pub mod guest_error;
 pub mod machine;
 pub mod mem;
+mod named;
 pub mod object;
 pub mod pci;
 #[cfg(test)]

@@ -180,18 +180,11 @@ pub trait CpuBus: Sync {
     fn pio_out(&self, port: u16, size: u8, value: u32);
     /// INS/REP INS from one port: fills `data` with `data.len() / size` reads.
     fn pio_in_string(&self, port: u16, size: u8, data: &mut [u8]) {
-        for chunk in data.chunks_exact_mut(size as usize) {
-            let v = self.pio_in(port, size).to_le_bytes();
-            chunk.copy_from_slice(&v[..size as usize]);
-        }
+        string_in(size, data, || self.pio_in(port, size).into());
     }
     /// OUTS/REP OUTS to one port.
     fn pio_out_string(&self, port: u16, size: u8, data: &[u8]) {
-        for chunk in data.chunks_exact(size as usize) {
-            let mut v = [0; 4];
-            v[..size as usize].copy_from_slice(chunk);
-            self.pio_out(port, size, u32::from_le_bytes(v));
-        }
+        string_out(size, data, |value| self.pio_out(port, size, value as u32));
     }
     /// A load from guest-physical memory that is not plain RAM. RAM inside the range is served as well.
     fn mmio_read(&self, addr: u64, data: &mut [u8]);
@@ -210,6 +203,21 @@ pub trait CpuBus: Sync {
     }
     /// Runs board timers that are due (for accelerators whose clock only they advance).
     fn settle_timers(&self);
+}
+
+/// Fills `data` with loads of `size` bytes, lowest first.
+pub(crate) fn string_in(size: u8, data: &mut [u8], mut load: impl FnMut() -> u64) {
+    for chunk in data.chunks_exact_mut(size.into()) {
+        chunk.copy_from_slice(&load().to_le_bytes()[..size.into()]);
+    }
+}
+/// Gives `data` to stores of `size` bytes, lowest first.
+pub(crate) fn string_out(size: u8, data: &[u8], mut store: impl FnMut(u64)) {
+    for chunk in data.chunks_exact(size.into()) {
+        let mut value = [0; 8];
+        value[..size.into()].copy_from_slice(chunk);
+        store(u64::from_le_bytes(value));
+    }
 }
 
 /// Tracks which pages vCPUs wrote.

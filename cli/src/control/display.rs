@@ -38,9 +38,7 @@ fn find(s: &mut BoardState, device: Option<&str>, head: i64) -> Result<DeviceId>
         let first = s.displays().first().copied();
         return first.ok_or_else(|| Error::generic("There is no console to take a screendump from"));
     };
-    let path = if name.starts_with('/') { name.to_owned() } else { format!("/machine/peripheral/{name}") };
-    let node = s.objects.resolve(&path).ok();
-    let device = node.and_then(|n| s.objects.device(n)).ok_or_else(|| Error::device_not_found(name))?;
+    let device = s.by_id_or_path(name).ok_or_else(|| Error::device_not_found(name))?;
     if head != 0 || !s.displays().contains(&device) {
         return Err(Error::generic(format!("Device {name} (head {head}) is not bound to a QemuConsole")));
     }

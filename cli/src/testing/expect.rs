@@ -1,6 +1,7 @@
 //! What a guest was expected to say, and what it said instead.
 
 use crate::machine::Outcome;
+use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -10,18 +11,19 @@ use std::time::Duration;
 pub struct Found {
     /// What came before it and had not been heard.
     pub before: String,
-    pub(super) groups: Vec<Option<String>>,
-    pub(super) names: BTreeMap<String, usize>,
+    groups: Vec<Option<String>>,
+    names: BTreeMap<String, usize>,
 }
 
 impl Found {
-    /// The first match in a text.
-    pub(super) fn in_text(regex: &regex::Regex, text: &str) -> Option<Self> {
-        let found = regex.captures(text)?;
-        let before = text[..found.get(0)?.start()].to_owned();
-        let groups = found.iter().map(|g| g.map(|g| g.as_str().to_owned())).collect();
+    /// The first match in an output, and where it ends.
+    pub(super) fn first(regex: &Regex, output: &[u8]) -> Option<(Self, usize)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let found = regex.captures(output)?;
+        let whole = found.get(0)?;
+        let groups = found.iter().map(|g| g.map(|g| text(g.as_bytes()))).collect();
         let names = regex.capture_names().enumerate().filter_map(|(n, name)| Some((name?.to_owned(), n))).collect();
-        Some(Self { before, groups, names })
+        Some((Self { before: text(&output[..whole.start()]), groups, names }, whole.end()))
     }
     /// Group `n` of the expression, the whole match being 0; `None` if there is none or it took no part.
     pub fn get(&self, n: usize) -> Option<&str> {

@@ -2,9 +2,11 @@
 
 use super::expect::{ExpectError, Found};
 use super::qmp::QmpError;
+use super::serial::Silence;
 use super::vm::Vm;
+use crate::board::{BoardState, DeviceId};
 use gearbox_core::backend::display::{Picture, TextScreen};
-use regex::Regex;
+use regex::bytes::Regex;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -14,16 +16,16 @@ const LOOK: Duration = Duration::from_millis(20);
 impl Vm {
     /// What the first display shows now; `None` if there is no display.
     pub fn picture(&self) -> Option<Picture> {
-        self.machine().board().with(|s| {
-            let display = s.displays().first().copied()?;
-            s.picture(display)
-        })
+        self.on_display(BoardState::picture)
     }
     /// The same as characters; `None` while it shows none.
     pub fn text_screen(&self) -> Option<TextScreen> {
+        self.on_display(BoardState::text_screen)
+    }
+    fn on_display<R>(&self, look: impl FnOnce(&mut BoardState, DeviceId) -> Option<R>) -> Option<R> {
         self.machine().board().with(|s| {
             let display = s.displays().first().copied()?;
-            s.text_screen(display)
+            look(s, display)
         })
     }
     /// Waits until the first display shows text that matches. What was found before may be found again: it is still there.
@@ -34,19 +36,18 @@ impl Vm {
         let (regex, end) = (Regex::new(pattern)?, Instant::now() + timeout);
         loop {
             let text = self.text_screen().map(|s| s.to_string()).unwrap_or_default();
-            if let Some(found) = Found::in_text(&regex, &text) {
+            if let Some((found, _)) = Found::first(&regex, text.as_bytes()) {
                 return Ok(found);
             }
-            let what = || format!("/{pattern}/ on the screen");
-            match self.outcome() {
-                Some(outcome) => {
-                    return Err(ExpectError::Ended { what: what(), outcome, scene: Box::new(self.scene()) });
+            let silence = match self.outcome() {
+                Some(_) => Silence::Over,
+                None if Instant::now() > end => Silence::Late,
+                None => {
+                    std::thread::sleep(LOOK);
+                    continue;
                 }
-                None if Instant::now() > end => {
-                    return Err(ExpectError::Late { what: what(), after: timeout, scene: Box::new(self.scene()) });
-                }
-                None => std::thread::sleep(LOOK),
-            }
+            };
+            return Err(self.failure(format!("/{pattern}/ on the screen"), timeout, silence));
         }
     }
     /// Presses keys one after the other and releases them, by their names in QMP: `["ctrl", "alt", "f1"]`.

@@ -114,21 +114,11 @@ impl Vm {
     /// The time is over, or the machine ends first; the error shows the end of what was said, and the registers.
     pub fn expect(&mut self, pattern: &str, timeout: Duration) -> Result<Found, ExpectError> {
         let regex = Regex::new(pattern)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let names = regex.capture_names().enumerate().filter_map(|(n, name)| Some((name?.to_owned(), n))).collect();
         let wire = self.wires.first().ok_or(ExpectError::NoPort)?;
-        let found = wire.find(timeout, |output| {
-            let found = regex.captures(output)?;
-            let (start, end) = found.get(0).map(|whole| (whole.start(), whole.end()))?;
-            let groups = found.iter().map(|g| g.map(|g| text(g.as_bytes()))).collect();
-            Some(((text(&output[..start]), groups), end))
-        });
-        match found {
-            Ok((before, groups)) => Ok(Found { before, groups, names }),
-            Err(silence) => Err(self.failure(format!("/{pattern}/"), timeout, silence)),
-        }
+        let found = wire.find(timeout, |output| Found::first(&regex, output));
+        found.map_err(|silence| self.failure(format!("/{pattern}/"), timeout, silence))
     }
-    fn failure(&self, what: String, after: Duration, silence: Silence) -> ExpectError {
+    pub(super) fn failure(&self, what: String, after: Duration, silence: Silence) -> ExpectError {
         let scene = Box::new(self.scene());
         match (silence, self.outcome()) {
             (Silence::Over, Some(outcome)) => ExpectError::Ended { what, outcome, scene },

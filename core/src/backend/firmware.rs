@@ -50,14 +50,14 @@ impl FirmwarePath {
 /// Reads a file of 1 to `most` bytes.
 ///
 /// # Errors
-/// It cannot be read, is empty or larger.
+/// It cannot be read, is empty or larger ([`io::ErrorKind::FileTooLarge`]).
 pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // A device file may have no end.
     File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
         0 => Err(io::Error::other("is empty")),
-        n if n > most => Err(io::Error::other(format!("is larger than {} KiB", most >> 10))),
+        n if n > most => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {} KiB", most >> 10))),
         _ => Ok(bytes),
     }
 }

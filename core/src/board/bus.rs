@@ -1,9 +1,9 @@
 //! The board as CPUs see it: decoding of ports and memory to devices.
 
 use super::device::all_ones;
-use super::{Board, BoardState};
+use super::{Board, BoardState, Cx, Device};
 use crate::mem::{AddressSpace, FlatKind, IoTarget, RamAccess};
-use crate::vm::CpuBus;
+use crate::vm::{CpuBus, string_in, string_out};
 use std::sync::atomic::Ordering;
 
 impl BoardState {
@@ -90,7 +90,16 @@ impl Board {
             done += n;
         }
     }
-    /// The device that a string instruction moves data from or to, if it has all bytes of an access, and the offset in its region.
+    /// Has the device at a port move a string as a whole; false if no device has all bytes of an access.
+    fn string(&self, port: u16, size: u8, move_it: impl FnOnce(&mut dyn Device, &mut Cx<'_>, u32, u64)) -> bool {
+        self.string_port(port, size).is_some_and(|(target, offset)| {
+            self.with(|s| {
+                let whole = s.width(target) >= usize::from(size);
+                whole && s.try_call(target.device, |d, cx| move_it(d, cx, target.region, offset)).is_some()
+            })
+        })
+    }
+    /// The device that has an aligned port, and the offset in its region.
     fn string_port(&self, port: u16, size: u8) -> Option<(IoTarget, u64)> {
         let at = u64::from(port);
         let view = self.ports.view();
@@ -151,36 +160,13 @@ impl CpuBus for Board {
         }
     }
     fn pio_in_string(&self, port: u16, size: u8, data: &mut [u8]) {
-        let whole = self.string_port(port, size).map(|(target, offset)| {
-            self.with(|s| {
-                let wide = s.width(target) >= usize::from(size);
-                wide && s
-                    .try_call(target.device, |d, cx| d.read_string(cx, target.region, offset, size, data))
-                    .is_some()
-            })
-        });
-        if whole != Some(true) {
-            for chunk in data.chunks_exact_mut(size.into()) {
-                let value = self.pio_in(port, size).to_le_bytes();
-                chunk.copy_from_slice(&value[..usize::from(size)]);
-            }
+        if !self.string(port, size, |d, cx, region, offset| d.read_string(cx, region, offset, size, data)) {
+            string_in(size, data, || self.pio_in(port, size).into());
         }
     }
     fn pio_out_string(&self, port: u16, size: u8, data: &[u8]) {
-        let whole = self.string_port(port, size).map(|(target, offset)| {
-            self.with(|s| {
-                let wide = s.width(target) >= usize::from(size);
-                wide && s
-                    .try_call(target.device, |d, cx| d.write_string(cx, target.region, offset, size, data))
-                    .is_some()
-            })
-        });
-        if whole != Some(true) {
-            for chunk in data.chunks_exact(size.into()) {
-                let mut value = [0; 4];
-                value[..usize::from(size)].copy_from_slice(chunk);
-                self.pio_out(port, size, u32::from_le_bytes(value));
-            }
+        if !self.string(port, size, |d, cx, region, offset| d.write_string(cx, region, offset, size, data)) {
+            string_out(size, data, |value| self.pio_out(port, size, value as u32));
         }
     }
     fn mmio_read(&self, addr: u64, data: &mut [u8]) {

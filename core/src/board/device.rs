@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
 use crate::object::Property;
 use crate::pci::{ConfigSpace, Devfn, PciBus};
+use crate::vm::{string_in, string_out};
 use std::any::Any;
 use std::fmt;
 
@@ -32,18 +33,11 @@ pub trait Device: Any + Send {
     fn write(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8, _value: u64) {}
     /// INS: fills `data` with loads of `size` bytes at one `offset`.
     fn read_string(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, data: &mut [u8]) {
-        for chunk in data.chunks_exact_mut(size.into()) {
-            let value = self.read(cx, region, offset, size).to_le_bytes();
-            chunk.copy_from_slice(&value[..usize::from(size)]);
-        }
+        string_in(size, data, || self.read(cx, region, offset, size));
     }
     /// OUTS: stores of `size` bytes at one `offset`.
     fn write_string(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, data: &[u8]) {
-        for chunk in data.chunks_exact(size.into()) {
-            let mut value = [0; 8];
-            value[..usize::from(size)].copy_from_slice(chunk);
-            self.write(cx, region, offset, size, u64::from_le_bytes(value));
-        }
+        string_out(size, data, |value| self.write(cx, region, offset, size, value));
     }
     /// A device on the bus `bus` of this one is a part of it, and this is what it is made of. A reason why it cannot be is an error of the other device.
     ///

@@ -65,9 +65,6 @@ impl Realize<'_> {
             Err(_) => self.conflicts.push(format!("Drive '{}' is already in use by another block device", drive.id())),
         }
     }
-}
-
-impl Realize<'_> {
     /// Is there a back end of `owner` under `tag`?
     pub fn has_drive(&self, owner: DeviceId, tag: u32) -> bool {
         self.fabric.drives.contains_key(&(owner, tag))
@@ -125,6 +122,13 @@ impl BoardState {
             self.try_call(device, |d, cx| d.medium(cx, tag, event));
         }
     }
+    /// A device's medium can be changed only if the device says so.
+    fn check_removable(drive: &BlockBackend) -> Result<(), MediumRefusal> {
+        match drive.device() {
+            Some(_) if !drive.media().removable => Err(MediumRefusal::NotRemovable(drive.label())),
+            _ => Ok(()),
+        }
+    }
     /// Moves the tray as a user does who presses the button.
     fn press(&mut self, drive: &Arc<BlockBackend>, open: bool) {
         let moved = drive.set_tray_open(open);
@@ -138,11 +142,8 @@ impl BoardState {
     /// # Errors
     /// The medium cannot be changed, or the door is locked.
     pub fn open_tray(&mut self, drive: &Arc<BlockBackend>, force: bool) -> Result<(), MediumRefusal> {
-        let media = drive.media();
-        if drive.device().is_some() && !media.removable {
-            return Err(MediumRefusal::NotRemovable(drive.label()));
-        }
-        if !media.tray || drive.tray_open() {
+        Self::check_removable(drive)?;
+        if !drive.media().tray || drive.tray_open() {
             return Ok(());
         }
         let locked = drive.locked();
@@ -163,20 +164,16 @@ impl BoardState {
     /// # Errors
     /// The medium cannot be changed.
     pub fn close_tray(&mut self, drive: &Arc<BlockBackend>) -> Result<(), MediumRefusal> {
-        let media = drive.media();
-        if drive.device().is_some() && !media.removable {
-            return Err(MediumRefusal::NotRemovable(drive.label()));
-        }
-        if media.tray && drive.tray_open() {
+        Self::check_removable(drive)?;
+        if drive.media().tray && drive.tray_open() {
             self.press(drive, false);
         }
         Ok(())
     }
     fn check_open(drive: &BlockBackend) -> Result<(), MediumRefusal> {
-        let media = drive.media();
+        Self::check_removable(drive)?;
         match drive.device() {
-            Some(_) if !media.removable => Err(MediumRefusal::NotRemovable(drive.label())),
-            Some(_) if media.tray && !drive.tray_open() => Err(MediumRefusal::TrayClosed(drive.label())),
+            Some(_) if drive.media().tray && !drive.tray_open() => Err(MediumRefusal::TrayClosed(drive.label())),
             _ => Ok(()),
         }
     }

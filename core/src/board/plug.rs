@@ -272,20 +272,21 @@ impl BoardState {
         }
     }
 
+    /// The device with that id, or at that path.
+    pub fn by_id_or_path(&self, id_or_path: &str) -> Option<DeviceId> {
+        let node = match id_or_path.starts_with('/') {
+            true => self.objects.resolve(id_or_path),
+            false => self.objects.resolve(&format!("/machine/peripheral/{id_or_path}")),
+        };
+        self.objects.device(node.ok()?)
+    }
     /// Asks for a device to go, by id or path (`device_del`). It goes at once where there is nobody to ask; else when the guest ejects it. A
     /// [`Event::DeviceDeleted`] says that it has gone.
     ///
     /// # Errors
     /// There is no such device, or it stays.
     pub fn request_unplug(&mut self, id_or_path: &str) -> Result<(), UnplugError> {
-        let path = if id_or_path.starts_with('/') {
-            id_or_path.to_owned()
-        } else {
-            format!("/machine/peripheral/{id_or_path}")
-        };
-        let node = self.objects.resolve(&path).ok();
-        let device = node.and_then(|n| self.objects.device(n));
-        let device = device.ok_or_else(|| UnplugError::NotFound(id_or_path.to_owned()))?;
+        let device = self.by_id_or_path(id_or_path).ok_or_else(|| UnplugError::NotFound(id_or_path.to_owned()))?;
         let slot = self.slot(device).ok_or_else(|| UnplugError::NotFound(id_or_path.to_owned()))?;
         if !slot.removable {
             return Err(UnplugError::Fixed(id_or_path.to_owned()));

@@ -7,6 +7,7 @@ use super::vcpus::Vcpus;
 use crate::backend::block::Blocks;
 use crate::board::{Board, CpuPlugError, DeviceId, PlugError, ResetKind, SystemRequest, UnplugError};
 use crate::event::{Event, GuestPanicAction, PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
+use crate::named::named;
 use crate::object::Value;
 use crate::vm::{Threading, Vm, VmError};
 use crate::x86::RealizedCpu;
@@ -18,40 +19,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// What the machine is doing (QMP `RunState`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// Built and not yet started (`-S`).
-    Prelaunch,
-    /// Running.
-    Running,
-    /// Stopped by the user.
-    Paused,
-    /// The guest has shut down, and the process was asked to stay (`-no-shutdown`).
-    Shutdown,
-    /// A vCPU cannot continue.
-    InternalError,
-    /// The guest said that it has panicked.
-    GuestPanicked,
-    /// A watchdog has expired.
-    Watchdog,
-    /// A request to a block back end failed.
-    IoError,
-}
-
-impl RunState {
-    /// QMP's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prelaunch => "prelaunch",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Shutdown => "shutdown",
-            Self::InternalError => "internal-error",
-            Self::GuestPanicked => "guest-panicked",
-            Self::Watchdog => "watchdog",
-            Self::IoError => "io-error",
-        }
+named! {
+    /// What the machine is doing (QMP `RunState`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum RunState {
+        /// Built and not yet started (`-S`).
+        Prelaunch = "prelaunch",
+        /// Running.
+        Running = "running",
+        /// Stopped by the user.
+        Paused = "paused",
+        /// The guest has shut down, and the process was asked to stay (`-no-shutdown`).
+        Shutdown = "shutdown",
+        /// A vCPU cannot continue.
+        InternalError = "internal-error",
+        /// The guest said that it has panicked.
+        GuestPanicked = "guest-panicked",
+        /// A watchdog has expired.
+        Watchdog = "watchdog",
+        /// A request to a block back end failed.
+        IoError = "io-error",
     }
 }
 
@@ -276,8 +263,7 @@ impl Machine {
         let mut state = self.state.lock();
         self.vcpus.park();
         self.set_running(false);
-        self.blocks.drain();
-        self.blocks.flush();
+        self.blocks.settle();
         if std::mem::replace(&mut *state, into) == RunState::Running {
             self.board.emit(&Event::Stop);
         }
@@ -373,8 +359,7 @@ impl Machine {
             if let Some(outcome) = self.serve(request) {
                 self.vcpus.park();
                 self.board.clock().set_running(false);
-                self.blocks.drain();
-                self.blocks.flush();
+                self.blocks.settle();
                 return outcome;
             }
         }

@@ -35,9 +35,6 @@ impl Devfn {
     pub const fn function(self) -> u8 {
         self.0 & 7
     }
-}
-
-impl Devfn {
     /// The Open Firmware path of a device of this kind (`ide`) here, as boot orders have it.
     pub fn firmware_path(self, kind: &str) -> String {
         let function = if self.function() == 0 { String::new() } else { format!(",{:x}", self.function()) };

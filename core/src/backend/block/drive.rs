@@ -333,6 +333,6 @@ impl Drive {
 
 impl From<Arc<BlockBackend>> for Drive {
     fn from(backend: Arc<BlockBackend>) -> Self {
-        Self { id: backend.name().to_owned(), backend: Some(backend) }
+        Self::named(backend.name(), backend.clone())
     }
 }

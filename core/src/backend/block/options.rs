@@ -1,30 +1,12 @@
 //! How an image is to be opened.
 
+use crate::named::named;
 use std::path::PathBuf;
-
-macro_rules! named {
-    ($(#[$doc:meta])* $ty:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $ty { $($(#[$vdoc])* $variant),* }
-        impl $ty {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            /// QEMU's name.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-            /// By QEMU's name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|a| a.name() == name)
-            }
-        }
-    };
-}
 
 named! {
     /// A format of images.
-    Format {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Format {
         /// The bytes of the disk as they are.
         Raw = "raw",
         /// QEMU's copy-on-write format, versions 2 and 3.
@@ -34,7 +16,8 @@ named! {
 
 named! {
     /// What the host caches (`cache=`).
-    CacheMode {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum CacheMode {
         /// The host's page cache is used; a write is done when it is there.
         Writeback = "writeback",
         /// The host's page cache is used; a write is done when it is on stable storage.
@@ -65,7 +48,8 @@ impl CacheMode {
 
 named! {
     /// What happens when a request fails (`werror=`, `rerror=`).
-    OnError {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum OnError {
         /// The guest is told.
         Report = "report",
         /// The guest is told that it went well.

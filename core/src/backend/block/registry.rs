@@ -5,36 +5,29 @@ use super::image::OpenError;
 use super::node::{Node, NodeInfo};
 use super::options::{ImageOptions, OnError};
 use super::workers::Workers;
+use crate::named::named;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-/// Which bus a drive is for (`if=`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Interface {
-    /// None: a device names it.
-    None,
-    /// IDE.
-    Ide,
-    /// A virtio disk.
-    Virtio,
-    /// A floppy drive.
-    Floppy,
-    /// A flash chip.
-    Pflash,
+named! {
+    /// Which bus a drive is for (`if=`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Interface {
+        /// None: a device names it.
+        None = "none",
+        /// IDE.
+        Ide = "ide",
+        /// A virtio disk.
+        Virtio = "virtio",
+        /// A floppy drive.
+        Floppy = "floppy",
+        /// A flash chip.
+        Pflash = "pflash",
+    }
 }
 
 impl Interface {
-    /// Its name as in `if=`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Ide => "ide",
-            Self::Virtio => "virtio",
-            Self::Floppy => "floppy",
-            Self::Pflash => "pflash",
-        }
-    }
     /// Drives on each of its buses; 0 where a bus has one and the index is all.
     pub fn units(self) -> u32 {
         match self {
@@ -316,8 +309,9 @@ impl Blocks {
     pub fn resume(&self) {
         self.backends().iter().for_each(BlockBackend::resume);
     }
-    /// Has everything written on stable storage; what the host refuses is logged. Not to be called with the board locked.
-    pub fn flush(&self) {
+    /// Waits likewise, and has everything written on stable storage; what the host refuses is logged.
+    pub fn settle(&self) {
+        self.drain();
         for node in self.nodes() {
             if let Err(e) = node.flush() {
                 tracing::warn!("{}: flush: {e}", node.info().filename.display());

@@ -111,7 +111,7 @@ fn msf(lba: u64) -> [u8; 3] {
     [(n / 75 / 60) as u8, (n / 75 % 60) as u8, (n % 75) as u8]
 }
 
-fn be16(b: &[u8]) -> u64 {
+fn big_endian(b: &[u8]) -> u64 {
     b.iter().fold(0, |n, &b| n << 8 | u64::from(b))
 }
 
@@ -238,20 +238,20 @@ impl Drive {
                 reply.extend((SECTOR as u32).to_be_bytes());
                 self.packet_reply(reply, 8);
             }
-            packet::SEEK_10 => match be16(&p[2..6]) < total {
+            packet::SEEK_10 => match big_endian(&p[2..6]) < total {
                 true => self.packet_done(),
                 false => self.refuse(Sense::OUT_OF_RANGE),
             },
-            packet::READ_10 => self.read(be16(&p[2..6]), be16(&p[7..9]), SECTOR, total),
-            packet::READ_12 => self.read(be16(&p[2..6]), be16(&p[6..10]), SECTOR, total),
+            packet::READ_10 => self.read(big_endian(&p[2..6]), big_endian(&p[7..9]), SECTOR, total),
+            packet::READ_12 => self.read(big_endian(&p[2..6]), big_endian(&p[6..10]), SECTOR, total),
             packet::READ_CD => match p[9] & 0xf8 {
                 0 => self.packet_done(),
-                0x10 => self.read(be16(&p[2..6]), be16(&p[6..9]), SECTOR, total),
-                0xf8 => self.read(be16(&p[2..6]), be16(&p[6..9]), RAW, total),
+                0x10 => self.read(big_endian(&p[2..6]), big_endian(&p[6..9]), SECTOR, total),
+                0xf8 => self.read(big_endian(&p[2..6]), big_endian(&p[6..9]), RAW, total),
                 _ => self.refuse(Sense::INVALID_FIELD),
             },
             packet::READ_TOC => match toc(&p, total) {
-                Some(reply) => self.packet_reply(reply, be16(&p[7..9])),
+                Some(reply) => self.packet_reply(reply, big_endian(&p[7..9])),
                 None => self.refuse(Sense::INVALID_FIELD),
             },
             packet::GET_CONFIGURATION => self.get_configuration(&p),
@@ -261,12 +261,12 @@ impl Drive {
                 0 => {
                     let mut reply = vec![0, 32, 0x0e, 1, 1, 1, 1, 0x20];
                     reply.resize(34, 0);
-                    self.packet_reply(reply, be16(&p[7..9]));
+                    self.packet_reply(reply, big_endian(&p[7..9]));
                 }
                 _ => self.refuse(Sense::INVALID_FIELD),
             },
             packet::MODE_SENSE_10 => self.mode_sense(&p),
-            packet::MECHANISM_STATUS => self.packet_reply(vec![0, 0, 0, 0, 0, 1, 0, 0], be16(&p[8..10])),
+            packet::MECHANISM_STATUS => self.packet_reply(vec![0, 0, 0, 0, 0, 1, 0, 0], big_endian(&p[8..10])),
             _ => self.refuse(Sense::UNKNOWN_COMMAND),
         }
     }
@@ -310,7 +310,7 @@ impl Drive {
     /// Standard data, or the pages with the names of the drive (SPC-2, 8.4).
     fn inquiry(&mut self, p: &[u8; PACKET]) {
         const CDROM: u8 = 5;
-        let (evpd, page, most) = (p[1] & 1 != 0, p[2], be16(&p[3..5]));
+        let (evpd, page, most) = (p[1] & 1 != 0, p[2], big_endian(&p[3..5]));
         let serial = self.identity.serial.clone();
         let padded = |text: &str, n: usize| text.bytes().chain(std::iter::repeat(b' ')).take(n).collect::<Vec<_>>();
         let reply = match (evpd, page) {
@@ -342,7 +342,7 @@ impl Drive {
     fn get_configuration(&mut self, p: &[u8; PACKET]) {
         const DVD_ROM: u16 = 0x10;
         const CD_ROM: u16 = 0x08;
-        let (kind, first, most) = (p[1] & 3, be16(&p[2..4]) as u16, be16(&p[7..9]));
+        let (kind, first, most) = (p[1] & 3, big_endian(&p[2..4]) as u16, big_endian(&p[7..9]));
         if kind == 3 {
             return self.refuse(Sense::INVALID_FIELD);
         }
@@ -369,7 +369,7 @@ impl Drive {
     /// Events of the medium, for those who poll (MMC-3, 6.7).
     fn get_event_status(&mut self, p: &[u8; PACKET]) {
         const MEDIA: u8 = 4;
-        let (polled, classes, most) = (p[1] & 1 != 0, p[4], be16(&p[7..9]));
+        let (polled, classes, most) = (p[1] & 1 != 0, p[4], big_endian(&p[7..9]));
         if !polled {
             return self.refuse(Sense::INVALID_FIELD);
         }
@@ -396,7 +396,7 @@ impl Drive {
         const SPEED: [u8; 2] = 706u16.to_be_bytes();
         const SAVED: u8 = 3;
         const CHANGEABLE: u8 = 1;
-        let (control, page, most) = (p[2] >> 6, p[2] & 0x3f, be16(&p[7..9]));
+        let (control, page, most) = (p[2] >> 6, p[2] & 0x3f, big_endian(&p[7..9]));
         if control == SAVED {
             return self.refuse(Sense::NOT_SAVED);
         }
@@ -433,7 +433,10 @@ fn toc(p: &[u8; PACKET], total: u64) -> Option<Vec<u8>> {
     // Older drives have the format in the last byte.
     let format = if p[2] & 0x0f != 0 { p[2] & 0x0f } else { p[9] >> 6 };
     let address = |lba: u64| match in_msf {
-        true => [0, msf(lba)[0], msf(lba)[1], msf(lba)[2]],
+        true => {
+            let [m, s, f] = msf(lba);
+            [0, m, s, f]
+        }
         false => (lba as u32).to_be_bytes(),
     };
     let mut reply = vec![0, 0, 1, 1];
@@ -456,9 +459,7 @@ fn toc(p: &[u8; PACKET], total: u64) -> Option<Vec<u8>> {
         }
         2 => {
             // (point, minutes, seconds, frames)
-            let [_, m, s, f] = [0, msf(total)[0], msf(total)[1], msf(total)[2]];
-            let start = msf(0);
-            let points = [(0xa0, [1, 0, 0]), (0xa1, [1, 0, 0]), (0xa2, [m, s, f]), (1, start)];
+            let points = [(0xa0, [1, 0, 0]), (0xa1, [1, 0, 0]), (0xa2, msf(total)), (1, msf(0))];
             for (point, at) in points {
                 reply.extend([1, DATA, 0, point, 0, 0, 0, 0]);
                 reply.extend(at);

@@ -216,7 +216,7 @@ impl Channel {
                         return;
                     }
                     if drive.dma_writes() {
-                        master.gather(cx, bytes as usize).map(|data| drive.dma_store(data))
+                        master.gather(cx, bytes as usize).map(|data| drive.store(data))
                     } else {
                         drive.dma_fetch(bytes);
                         Ok(())

@@ -347,10 +347,6 @@ impl Drive {
             _ => self.fetch(bytes),
         }
     }
-    /// The bus master has brought data.
-    pub(super) fn dma_store(&mut self, data: Vec<u8>) {
-        self.store(data);
-    }
     /// The bus master has taken `bytes` of the buffer, all that it had room for.
     pub(super) fn dma_taken(&mut self, bytes: usize) {
         let Some(t) = &mut self.transfer else { return };
@@ -404,7 +400,7 @@ impl Drive {
         }
     }
     /// Does what is to be done with data from the host.
-    fn store(&mut self, data: Vec<u8>) {
+    pub(super) fn store(&mut self, data: Vec<u8>) {
         let Some(t) = self.transfer else { return };
         match t.purpose {
             Purpose::Medium => self.ask(Wait::Store, Request::write(0, t.at, data)),

@@ -118,8 +118,7 @@ impl Common {
         let backend = self.drive.backend().cloned();
         r.drive_of(controller, tag, &self.drive, media, writes);
         if let Some(at) = r.pci().address(controller) {
-            let (slot, function) = (at.slot(), at.function());
-            r.boot_device(self.bootindex, format!("/pci@i0cf8/ide@{slot:x},{function:x}/drive@{n:x}/disk@{unit:x}"));
+            r.boot_device(self.bootindex, format!("{}/drive@{n:x}/disk@{unit:x}", at.firmware_path("ide")));
         }
         r.part(Part { unit: unit as usize, drive: IdeDrive::new(kind, identity, backend) });
         Ok((IdeDevice, ()))

@@ -283,9 +283,11 @@ impl Device for VgaDevice {
             DISPI => self.dispi.read(self.dispi_index).into(),
             WINDOW_REGION => {
                 let bank = self.dispi.bank();
-                let load = |n| self.latches.load(&self.registers, &self.vram, offset + n, bank);
-                let bytes: Vec<_> = (0..u64::from(size)).map(load).collect();
-                bytes.iter().rev().fold(0, |v, &b| v << 8 | u64::from(b))
+                // In order: each load leaves its bytes in the latches.
+                (0..u64::from(size)).fold(0, |v, n| {
+                    let byte = self.latches.load(&self.registers, &self.vram, offset + n, bank);
+                    v | u64::from(byte) << (8 * n)
+                })
             }
             MMIO => self.read_mmio(cx.now(), offset, size),
             ports => self.registers.read(PORTS[ports as usize].0 + offset as u16, cx.now()).into(),
