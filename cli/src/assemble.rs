@@ -4,6 +4,7 @@ use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, ItemSource, KernelFiles, Problem, Problems, USERS_ITEMS};
 use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source};
 use crate::backend::firmware::read_file;
+use crate::blocks;
 use crate::machine::{DeviceArg, KernelArgs, MachineConfig, OptionRom};
 use crate::messages::{tell, warn};
 use crate::object::UserObjects;
@@ -71,6 +72,13 @@ impl OpenConsoles {
             problems.value(this.connect_monitor(target));
         }
         problems.or(this)
+    }
+
+    /// Gives a machine its ends of them.
+    pub(crate) fn connect(&mut self, machine: &mut MachineConfig) {
+        machine.serials = std::mem::take(&mut self.serials);
+        machine.chardevs = self.chardevs.clone();
+        machine.devices.append(&mut self.devices);
     }
 
     /// Gives the host all output, within a bounded time, and ends all that works for the back ends: from then on only the caller keeps the machine
@@ -182,20 +190,17 @@ pub(crate) fn describe(spec: &ChardevSpec) -> String {
     }
 }
 
-/// What the machine is made from: the command line with everything read and opened.
+/// What the machine is made from: the command line with everything read and opened but for consoles.
 ///
 /// # Errors
-/// Objects that cannot be made, firmware that cannot be read.
-pub(crate) fn machine_config(
-    config: &Config,
-    consoles: &mut OpenConsoles,
-    kernel: Option<KernelArgs>,
-) -> Result<MachineConfig, Problems> {
+/// Objects that cannot be made, firmware that cannot be read, images that cannot be opened.
+pub(crate) fn machine_config(config: &Config, kernel: Option<KernelArgs>) -> Result<MachineConfig, Problems> {
     let mut problems = Problems::default();
     let firmware = problems.value(read_firmware(config));
     let fw_cfg = problems.value(firmware_items(config));
     let option_roms = problems.value(option_roms(config));
     let objects = problems.value(make_objects(config));
+    let blocks = problems.value(blocks::open(config));
     problems.or(MachineConfig {
         ram_size: config.ram_size,
         cpu: config.cpu.clone(),
@@ -203,10 +208,10 @@ pub(crate) fn machine_config(
         cpus: Some(config.cpus),
         numa: config.numa.clone(),
         kernel,
-        serials: std::mem::take(&mut consoles.serials),
-        chardevs: consoles.chardevs.clone(),
-        blocks: Arc::default(),
-        devices: config.devices.iter().cloned().chain(std::mem::take(&mut consoles.devices)).collect(),
+        serials: Vec::new(),
+        chardevs: Arc::default(),
+        blocks,
+        devices: config.devices.clone(),
         rtc: config.rtc,
         uuid: config.uuid,
         properties: config.properties.clone(),

@@ -22,6 +22,12 @@ impl Failure {
     }
 }
 
+impl FromIterator<Self> for Failure {
+    fn from_iter<T: IntoIterator<Item = Self>>(failures: T) -> Self {
+        Self(failures.into_iter().flat_map(|f| f.0).collect())
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self(problems.iter().map(ToString::to_string).collect())

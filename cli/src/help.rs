@@ -3,7 +3,7 @@
 use crate::accel::{Accelerator, Probe, Request, Speed, table};
 use crate::args::consoles::CHARDEV_TYPES;
 use crate::args::logging::ITEMS;
-use crate::args::{Available, Help, Options, Problem, unknown};
+use crate::args::{Available, Help, Options, Problem, blockdev, drives, unknown};
 use crate::failure::Failure;
 use crate::machine::MachineType;
 use crate::object::{TypeInfo, types};
@@ -29,6 +29,8 @@ pub(crate) fn show(topic: &Help, available: Available<'_>) -> Result<(), Failure
         Help::Cpus => cpus(),
         Help::Devices => devices(),
         Help::Device(name) => device_or_failure(name)?,
+        Help::Drives => rows(drives::keys()),
+        Help::Blockdevs => rows(blockdev::drivers().into_iter()),
         Help::Chardevs => rows(CHARDEV_TYPES.iter().map(|(name, options)| (name.to_string(), options.to_string()))),
         Help::LogItems => rows(ITEMS.iter().map(|(name, what, _)| (name.to_string(), what.to_string()))),
     };

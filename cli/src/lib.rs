@@ -31,6 +31,7 @@ pub use gearbox_core::{accel, backend, board, clock, event, machine, mem, object
 
 pub mod args;
 mod assemble;
+mod blocks;
 pub mod control;
 mod failure;
 pub mod guest;

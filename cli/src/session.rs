@@ -10,7 +10,7 @@ use crate::control::{Control, Facts};
 use crate::event::ShutdownCause;
 use crate::failure::Failure;
 use crate::guest;
-use crate::machine::{DeviceArg, KernelArgs, Machine, RebootAction};
+use crate::machine::{BootOrder, DeviceArg, KernelArgs, Machine, MachineConfig, RebootAction};
 use crate::messages::{tell, warn};
 use crate::monitor::Terminal;
 use crate::qmp;
@@ -28,22 +28,36 @@ use std::sync::Arc;
 /// # Errors
 /// Why it could not be started.
 pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator]) -> Result<u8, Failure> {
-    let kernel = config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose()?;
-    let selected =
-        select(accelerators, &config.accel, &Request { cpus: config.topology.total(), icount: config.icount })?;
+    let request = Request { cpus: config.topology.total(), icount: config.icount };
+    let selected = select(accelerators, &config.accel, &request).map_err(Failure::from);
+    let executes = selected.as_ref().is_ok_and(|s| s.vm.threading() != Threading::NoCpu);
+    let ours = executes && boots_our_guest(&config);
+    if executes && !ours && config.kernel.is_none() && config.firmware.is_none() {
+        config.firmware = config.machine.default_firmware().map(str::to_owned);
+    }
+    // All that is wrong is told together, before anything starts or waits for somebody.
+    let kernel = match &selected {
+        Ok(selected) if ours => our_guest(&mut config, selected.selection.accel.name()).map(Some),
+        _ => config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose().map_err(Failure::from),
+    };
+    let (kernel, failed) = kernel.map_or_else(|e| (None, Some(e)), |kernel| (kernel, None));
+    let made = machine_config(&config, kernel).map_err(Failure::from);
+    let (selected, mut machine_config) = match (selected, made, failed) {
+        (Ok(selected), Ok(made), None) => (selected, made),
+        (selected, made, failed) => return Err([selected.err(), failed, made.err()].into_iter().flatten().collect()),
+    };
     let selection = selected.selection;
     if let Some(warning) = selection.warning() {
         warn(warning);
     }
     config.cpu.ambiguities().iter().for_each(warn);
-    let ours = boots_our_guest(&config, &*selected.vm);
-    let kernel = if ours { Some(our_guest(&mut config, selection.accel.name())?) } else { kernel };
     let mut consoles = OpenConsoles::open(&config.consoles)?;
     if ours {
         // It has no use for the interrupt key; whoever meets Gearbox for the first time has.
         consoles.terminal = consoles.terminal.map(|_| true);
     }
-    let mut machine_config = machine_config(&config, &mut consoles, kernel)?;
+    consoles.connect(&mut machine_config);
+    let summary = summary(&config, &machine_config);
     let control = Control::new(Facts::new(&config, &machine_config, accelerators, &selection));
     let terminal = Arc::new(Mutex::new(None::<RawTerminal>));
     let resumed = terminal.clone();
@@ -71,7 +85,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         let consoles = &outside.consoles;
         let typist = consoles.terminal.is_some() && !consoles.muxes.is_empty() && std::io::stdin().is_terminal();
         let keys = if typist { "; Ctrl-A x ends it, Ctrl-A h shows more keys" } else { "" };
-        tell(format_args!("{} runs on {accel}: {about}{keys}", config.machine.name()));
+        tell(format_args!("{} runs on {accel}: {about}; {summary}{keys}", config.machine.name()));
     }
     outside.live(&config, machine, qmp)
 }
@@ -188,12 +202,32 @@ impl Outside {
     }
 }
 
-/// Without a kernel or firmware, machines with CPUs boot the guest of our own.
-fn boots_our_guest(config: &Config, vm: &dyn Vm) -> bool {
+/// Where nothing is said of what to boot, it is the guest of our own.
+fn boots_our_guest(config: &Config) -> bool {
+    let boot = BootOrder { floppy_check: config.boot.floppy_check, ..BootOrder::default() };
     config.kernel.is_none()
         && config.firmware.is_none()
         && config.machine.name() != "none"
-        && vm.threading() != Threading::NoCpu
+        && config.drives.is_empty()
+        && config.blockdevs.is_empty()
+        && config.option_roms.is_empty()
+        && config.boot == boot
+}
+
+/// What a machine has, in a few words.
+fn summary(config: &Config, made: &MachineConfig) -> String {
+    let cpus = made.boot_cpus();
+    let mut parts = vec![
+        format!("{cpus} {} CPU{}", config.cpu.name, if cpus == 1 { "" } else { "s" }),
+        format!("{} MiB", made.ram_size >> 20),
+    ];
+    parts.extend(made.firmware.as_ref().map(|(_, path)| format!("firmware {}", path.display())));
+    parts.extend(made.kernel.as_ref().map(|kernel| format!("boots {}", kernel.path.display())));
+    parts.extend(made.blocks.list().into_iter().filter_map(|drive| {
+        let (medium, _) = drive.inserted?;
+        Some(format!("{} {} ({})", drive.name, medium.filename.display(), medium.format.name()))
+    }));
+    parts.join(", ")
 }
 
 /// The guest of our own, and what it needs of the machine.

@@ -28,6 +28,8 @@ fn help_and_lists_are_on_standard_output() {
         (&["-device", "help"], "isa-debug-exit"),
         (&["-device", "isa-serial,help"], "  chardev=<str>"),
         (&["-chardev", "help"], "socket"),
+        (&["-drive", "help"], "media=disk|cdrom"),
+        (&["-blockdev", "help"], "qcow2"),
         (&["-d", "help"], "guest_errors"),
     ] {
         let ended = run(arguments);
@@ -39,11 +41,11 @@ fn help_and_lists_are_on_standard_output() {
 
 #[test]
 fn mistakes_are_one_line_each_with_a_hint() {
-    let told = refused(&["-m", "0", "-cpu", "qemu46", "-hda", "x.img", "-frobnicate"]);
+    let told = refused(&["-m", "0", "-cpu", "qemu46", "-virtfs", "x", "-frobnicate"]);
     // Words that are not understood come first, alone: values are looked at when all words are known.
     assert_eq!(
         told,
-        "gearbox: -hda x.img: not implemented yet; there are no disks; boot from -initrd\n\
+        "gearbox: -virtfs x: not implemented yet; there are no file systems of the host\n\
          gearbox: -frobnicate: unknown option; -help lists all\n"
     );
     let told = refused(&["-m", "0", "-cpu", "qemu46"]);
@@ -145,4 +147,38 @@ fn features_that_are_asked_for_and_not_there_are_named() {
         "{told}"
     );
     assert_eq!(with(&[]), "", "a model that nobody asked for is no reason to complain");
+}
+
+#[test]
+fn everything_that_cannot_be_opened_is_told_together() {
+    let (bios, blockdev) = ("none-such.bin", "qcow2,node-name=n,file.driver=file,file.filename=nope");
+    let told =
+        refused(&["-bios", bios, "-blockdev", blockdev, "-drive", "gone,if=none", "-cdrom", "c.iso", "-kernel", "k"]);
+    let expected = [
+        "-kernel k: No such file or directory (os error 2)",
+        "-bios none-such.bin: no such file, here or in the firmware directories",
+        "-blockdev qcow2,node-name=n,file.driver=file,file.filename=nope: Could not open 'nope': No such file or directory",
+        "-drive gone,if=none: Could not open 'gone': No such file or directory",
+        "-cdrom c.iso: Could not open 'c.iso': No such file or directory",
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected.map(|line| format!("gearbox: {line}")));
+}
+
+#[test]
+fn drives_find_their_places_or_not() {
+    let scratch = Scratch::new("places");
+    let disk = scratch.file("disk", &[0; 4096]);
+    let raw = format!("file={disk},format=raw,readonly=on");
+    for (arguments, told) in [
+        (["-drive", &format!("{raw},index=2"), "-cdrom", &disk].to_vec(), "drive with bus=1, unit=0 (index=2) exists"),
+        (["-machine", "none", "-drive", &raw].to_vec(), "if=ide,bus=0,unit=0: the machine has no such place"),
+        (["-drive", &format!("{raw},bus=7")].to_vec(), "if=ide,bus=7,unit=0: the machine has no such place"),
+        (["-drive", &format!("{raw},unit=2")].to_vec(), "unit 2 too big (max is 1)"),
+        (["-drive", &format!("{raw},if=none,id=d")[..], "-device", "ide-hd,drive=e"].to_vec(), "can't find value 'e'"),
+        (["-drive", &format!("{raw},id=8")].to_vec(), "Invalid id: '8'"),
+    ] {
+        let all = [&["-accel", "qtest"], &arguments[..]].concat();
+        let ended = run(&all);
+        assert!(ended.status == Some(1) && ended.err.contains(told), "{all:?}: {}", ended.err);
+    }
 }

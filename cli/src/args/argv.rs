@@ -1,7 +1,7 @@
 //! From the words of the command line to [`Options`].
 
 use super::options::{OptionInfo, Options};
-use super::{Problem, Problems, readconfig, unimplemented};
+use super::{Problem, Problems, drives, readconfig, unimplemented};
 use clap::Parser;
 use gearbox_core::closest;
 use std::collections::VecDeque;
@@ -17,13 +17,14 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
     let known = Options::known();
     let mut problems = Problems::default();
     let mut normal = vec!["gearbox".to_owned()];
+    let mut all_drives = Vec::new();
     let mut words: VecDeque<_> = words.into_iter().collect();
     // Files that name each other would never end.
     let mut files = 0;
     while let Some(word) = words.pop_front() {
         let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|n| !n.is_empty()) else {
-            problems
-                .add(Problem::word(&word, "a disk image without an option is not implemented yet; boot with -kernel"));
+            // A word of its own is a disk.
+            all_drives.push(("hda", word));
             continue;
         };
         match known.iter().find(|o| o.names.iter().any(|n| n == name)) {
@@ -34,7 +35,10 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
                     problems.value(readconfig::words(&file)).into_iter().rev().for_each(|w| words.push_front(w));
                 }
                 // With '=', a value may begin with a dash.
-                Some(value) => normal.push(format!("--{}={value}", option.names[0])),
+                Some(value) => {
+                    normal.push(format!("--{}={value}", option.names[0]));
+                    all_drives.extend(drives::option(&option.names[0]).map(|name| (name, value)));
+                }
                 None => problems.add(Problem::word(
                     &word,
                     format!("needs a value: -{name} {}", option.value.as_deref().unwrap_or_default()),
@@ -49,7 +53,7 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
         }
     }
     match Options::try_parse_from(normal) {
-        Ok(options) => problems.or(options),
+        Ok(options) => problems.or(Options { drives: all_drives, ..options }),
         Err(e) => {
             problems.add(Problem::word(
                 "the command line",
@@ -103,16 +107,23 @@ mod tests {
     }
 
     #[test]
+    fn drives_keep_their_order() {
+        let o = options("-hdb b -drive a,if=none -cdrom c d").unwrap();
+        let given = [("hdb", "b"), ("drive", "a,if=none"), ("cdrom", "c"), ("hda", "d")];
+        assert_eq!(o.drives, given.map(|(option, value)| (option, value.to_owned())));
+        assert_eq!(o.drive, ["a,if=none"]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_told_with_what_was_close() {
         for (line, text) in [
             ("-kernle x", "-kernle x: unknown option; did you mean '-kernel'? -help lists all"),
             ("--frobnicate -S", "--frobnicate: unknown option; -help lists all"),
             ("-smp=2", "-smp=2: the value is a word of its own: -smp 2"),
             ("-kernel", "-kernel: needs a value: -kernel FILE"),
-            ("-hda disk.img", "-hda disk.img: not implemented yet; there are no disks; boot from -initrd"),
+            ("-fsdev local", "-fsdev local: not implemented yet; there are no file systems of the host"),
             ("-daemonize -S", "-daemonize: not implemented yet; the process stays in the foreground"),
             ("-dtb x", "-dtb x: a PC has no device tree; its hardware is described by ACPI tables"),
-            ("disk.img", "disk.img: a disk image without an option is not implemented yet; boot with -kernel"),
         ] {
             assert_eq!(options(line).unwrap_err(), text, "{line}");
         }
@@ -120,7 +131,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_together() {
-        assert_eq!(options("-foo -hda x -cpu max -vnc :1").unwrap_err().lines().count(), 3);
+        assert_eq!(options("-foo -virtfs x -cpu max -vnc :1").unwrap_err().lines().count(), 3);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The command line: from words to a [`Config`] in which every value is understood, or to everything that is wrong with it.
 
 mod argv;
+pub mod blockdev;
 mod boot;
 pub mod consoles;
+pub mod drives;
 mod firmware;
 pub mod logging;
 mod machine;
@@ -16,7 +18,9 @@ mod readconfig;
 mod selection;
 mod unimplemented;
 
+pub use blockdev::BlockdevArg;
 pub use consoles::{Chardev, Consoles, Target};
+pub use drives::DriveArg;
 pub use firmware::{FwCfgItem, ItemSource, OptionRomFile, USERS as USERS_ITEMS};
 pub use objects::ObjectArg;
 pub use options::{OptionInfo, Options};
@@ -101,6 +105,12 @@ pub struct Config {
     pub consoles: Consoles,
     /// `-device`.
     pub devices: Vec<DeviceArg>,
+    /// `-blockdev`.
+    pub blockdevs: Vec<BlockdevArg>,
+    /// `-drive` and its short forms, in order.
+    pub drives: Vec<DriveArg>,
+    /// The machine has a CD-ROM drive that nobody asked for.
+    pub default_cdrom: bool,
     /// `-object`.
     pub objects: Vec<ObjectArg>,
     /// `-global`.
@@ -158,6 +168,10 @@ pub enum Help {
     Devices,
     /// `-device TYPE,help`.
     Device(String),
+    /// `-drive help`.
+    Drives,
+    /// `-blockdev help`.
+    Blockdevs,
     /// `-chardev help`.
     Chardevs,
     /// `-d help`.
@@ -194,12 +208,14 @@ fn help(o: &Options) -> Option<Help> {
     }
     let asks = |text: &str| text == "help" || text == "?";
     let about = |text: &str| text.strip_suffix(",help").or(text.strip_suffix(",?")).map(str::to_owned);
-    let lists: [(&[String], Help, Option<fn(String) -> Help>); 6] = [
+    let lists: [(&[String], Help, Option<fn(String) -> Help>); 8] = [
         (&o.accel, Help::Accelerators, Some(Help::Accelerator)),
         (&o.machine, Help::Machines, Some(Help::Machine)),
         (o.cpu.as_slice(), Help::Cpus, None),
         (&o.device, Help::Devices, Some(Help::Device)),
         (&o.chardev, Help::Chardevs, None),
+        (&o.drive, Help::Drives, None),
+        (&o.blockdev, Help::Blockdevs, None),
         (&o.d, Help::LogItems, None),
     ];
     lists.into_iter().find_map(|(given, all, one)| {
@@ -214,9 +230,9 @@ fn help(o: &Options) -> Option<Help> {
 fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> {
     let mut problems = Problems::default();
     for text in std::mem::take(&mut o.set) {
-        const GROUPS: [&str; 3] = ["device", "chardev", "object"];
+        const GROUPS: [&str; 4] = ["device", "chardev", "object", "drive"];
         let group = |name: &str| GROUPS.iter().position(|g| *g == name);
-        problems.value(objects::set(&text, group, &mut [&mut o.device, &mut o.chardev, &mut o.object]));
+        problems.value(objects::set(&text, group, &mut [&mut o.device, &mut o.chardev, &mut o.object, &mut o.drive]));
     }
     let selected = problems.value(selection::machine(&o, available.machines).map(Some));
     let accel = problems.value(selection::accelerators(&o, selected.as_ref(), available.accelerators));
@@ -255,6 +271,11 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let devices: Vec<_> = o.device.iter().map(|text| problems.value(objects::device(text).map(Some))).collect();
     let objects: Vec<_> = o.object.iter().map(|text| problems.value(objects::object(text).map(Some))).collect();
     let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
+    let blockdevs: Vec<_> = o.blockdev.iter().map(|text| problems.value(blockdev::read(text).map(Some))).collect();
+    let drives = problems.value(drives::drives(&o));
+    let has_cdrom = selected.as_ref().is_some_and(|s| s.machine.has_cdrom());
+    let default_cdrom =
+        has_cdrom && !o.nodefaults && !devices.iter().flatten().any(|d| d.type_name.starts_with("ide-"));
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
     let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
     let (boot, splash) = problems.value(boot::order(&o.boot, floppy_check));
@@ -282,6 +303,9 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             kernel,
             consoles,
             devices: devices.into_iter().flatten().collect(),
+            blockdevs: blockdevs.into_iter().flatten().collect(),
+            drives,
+            default_cdrom,
             objects: objects.into_iter().flatten().collect(),
             globals: globals.into_iter().flatten().collect(),
             memory_backend,

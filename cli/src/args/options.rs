@@ -12,6 +12,8 @@ pub const MACHINE: &str = "Machine";
 /// See [`MACHINE`].
 pub const BOOT: &str = "Boot";
 /// See [`MACHINE`].
+pub const DRIVES: &str = "Disks";
+/// See [`MACHINE`].
 pub const CONSOLES: &str = "Consoles and devices";
 /// See [`MACHINE`].
 pub const RUNNING: &str = "Running";
@@ -90,7 +92,8 @@ pub struct Options {
     /// A ROM that firmware runs, and may boot from
     #[arg(long, value_name = "FILE[,bootindex=N]", help_heading = BOOT)]
     pub option_rom: Vec<String>,
-    /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, a small guest of our own
+    /// The kernel to boot: bzImage, ELF with PVH note, or multiboot. Without it, the firmware boots from drives; without drives, too, a
+    /// small guest of our own
     #[arg(long, value_name = "FILE", help_heading = BOOT)]
     pub kernel: Option<String>,
     /// Its initial RAM disk; for multiboot, modules with arguments: FILE ARGS[,FILE ARGS...]
@@ -99,6 +102,34 @@ pub struct Options {
     /// Its command line
     #[arg(long, value_name = "TEXT", help_heading = BOOT)]
     pub append: Option<String>,
+
+    /// The first disk: an image, or a device of the host. A word without an option is one, too
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub hda: Vec<String>,
+    /// The second disk
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub hdb: Vec<String>,
+    /// The third disk, in the place of the CD-ROM
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub hdc: Vec<String>,
+    /// The fourth disk
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub hdd: Vec<String>,
+    /// What is in the CD-ROM drive
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub cdrom: Vec<String>,
+    /// A drive with its image
+    #[arg(long, value_name = "[file=]FILE[,OPTION=VALUE...]|help", help_heading = DRIVES)]
+    pub drive: Vec<String>,
+    /// An image for -device TYPE,drive=NAME, as properties or in JSON
+    #[arg(long, value_name = "[driver=]DRIVER,node-name=NAME[,OPTION=VALUE...]|help", help_heading = DRIVES)]
+    pub blockdev: Vec<String>,
+    /// What drives write goes to temporary files, unless they say otherwise
+    #[arg(long, help_heading = DRIVES)]
+    pub snapshot: bool,
+    /// -drive and its short forms in the order in which they were given.
+    #[arg(skip)]
+    pub drives: Vec<(&'static str, String)>,
 
     /// What a serial port is connected to: none, null, stdio, mon:stdio, file:PATH, pipe:PATH, pty, unix:PATH[,server[,nowait]],
     /// tcp:HOST:PORT[,server[,nowait]] or chardev:ID; once for each port

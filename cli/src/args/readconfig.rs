@@ -10,6 +10,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("boot-opts", "boot"),
     ("chardev", "chardev"),
     ("device", "device"),
+    ("drive", "drive"),
     ("global", "global"),
     ("icount", "icount"),
     ("machine", "machine"),

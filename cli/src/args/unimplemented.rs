@@ -11,11 +11,9 @@ struct Missing {
 }
 
 static MISSING: &[Missing] = &[
-    Missing {
-        hint: "there are no disks; boot from -initrd",
-        with_value: "fda fdb hda hdb hdc hdd cdrom blockdev drive mtdblock sd fsdev virtfs iscsi",
-        flags: "snapshot",
-    },
+    Missing { hint: "there is no floppy controller", with_value: "fda fdb", flags: "" },
+    Missing { hint: "there is no such drive", with_value: "mtdblock sd iscsi", flags: "" },
+    Missing { hint: "there are no file systems of the host", with_value: "fsdev virtfs", flags: "" },
     Missing { hint: "firmware is what -bios names", with_value: "pflash", flags: "" },
     Missing { hint: "there is no network", with_value: "netdev", flags: "" },
     Missing { hint: "there is no USB", with_value: "usbdevice", flags: "usb" },

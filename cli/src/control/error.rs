@@ -1,5 +1,6 @@
 //! Errors of commands, with the classes that QMP clients may rely on.
 
+use crate::backend::block::BlockError;
 use crate::qmp::qapi::qapi_enum;
 
 qapi_enum! {
@@ -44,6 +45,15 @@ impl Error {
     /// A device that the guest has not activated, or that there is not.
     pub fn device_not_active(desc: impl Into<String>) -> Self {
         Self { class: ErrorClass::DeviceNotActive, desc: desc.into() }
+    }
+}
+
+impl From<BlockError> for Error {
+    fn from(e: BlockError) -> Self {
+        match e {
+            BlockError::NoDrive(name) => Self::device_not_found(&name),
+            other => Self::generic(other.to_string()),
+        }
     }
 }
 

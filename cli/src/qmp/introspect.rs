@@ -4,8 +4,9 @@ use super::commands;
 use super::event_table::EVENTS;
 use super::qapi::{JsonType, Kind, Type, TypeRef};
 use super::types::introspect::{
-    SchemaInfo, SchemaInfoArray, SchemaInfoBuiltin, SchemaInfoCommand, SchemaInfoEnum, SchemaInfoEnumMember,
-    SchemaInfoEvent, SchemaInfoKind, SchemaInfoObject, SchemaInfoObjectMember, SchemaInfoObjectVariant,
+    SchemaInfo, SchemaInfoAlternate, SchemaInfoAlternateMember, SchemaInfoArray, SchemaInfoBuiltin, SchemaInfoCommand,
+    SchemaInfoEnum, SchemaInfoEnumMember, SchemaInfoEvent, SchemaInfoKind, SchemaInfoObject, SchemaInfoObjectMember,
+    SchemaInfoObjectVariant,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -59,7 +60,7 @@ impl Walk {
         let name = match &ty.kind {
             Kind::Builtin(_) => ty.name.to_owned(),
             Kind::Array(element) => format!("[{}]", self.name(element.get())),
-            Kind::Enum(_) | Kind::Object { .. } => {
+            Kind::Enum(_) | Kind::Alternate(_) | Kind::Object { .. } => {
                 let next = self.numbers.len();
                 self.numbers.entry(ty.name).or_insert(next).to_string()
             }
@@ -74,6 +75,9 @@ impl Walk {
         match &ty.kind {
             Kind::Builtin(json_type) => SchemaInfoKind::Builtin(SchemaInfoBuiltin { json_type: json_type.name() }),
             Kind::Array(element) => SchemaInfoKind::Array(SchemaInfoArray { element_type: self.name(element.get()) }),
+            Kind::Alternate(cases) => SchemaInfoKind::Alternate(SchemaInfoAlternate {
+                members: cases.iter().map(|c| SchemaInfoAlternateMember { ty: self.name(c.get()) }).collect(),
+            }),
             Kind::Enum(values) => SchemaInfoKind::Enum(SchemaInfoEnum {
                 members: values
                     .iter()

@@ -290,7 +290,8 @@ struct Parts {
 
 impl Parts {
     fn machine_config(&mut self) -> Result<MachineConfig, Problems> {
-        let mut made = crate::assemble::machine_config(&self.config, &mut self.consoles, self.kernel.take())?;
+        let mut made = crate::assemble::machine_config(&self.config, self.kernel.take())?;
+        self.consoles.connect(&mut made);
         made.serials.splice(0..0, std::mem::take(&mut self.serials));
         Ok(made)
     }

@@ -177,17 +177,17 @@ impl BoardState {
             _ => Ok(()),
         }
     }
-    /// Takes the medium out (`blockdev-remove-medium`). Requests that are under way are carried out on it.
+    /// Takes the medium out (`blockdev-remove-medium`). Requests that are under way are carried out on it; what was written to it is to be flushed.
     ///
     /// # Errors
     /// It cannot be changed, or the tray is closed.
-    pub fn remove_medium(&mut self, drive: &Arc<BlockBackend>) -> Result<(), MediumRefusal> {
+    pub fn remove_medium(&mut self, drive: &Arc<BlockBackend>) -> Result<Option<Arc<Node>>, MediumRefusal> {
         Self::check_open(drive)?;
-        drive.set_medium(None);
+        let medium = drive.set_medium(None);
         if !drive.media().tray {
             self.tell_drive(drive, MediumEvent::Changed { loaded: false });
         }
-        Ok(())
+        Ok(medium)
     }
     /// Puts a medium in (`blockdev-insert-medium`).
     ///

@@ -237,6 +237,13 @@ impl Fabric {
     pub(super) fn board(&self) -> Weak<Board> {
         self.board.clone()
     }
+    /// The drives that a device has, itself or as a part of another one.
+    pub(super) fn drives_of(&self, device: DeviceId) -> Vec<Arc<BlockBackend>> {
+        let of = |((user, _), (_, owner)): &(&(DeviceId, u32), &(Arc<BlockBackend>, DeviceId))| {
+            *user == device || *owner == device
+        };
+        self.drives.iter().filter(of).map(|(_, (drive, _))| drive.clone()).collect()
+    }
     /// Forgets a device that goes; returns what the lines fed that it held high.
     pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Sink> {
         self.timers.remove(device);

@@ -323,7 +323,9 @@ impl BoardState {
         let Some(Slot { id: name, path, .. }) = self.slot(id) else { return };
         let event = Event::DeviceDeleted { id: name.clone(), path: path.clone() };
         let cpu = self.cpu_index(id);
+        let drives = self.fabric.drives_of(id);
         self.unrealize(id);
+        drives.iter().for_each(|drive| self.fabric.blocks.device_gone(drive));
         cpu.into_iter().for_each(|index| self.cpu_gone(index));
         self.fabric.emit(&event);
     }

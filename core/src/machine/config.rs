@@ -2,7 +2,7 @@
 
 use super::cpus::{Cpus, Plugged, globals, is_cpu};
 use super::numa::Numa;
-use crate::backend::block::Blocks;
+use crate::backend::block::{Blocks, DrivePlace};
 use crate::backend::chardev::{CharBackend, Chardevs};
 use crate::backend::firmware::FirmwarePath;
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
@@ -294,7 +294,20 @@ pub(super) fn build_with(
         s.objects.make_path("/machine", format!("{}-machine", machine.name()));
         cpus.at_start(s, config, offered)
     })?;
-    Ok((machine.build(config, board)?, plugged))
+    let wiring = machine.build(config, board)?;
+    match orphans(config) {
+        none if none.is_empty() => Ok((wiring, plugged)),
+        wrong => Err(BuildError::Several(wrong)),
+    }
+}
+
+/// Drives for the board itself that have found no place on it.
+fn orphans(config: &MachineConfig) -> Vec<BuildError> {
+    let wrong = |place: DrivePlace| {
+        let value = format!("if={},bus={},unit={}", place.interface.name(), place.bus, place.unit);
+        BuildError::Option { option: "drive", value, reason: "the machine has no such place".into() }
+    };
+    config.blocks.orphans().into_iter().map(wrong).collect()
 }
 
 /// Why a machine could not be built. Several problems are reported together.
@@ -409,6 +422,14 @@ pub trait MachineType: Sync {
     }
     /// The type of its CPUs, if nothing else is asked for.
     fn default_cpu_type(&self) -> Option<&'static str> {
+        None
+    }
+    /// It has a CD-ROM drive, unless it is asked not to.
+    fn has_cdrom(&self) -> bool {
+        false
+    }
+    /// The firmware that starts without a kernel, unless another one is asked for.
+    fn default_firmware(&self) -> Option<&'static str> {
         None
     }
     /// It has a display adapter, unless it is asked not to.

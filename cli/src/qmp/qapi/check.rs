@@ -26,6 +26,8 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
             Value::Array(items) => items.iter().try_for_each(|item| check(item, element.get())),
             _ => wrong(),
         },
+        Kind::Alternate(cases) if cases.iter().any(|case| check(value, case.get()).is_ok()) => Ok(()),
+        Kind::Alternate(_) => wrong(),
         Kind::Object { .. } => match value {
             Value::Object(members) => {
                 let mut known = Vec::new();

@@ -4,6 +4,7 @@
 
 mod builtin;
 mod check;
+pub mod keyval;
 mod macros;
 mod members;
 #[cfg(test)]

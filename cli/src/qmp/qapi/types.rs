@@ -55,6 +55,7 @@ impl Type {
             Kind::Builtin(JsonType::Boolean) => "boolean",
             Kind::Builtin(JsonType::Value) => "value",
             Kind::Array(_) => "array",
+            Kind::Alternate(_) => "value",
             Kind::Object { .. } => "object",
         }
     }
@@ -69,6 +70,8 @@ pub enum Kind {
     Enum(&'static [&'static str]),
     /// A list.
     Array(TypeRef),
+    /// One of several, which their JSON types tell apart.
+    Alternate(&'static [TypeRef]),
     /// An object.
     Object {
         /// Members that it always has, or may have.

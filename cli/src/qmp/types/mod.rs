@@ -1,6 +1,7 @@
 //! The types of the schema, by what they are about.
 
 pub mod accel;
+pub mod blockdev;
 pub mod chardev;
 pub mod control;
 pub mod event;

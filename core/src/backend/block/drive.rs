@@ -4,11 +4,13 @@ use super::medium::{Media, MediumRefusal};
 use super::node::Node;
 use super::options::OnError;
 use super::request::{Completion, Data, IoError, Operation, Request};
+use super::stats::BlockStats;
 use super::workers::Workers;
 use crate::mem::AddressSpace;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bytes that are moved at a time between an image and guest RAM.
 const PIECE: usize = 1 << 20;
@@ -64,6 +66,7 @@ struct Inner {
     held: Vec<Request>,
     /// Counts [`BlockBackend::cancel`], so that what was under way before is told from what came later.
     epoch: u64,
+    stats: BlockStats,
 }
 
 impl BlockBackend {
@@ -93,9 +96,9 @@ impl BlockBackend {
     pub fn medium(&self) -> Option<Arc<Node>> {
         self.inner.lock().medium.clone()
     }
-    /// Puts a medium in, or takes it out. The device is not told.
-    pub fn set_medium(&self, medium: Option<Arc<Node>>) {
-        self.inner.lock().medium = medium;
+    /// Puts a medium in, or takes it out; returns the one that was there. The device is not told.
+    pub fn set_medium(&self, medium: Option<Arc<Node>>) -> Option<Arc<Node>> {
+        std::mem::replace(&mut self.inner.lock().medium, medium)
     }
     /// What the device can do with media.
     pub fn media(&self) -> Media {
@@ -116,6 +119,10 @@ impl BlockBackend {
     /// Locks or unlocks it.
     pub fn set_locked(&self, locked: bool) {
         self.inner.lock().locked = locked;
+    }
+    /// What it has done so far.
+    pub fn stats(&self) -> BlockStats {
+        self.inner.lock().stats
     }
     /// What happens when a read or a write fails.
     pub fn on_error(&self, operation: Operation) -> OnError {
@@ -182,6 +189,7 @@ impl BlockBackend {
 
     fn perform(&self, medium: Option<Arc<Node>>, client: Option<Arc<BlockClient>>, epoch: u64, mut request: Request) {
         let memory = client.as_ref().map(|c| &*c.memory);
+        let start = Instant::now();
         let result = medium.as_ref().ok_or(IoError::NoMedium).and_then(|node| carry_out(node, memory, &mut request));
         let action = self.action(&request, &result);
         let failure = action.map(|action| IoFailure {
@@ -193,6 +201,8 @@ impl BlockBackend {
         });
         let completed = {
             let mut inner = self.inner.lock();
+            let range = (request.offset, request.length);
+            inner.stats.count(request.operation, range, start, result.as_ref().err());
             let current = inner.epoch == epoch;
             match action {
                 _ if !current => {}

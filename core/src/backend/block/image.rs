@@ -1,7 +1,7 @@
 //! Opening of images: which format one has, which files it refers to, and who else uses them.
 
 use super::lock::ImageLock;
-use super::options::{Format, ImageOptions};
+use super::options::{Format, ImageOptions, Protocol};
 use imago::file::File as HostFile;
 use imago::format::gate::ImplicitOpenGate;
 use imago::qcow2::Qcow2;
@@ -55,6 +55,7 @@ pub(super) struct Opened {
     /// The format was guessed, and is not to change by what the guest writes.
     pub(super) probed: bool,
     pub(super) read_only: bool,
+    pub(super) protocol: Protocol,
     /// Nearest first.
     pub(super) backing: Vec<BackingFile>,
     pub(super) locks: Vec<ImageLock>,
@@ -140,21 +141,30 @@ pub(super) fn guarded<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(io::Error::other("the image cannot be read")))
 }
 
-/// Opens an image.
+/// Looks whether the file of an image can be opened; returns what kind of file it is, and whether it can only be read.
 ///
 /// # Errors
-/// The host's reason, or what is wrong with the image.
-pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
+/// The host's reason.
+pub(super) fn reach(options: &ImageOptions) -> Result<(Protocol, bool), OpenError> {
     let path = &*options.filename;
     let fail = |reason: String| OpenError::new(path, reason);
     let metadata = std::fs::metadata(path).map_err(|e| fail(words(&e)))?;
     if metadata.is_dir() {
         return Err(fail("it is a directory".into()));
     }
-    let format = match options.format {
-        Some(format) => format,
-        None => probe_file(path).map_err(|e| fail(words(&e)))?,
-    };
+    let protocol = if metadata.is_file() { Protocol::File } else { Protocol::HostDevice };
+    match options.protocol {
+        Some(Protocol::File) if protocol != Protocol::File => {
+            return Err(fail("A regular file was expected by the 'file' driver, but something else was given".into()));
+        }
+        Some(Protocol::HostDevice) if protocol != Protocol::HostDevice => {
+            let path = path.display();
+            return Err(fail(format!(
+                "'host_device' driver requires '{path}' to be either a character or block device"
+            )));
+        }
+        _ => {}
+    }
     let mut read_only = options.read_only || options.snapshot;
     if !read_only && let Err(e) = File::options().read(true).write(true).open(path) {
         let kept = matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
@@ -163,6 +173,21 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
         }
         read_only = true;
     }
+    Ok((protocol, read_only))
+}
+
+/// Opens an image.
+///
+/// # Errors
+/// The host's reason, or what is wrong with the image.
+pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
+    let path = &*options.filename;
+    let fail = |reason: String| OpenError::new(path, reason);
+    let (protocol, mut read_only) = reach(options)?;
+    let format = match options.format {
+        Some(format) => format,
+        None => probe_file(path).map_err(|e| fail(words(&e)))?,
+    };
     let found = Arc::new(Mutex::new(Found { locking: options.locking, ..Found::default() }));
     let gate = Gate(found.clone());
     let opened = guarded(|| {
@@ -170,7 +195,7 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
         if format == Format::Qcow2 && !read_only {
             check_reference_counts(path)?;
         }
-        let storage = StorageOpenOptions::new().direct(options.cache.direct());
+        let storage = StorageOpenOptions::new().direct(options.cache.direct);
         Ok(match format {
             Format::Raw => FormatAccess::new(
                 Raw::builder_path(path).storage_open_options(storage).write(!read_only).open(gate.clone())?,
@@ -190,7 +215,7 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     let locks = std::mem::take(&mut found.locks);
     let backing = found.files.drain(..).skip(1).collect();
     let probed = options.format.is_none() && format == Format::Raw;
-    Ok(Opened { access, format, probed, read_only, backing, locks })
+    Ok(Opened { access, format, probed, read_only, protocol, backing, locks })
 }
 
 /// Puts an empty image over `base` that takes what is written, in a temporary file without a name.

@@ -2,7 +2,7 @@
 
 use super::image::{self, Access, BackingFile, OpenError, PROBED, guarded, probe};
 use super::lock::ImageLock;
-use super::options::{CacheMode, Format, ImageOptions};
+use super::options::{CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
 use super::request::{IoError, Operation, SECTOR};
 use parking_lot::RwLock;
 use std::io;
@@ -17,6 +17,10 @@ pub struct NodeInfo {
     pub name: String,
     /// Where it is.
     pub filename: PathBuf,
+    /// What kind of file that is.
+    pub protocol: Protocol,
+    /// The name of the file's own node; its own if there is no format on the file.
+    pub file_node: String,
     /// Its format.
     pub format: Format,
     /// It is not written.
@@ -25,6 +29,8 @@ pub struct NodeInfo {
     pub cache: CacheMode,
     /// Discards are passed on.
     pub unmap: bool,
+    /// Writes of zeroes are found out.
+    pub detect_zeroes: DetectZeroes,
     /// What is written goes to a temporary file.
     pub snapshot: bool,
     /// Files that it refers to, nearest first.
@@ -42,27 +48,23 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens an image, to be known as `name`.
+    /// Opens an image, to be known as `name`, and its file as `file_node`.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(name: &str, options: &ImageOptions) -> Result<Arc<Self>, OpenError> {
+    pub fn open(name: &str, file_node: &str, options: &ImageOptions) -> Result<Arc<Self>, OpenError> {
         let opened = image::open(options)?;
-        if opened.probed && !opened.read_only && !options.snapshot {
-            tracing::warn!(
-                "Image format was not specified for '{}' and probing guessed raw. Automatically detecting the format is dangerous for raw images, \
-                 write operations on block 0 will be restricted. Specify the 'raw' format explicitly to remove the restrictions.",
-                options.filename.display()
-            );
-        }
         let size = opened.access.size().next_multiple_of(SECTOR);
         let info = NodeInfo {
             name: name.to_owned(),
             filename: options.filename.clone(),
+            protocol: opened.protocol,
+            file_node: file_node.to_owned(),
             format: opened.format,
             read_only: opened.read_only,
             cache: options.cache,
             unmap: options.unmap,
+            detect_zeroes: options.detect_zeroes,
             snapshot: options.snapshot,
             backing: opened.backing,
         };
@@ -80,6 +82,17 @@ impl Node {
     /// Size in bytes, in whole sectors.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+    /// What the user should hear: an image that is written, and whose format was guessed to be raw, could not become one of another format.
+    pub fn warning(&self) -> Option<String> {
+        let guessed = self.probed && !self.info.read_only && !self.info.snapshot;
+        guessed.then(|| {
+            format!(
+                "Image format was not specified for '{}' and probing guessed raw. Automatically detecting the format is dangerous for raw \
+                 images, write operations on block 0 will be restricted. Specify the 'raw' format explicitly to remove the restrictions.",
+                self.info.filename.display()
+            )
+        })
     }
     /// It is not written.
     pub fn read_only(&self) -> bool {
@@ -109,6 +122,9 @@ impl Node {
     /// The range is not inside the image, it is read-only, or the host's reason.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {
         self.check(Operation::Write, offset, data.len() as u64)?;
+        if self.info.detect_zeroes != DetectZeroes::Off && data.iter().all(|b| *b == 0) {
+            return self.write_zeroes(offset, data.len() as u64, self.info.detect_zeroes == DetectZeroes::Unmap);
+        }
         self.keep_format(offset, data)?;
         self.fill_last_sector(offset + data.len() as u64)?;
         guarded(|| self.access.read().write(data, offset))?;
@@ -156,7 +172,7 @@ impl Node {
         }
         let access = self.access.read();
         guarded(|| access.flush())?;
-        if !self.info.cache.no_flush() && !self.info.snapshot {
+        if !self.info.cache.no_flush && !self.info.snapshot {
             guarded(|| access.sync())?;
         }
         Ok(())
@@ -176,7 +192,7 @@ impl Node {
     }
 
     fn written(&self) -> Result<(), IoError> {
-        if self.info.cache.writeback() { Ok(()) } else { self.flush() }
+        if self.info.cache.writeback { Ok(()) } else { self.flush() }
     }
     /// An image whose format was guessed to be raw must not be turned into something else, by which the guest would reach other files of the host.
     fn keep_format(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {

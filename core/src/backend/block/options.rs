@@ -15,34 +15,58 @@ named! {
 }
 
 named! {
-    /// What the host caches (`cache=`).
+    /// A kind of file of the host, by QEMU's name for the driver.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum CacheMode {
-        /// The host's page cache is used; a write is done when it is there.
-        Writeback = "writeback",
-        /// The host's page cache is used; a write is done when it is on stable storage.
-        Writethrough = "writethrough",
-        /// The page cache is not used; the disk's own cache is.
-        None = "none",
-        /// As writeback, and flushes are not passed on.
-        Unsafe = "unsafe",
-        /// No cache is used.
-        Directsync = "directsync",
+    pub enum Protocol {
+        /// A regular file.
+        File = "file",
+        /// A device.
+        HostDevice = "host_device",
     }
 }
 
+/// What the host caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheMode {
+    /// The host's page cache is not used (`O_DIRECT`).
+    pub direct: bool,
+    /// A write is done before it is on stable storage.
+    pub writeback: bool,
+    /// Flushes are not passed on.
+    pub no_flush: bool,
+}
+
 impl CacheMode {
-    /// The page cache is not used (`O_DIRECT`; QMP `direct`).
-    pub fn direct(self) -> bool {
-        matches!(self, Self::None | Self::Directsync)
+    /// The default.
+    pub const WRITEBACK: Self = Self { direct: false, writeback: true, no_flush: false };
+    /// All that have a name (`cache=`).
+    pub const NAMED: &'static [(&'static str, Self)] = &[
+        ("writeback", Self::WRITEBACK),
+        ("none", Self { direct: true, ..Self::WRITEBACK }),
+        ("unsafe", Self { no_flush: true, ..Self::WRITEBACK }),
+        ("writethrough", Self { writeback: false, ..Self::WRITEBACK }),
+        ("directsync", Self { direct: true, writeback: false, no_flush: false }),
+    ];
+
+    /// By QEMU's name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        // "off" is an old name.
+        let name = if name == "off" { "none" } else { name };
+        Self::NAMED.iter().find(|(n, _)| *n == name).map(|(_, mode)| *mode)
     }
-    /// Writes are done before they are on stable storage (QMP `writeback`).
-    pub fn writeback(self) -> bool {
-        !matches!(self, Self::Writethrough | Self::Directsync)
-    }
-    /// Flushes are not passed on (QMP `no-flush`).
-    pub fn no_flush(self) -> bool {
-        self == Self::Unsafe
+}
+
+named! {
+    /// Whether writes of nothing but zeroes are found out (`detect-zeroes=`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum DetectZeroes {
+        /// They are not.
+        #[default]
+        Off = "off",
+        /// They are written as zeroes, which takes less space where the format can.
+        On = "on",
+        /// The same, and the space is given back to the host.
+        Unmap = "unmap",
     }
 }
 
@@ -74,10 +98,14 @@ pub struct ImageOptions {
     pub auto_read_only: bool,
     /// What is written goes to a temporary file.
     pub snapshot: bool,
+    /// What kind of file it must be; any without.
+    pub protocol: Option<Protocol>,
     /// What the host caches.
     pub cache: CacheMode,
     /// Discards are passed on to the host.
     pub unmap: bool,
+    /// Writes of zeroes are found out.
+    pub detect_zeroes: DetectZeroes,
     /// Other processes are kept from using the image in ways that do not go together.
     pub locking: bool,
 }
@@ -91,8 +119,10 @@ impl ImageOptions {
             read_only: false,
             auto_read_only: true,
             snapshot: false,
-            cache: CacheMode::Writeback,
+            protocol: None,
+            cache: CacheMode::WRITEBACK,
             unmap: false,
+            detect_zeroes: DetectZeroes::Off,
             locking: true,
         }
     }

@@ -1,62 +1,15 @@
 //! The images and drives of a machine, by name (`-blockdev`, `-drive`).
 
 use super::drive::BlockBackend;
-use super::image::OpenError;
+use super::image::{self, OpenError};
 use super::node::{Node, NodeInfo};
-use super::options::{ImageOptions, OnError};
+use super::options::{Format, ImageOptions, OnError, Protocol};
+use super::place::{DriveMedia, DrivePlace, Interface, WantedPlace};
+use super::request::Request;
 use super::workers::Workers;
-use crate::named::named;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-
-named! {
-    /// Which bus a drive is for (`if=`).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-    pub enum Interface {
-        /// None: a device names it.
-        None = "none",
-        /// IDE.
-        Ide = "ide",
-        /// A virtio disk.
-        Virtio = "virtio",
-        /// A floppy drive.
-        Floppy = "floppy",
-        /// A flash chip.
-        Pflash = "pflash",
-    }
-}
-
-impl Interface {
-    /// Drives on each of its buses; 0 where a bus has one and the index is all.
-    pub fn units(self) -> u32 {
-        match self {
-            Self::Ide | Self::Floppy => 2,
-            _ => 0,
-        }
-    }
-}
-
-/// What kind of drive is asked for (`media=`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DriveMedia {
-    /// A disk.
-    #[default]
-    Disk,
-    /// A CD-ROM.
-    Cdrom,
-}
-
-/// Where a board is to put a drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DrivePlace {
-    /// The kind of bus.
-    pub interface: Interface,
-    /// Which of them.
-    pub bus: u32,
-    /// Where on it.
-    pub unit: u32,
-}
 
 /// Why a node or drive could not be had, added or removed. The texts are QEMU's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +33,20 @@ pub enum BlockError {
         /// The same as one number.
         index: u32,
     },
+    /// It is no identifier.
+    #[error("Invalid {0}: '{1}'")]
+    BadName(&'static str, String),
+    /// A place is said in two ways.
+    #[error("index cannot be used with bus and unit")]
+    IndexAndBus,
+    /// A bus does not have so many.
+    #[error("unit {unit} too big (max is {})", units - 1)]
+    UnitTooBig {
+        /// As wanted.
+        unit: u32,
+        /// How many there are.
+        units: u32,
+    },
     /// There is none.
     #[error("can't find value '{id}'{hint}")]
     Unknown {
@@ -88,9 +55,15 @@ pub enum BlockError {
         /// `; did you mean 'x'?`, or nothing.
         hint: String,
     },
+    /// There is no drive of that name.
+    #[error("Device '{0}' not found")]
+    NoDrive(String),
     /// There is no node of that name.
     #[error("Failed to find node with node-name='{0}'")]
     NoNode(String),
+    /// There is none of that name to build on.
+    #[error("Cannot find device='{0}' nor node-name='{0}'")]
+    NoReference(String),
     /// Somebody has it.
     #[error("Node {0} is in use")]
     InUse(String),
@@ -120,6 +93,19 @@ struct Entry {
     backend: Arc<BlockBackend>,
     place: DrivePlace,
     media: DriveMedia,
+    /// Nobody asked for it.
+    default: bool,
+}
+
+/// The node of a file, on which others may have a format (`-blockdev driver=file`).
+#[derive(Clone, Debug)]
+pub struct FileNode {
+    /// How it is to be opened.
+    pub options: ImageOptions,
+    /// What kind of file it is.
+    pub protocol: Protocol,
+    /// The node that is on it.
+    user: Weak<Node>,
 }
 
 /// The images and drives of a machine.
@@ -134,10 +120,43 @@ struct State {
     nodes: BTreeMap<String, Weak<Node>>,
     /// Nodes that the user has named and that stay until they are removed.
     owned: BTreeMap<String, Arc<Node>>,
+    files: BTreeMap<String, FileNode>,
     drives: Vec<Entry>,
     /// Back ends that were made for a node and a device.
     anonymous: Vec<Weak<BlockBackend>>,
     named: u32,
+}
+
+impl State {
+    /// The name for a new node: as wanted, or one of its own.
+    fn free_name(&mut self, wanted: Option<&str>) -> Result<String, BlockError> {
+        self.nodes.retain(|_, node| node.strong_count() > 0);
+        match wanted {
+            Some(name) if self.nodes.contains_key(name) || self.files.contains_key(name) => {
+                Err(BlockError::DuplicateNode(name.to_owned()))
+            }
+            Some(name) => Ok(name.to_owned()),
+            None => {
+                self.named += 1;
+                Ok(format!("#block{:03}", self.named))
+            }
+        }
+    }
+    fn check_free(&self, place: DrivePlace) -> Result<(), BlockError> {
+        let DrivePlace { interface, bus, unit } = place;
+        let taken = interface != Interface::None && self.drives.iter().any(|d| d.place == place);
+        if taken { Err(BlockError::PlaceTaken { bus, unit, index: place.index() }) } else { Ok(()) }
+    }
+    /// A file that nobody uses.
+    fn free_file(&self, name: &str) -> Result<&FileNode, BlockError> {
+        let file = self.files.get(name).ok_or_else(|| BlockError::NoReference(name.to_owned()))?;
+        if file.user.strong_count() > 0 { Err(BlockError::InUse(name.to_owned())) } else { Ok(file) }
+    }
+    fn take_file(&mut self, name: &str, node: &Arc<Node>) {
+        if let Some(file) = self.files.get_mut(name) {
+            file.user = Arc::downgrade(node);
+        }
+    }
 }
 
 impl Blocks {
@@ -146,21 +165,12 @@ impl Blocks {
     /// # Errors
     /// The name is taken, or the image cannot be opened.
     pub fn open(&self, name: Option<&str>, options: &ImageOptions) -> Result<Arc<Node>, BlockError> {
-        let name = {
+        let (name, file) = {
             let mut state = self.state.lock();
-            state.nodes.retain(|_, node| node.strong_count() > 0);
-            match name {
-                Some(name) if state.nodes.contains_key(name) => {
-                    return Err(BlockError::DuplicateNode(name.to_owned()));
-                }
-                Some(name) => name.to_owned(),
-                None => {
-                    state.named += 1;
-                    format!("#block{}", state.named)
-                }
-            }
+            let name = state.free_name(name)?;
+            (name, state.free_name(None)?)
         };
-        let node = Node::open(&name, options)?;
+        let node = Node::open(&name, &file, options)?;
         self.state.lock().nodes.insert(name, Arc::downgrade(&node));
         Ok(node)
     }
@@ -173,12 +183,58 @@ impl Blocks {
         self.state.lock().owned.insert(name.to_owned(), node.clone());
         Ok(node)
     }
+    /// Adds a file as a node that stays likewise. It is opened when somebody uses it.
+    ///
+    /// # Errors
+    /// The name is taken, or the file cannot be opened.
+    pub fn add_file(&self, name: &str, options: &ImageOptions) -> Result<(), BlockError> {
+        let (protocol, _) = image::reach(options)?;
+        let mut state = self.state.lock();
+        let name = state.free_name(Some(name))?;
+        state.files.insert(name, FileNode { options: options.clone(), protocol, user: Weak::new() });
+        Ok(())
+    }
+    /// The file that is a node of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn file(&self, name: &str) -> Result<FileNode, BlockError> {
+        self.state.lock().files.get(name).cloned().ok_or_else(|| BlockError::NoReference(name.to_owned()))
+    }
+    /// All files that are nodes, by name.
+    pub fn files(&self) -> Vec<(String, FileNode)> {
+        self.state.lock().files.iter().map(|(name, file)| (name.clone(), file.clone())).collect()
+    }
+    /// Opens an image on the file that is a node `file`, as a node that stays likewise. The options have the file's with them.
+    ///
+    /// # Errors
+    /// As [`Blocks::open`]; somebody has the file.
+    pub fn add_node_on(&self, name: &str, file: &str, options: &ImageOptions) -> Result<Arc<Node>, BlockError> {
+        let name = {
+            let mut state = self.state.lock();
+            state.free_file(file)?;
+            state.free_name(Some(name))?
+        };
+        let node = Node::open(&name, file, options)?;
+        let mut state = self.state.lock();
+        state.take_file(file, &node);
+        state.nodes.insert(name.clone(), Arc::downgrade(&node));
+        state.owned.insert(name, node.clone());
+        Ok(node)
+    }
     /// Closes a node (`blockdev-del`).
     ///
     /// # Errors
     /// There is none, or somebody has it.
     pub fn remove_node(&self, name: &str) -> Result<(), BlockError> {
         let mut state = self.state.lock();
+        if let Some(file) = state.files.get(name) {
+            if file.user.strong_count() > 0 {
+                return Err(BlockError::InUse(name.to_owned()));
+            }
+            state.files.remove(name);
+            return Ok(());
+        }
         match state.owned.get(name).map(Arc::strong_count) {
             Some(1) => {
                 state.owned.remove(name);
@@ -195,8 +251,11 @@ impl Blocks {
     /// A node.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or it is a file on which another one is.
     pub fn node(&self, name: &str) -> Result<Arc<Node>, BlockError> {
+        if let Some(file) = self.open_file(name)? {
+            return Ok(file);
+        }
         let node = self.state.lock().nodes.get(name).and_then(Weak::upgrade);
         node.ok_or_else(|| BlockError::NoNode(name.to_owned()))
     }
@@ -218,20 +277,55 @@ impl Blocks {
         (on_read_error, on_write_error): (OnError, OnError),
     ) -> Result<Arc<BlockBackend>, BlockError> {
         let mut state = self.state.lock();
+        state.check_free(place)?;
         if state.drives.iter().any(|d| d.backend.name() == name) {
             return Err(BlockError::DuplicateDrive(name.to_owned()));
         }
-        if place.interface != Interface::None && state.drives.iter().any(|d| d.place == place) {
-            let DrivePlace { interface, bus, unit } = place;
-            return Err(BlockError::PlaceTaken { bus, unit, index: bus * interface.units().max(1) + unit });
-        }
         let backend = BlockBackend::new(name, self.workers.clone(), medium, on_read_error, on_write_error);
-        state.drives.push(Entry { backend: backend.clone(), place, media });
+        state.drives.push(Entry { backend: backend.clone(), place, media, default: false });
         Ok(backend)
     }
-    /// Is there a drive for this place?
-    pub fn is_taken(&self, place: DrivePlace) -> bool {
-        self.at(place).is_some()
+    /// Adds an empty drive that nobody asked for, unless its place is taken.
+    pub fn add_default_drive(&self, place: DrivePlace, media: DriveMedia) {
+        let mut state = self.state.lock();
+        let name = place.name(media);
+        if !state.drives.iter().any(|d| d.place == place || d.backend.name() == name) {
+            let backend = BlockBackend::new(&name, self.workers.clone(), None, OnError::Report, OnError::Enospc);
+            state.drives.push(Entry { backend, place, media, default: true });
+        }
+    }
+    /// Takes a drive away (`drive_del`); returns its medium, to be flushed. A device that has the drive finds no medium any more.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn remove_drive(&self, name: &str) -> Result<Option<Arc<Node>>, BlockError> {
+        let mut state = self.state.lock();
+        let at = state.drives.iter().position(|d| d.backend.name() == name);
+        let entry = state.drives.remove(at.ok_or_else(|| BlockError::NoDrive(name.to_owned()))?);
+        state.anonymous.push(Arc::downgrade(&entry.backend));
+        Ok(entry.backend.set_medium(None))
+    }
+    /// The device that had a drive has gone, and the drive with it.
+    pub(crate) fn device_gone(&self, drive: &Arc<BlockBackend>) {
+        self.state.lock().drives.retain(|d| !Arc::ptr_eq(&d.backend, drive));
+        // The last who has the medium is a worker that may wait.
+        drive.submit(Request::flush(0));
+    }
+    /// The places of drives that were asked for, and that nobody has looked after.
+    pub fn orphans(&self) -> Vec<DrivePlace> {
+        let state = self.state.lock();
+        let orphan = |d: &&Entry| d.place.interface != Interface::None && !d.default && d.backend.device().is_none();
+        state.drives.iter().filter(orphan).map(|d| d.place).collect()
+    }
+    /// The place for a drive, from what is said of it.
+    ///
+    /// # Errors
+    /// There is none like this, or another drive has it.
+    pub fn place(&self, interface: Interface, wanted: WantedPlace) -> Result<DrivePlace, BlockError> {
+        let state = self.state.lock();
+        let place = wanted.find(interface, |place| state.drives.iter().any(|d| d.place == place))?;
+        state.check_free(place)?;
+        Ok(place)
     }
     /// The drive that a board is to put somewhere.
     pub fn at(&self, place: DrivePlace) -> Option<(Arc<BlockBackend>, DriveMedia)> {
@@ -251,19 +345,36 @@ impl Blocks {
     /// # Errors
     /// There is neither.
     pub fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, BlockError> {
-        let mut state = self.state.lock();
-        if let Some(d) = state.drives.iter().find(|d| d.backend.name() == id) {
+        if let Some(d) = self.state.lock().drives.iter().find(|d| d.backend.name() == id) {
             return Ok(d.backend.clone());
         }
+        let _opened = self.open_file(id)?;
+        let mut state = self.state.lock();
         let Some(node) = state.nodes.get(id).and_then(Weak::upgrade) else {
             let names = state.drives.iter().map(|d| d.backend.name());
-            let near = crate::closest(id, names.chain(state.nodes.keys().map(String::as_str)));
+            let near =
+                crate::closest(id, names.chain(state.nodes.keys().chain(state.files.keys()).map(String::as_str)));
             return Err(BlockError::Unknown { id: id.to_owned(), hint: crate::did_you_mean(near) });
         };
         let backend = BlockBackend::new("", self.workers.clone(), Some(node), OnError::Report, OnError::Enospc);
         state.anonymous.retain(|b| b.strong_count() > 0);
         state.anonymous.push(Arc::downgrade(&backend));
         Ok(backend)
+    }
+    /// Opens the file that is a node `name`, if there is one, for somebody who wants it as it is.
+    fn open_file(&self, name: &str) -> Result<Option<Arc<Node>>, BlockError> {
+        let options = {
+            let state = self.state.lock();
+            if !state.files.contains_key(name) || state.nodes.get(name).is_some_and(|n| n.strong_count() > 0) {
+                return Ok(None);
+            }
+            ImageOptions { format: Some(Format::Raw), ..state.free_file(name)?.options.clone() }
+        };
+        let node = Node::open(name, name, &options)?;
+        let mut state = self.state.lock();
+        state.take_file(name, &node);
+        state.nodes.insert(name.to_owned(), Arc::downgrade(&node));
+        Ok(Some(node))
     }
     /// A new back end without a medium and a name, for a device that can do without.
     pub fn empty(&self) -> Arc<BlockBackend> {

@@ -125,7 +125,7 @@ fn guest_memory_is_scattered_and_gathered() {
     memory.install(tree.render());
     let blocks = Blocks::default();
     let node = blocks.open(None, &raw(&path)).unwrap();
-    assert_eq!(node.name(), "#block1");
+    assert_eq!(node.name(), "#block001");
     let u = User::new(drive(&blocks, Some(node), REPORT), memory.clone());
     let segments = vec![
         Segment { addr: 0x1003, len: 512 },
@@ -152,19 +152,19 @@ fn guest_memory_is_scattered_and_gathered() {
 fn readonly_snapshot_and_odd_sizes() {
     let dir = Dir::new();
     let path = dir.file("a", &[1; 700]);
-    let ro = Node::open("n", &ImageOptions { read_only: true, ..raw(&path) }).unwrap();
+    let ro = Node::open("n", "file", &ImageOptions { read_only: true, ..raw(&path) }).unwrap();
     assert_eq!((ro.size(), ro.write(0, &[0; 512])), (1024, Err(IoError::ReadOnly)));
     let mut end = [9; 512];
     ro.read(512, &mut end).unwrap();
     assert!(end[..188] == [1; 188] && end[188..] == [0; 324]);
-    let overlay = Node::open("o", &ImageOptions { snapshot: true, ..raw(&path) }).unwrap();
+    let overlay = Node::open("o", "file", &ImageOptions { snapshot: true, ..raw(&path) }).unwrap();
     overlay.write(0, &[5; 1024]).unwrap();
     overlay.flush().unwrap();
     let mut now = [0; 1024];
     overlay.read(0, &mut now).unwrap();
     assert!(now == [5; 1024] && std::fs::read(&path).unwrap() == [1; 700]);
     drop((ro, overlay));
-    let rw = Node::open("w", &raw(&path)).unwrap();
+    let rw = Node::open("w", "file", &raw(&path)).unwrap();
     rw.write(512, &[8; 512]).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 1024);
 }
@@ -174,33 +174,33 @@ fn writers_exclude_one_another() {
     let dir = Dir::new();
     let path = dir.file("a", &[0; 1024]);
     let ro = || ImageOptions { read_only: true, ..raw(&path) };
-    let writer = Node::open("w", &raw(&path)).unwrap();
+    let writer = Node::open("w", "file", &raw(&path)).unwrap();
     for options in [raw(&path), ro()] {
-        let error = Node::open("x", &options).unwrap_err().to_string();
+        let error = Node::open("x", "file", &options).unwrap_err().to_string();
         assert!(error.contains("lock\nIs another process using the image ["), "{error}");
     }
-    assert!(Node::open("x", &ImageOptions { locking: false, ..ro() }).is_ok());
+    assert!(Node::open("x", "file", &ImageOptions { locking: false, ..ro() }).is_ok());
     drop(writer);
-    let _readers = [Node::open("a", &ro()).unwrap(), Node::open("b", &ro()).unwrap()];
-    assert!(Node::open("w", &raw(&path)).is_err());
+    let _readers = [Node::open("a", "file", &ro()).unwrap(), Node::open("b", "file", &ro()).unwrap()];
+    assert!(Node::open("w", "file", &raw(&path)).is_err());
 }
 
 #[test]
 fn formats_are_recognised_and_raw_stays_raw() {
     let dir = Dir::new();
     let path = dir.file("a", &[0; 2048]);
-    let node = Node::open("n", &ImageOptions::new(&path)).unwrap();
+    let node = Node::open("n", "file", &ImageOptions::new(&path)).unwrap();
     assert_eq!(node.info().format, Format::Raw);
     assert_eq!(node.write(0, b"QFI\xfb\0\0\0\x03"), Err(IoError::ReadOnly));
     assert_eq!(node.write(0, b"KD"), Ok(()));
     assert_eq!(node.write(2, b"MV"), Err(IoError::ReadOnly));
     assert_eq!(node.write(512, b"QFI\xfb"), Ok(()));
     let vmdk = dir.file("b", b"KDMV\x01\0\0\0");
-    let error = Node::open("n", &ImageOptions::new(&vmdk)).unwrap_err().to_string();
+    let error = Node::open("n", "file", &ImageOptions::new(&vmdk)).unwrap_err().to_string();
     assert!(error.contains("format vmdk") && error.contains("qemu-img convert"), "{error}");
-    let error = Node::open("n", &ImageOptions::new(dir.0.join("none"))).unwrap_err().to_string();
+    let error = Node::open("n", "file", &ImageOptions::new(dir.0.join("none"))).unwrap_err().to_string();
     assert!(error.ends_with("none': No such file or directory"), "{error}");
-    assert!(Node::open("n", &ImageOptions::new(&dir.0)).is_err());
+    assert!(Node::open("n", "file", &ImageOptions::new(&dir.0)).is_err());
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn qcow2_with_a_backing_file() {
     if !qemu_img(&["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, top, "2M"]) {
         return;
     }
-    let node = Node::open("n", &ImageOptions { unmap: true, ..ImageOptions::new(top) }).unwrap();
+    let node = Node::open("n", "file", &ImageOptions { unmap: true, ..ImageOptions::new(top) }).unwrap();
     assert_eq!((node.info().format, node.size()), (Format::Qcow2, 2 << 20));
     assert_eq!(node.info().backing, [BackingFile { filename: base.into(), format: Format::Raw }]);
     let mut data = [0; 1024];
@@ -241,7 +241,8 @@ fn hostile_images_are_refused() {
     {
         return;
     }
-    let error = Node::open("n", &ImageOptions { locking: false, ..ImageOptions::new(name) }).unwrap_err().to_string();
+    let error =
+        Node::open("n", "file", &ImageOptions { locking: false, ..ImageOptions::new(name) }).unwrap_err().to_string();
     assert!(error.contains("refers to itself"), "{error}");
     // Every byte of the header and of the first tables, one at a time: an error or an image, and never more.
     let good = dir.0.join("good.qcow2");
@@ -253,7 +254,7 @@ fn hostile_images_are_refused() {
         bad[at] ^= if n % 2 == 0 { 0xff } else { 0x81 };
         let path = dir.file("bad", &bad);
         let options = ImageOptions { format: Some(Format::Qcow2), ..ImageOptions::new(path) };
-        if let Ok(node) = Node::open("n", &options) {
+        if let Ok(node) = Node::open("n", "file", &options) {
             let mut data = [0; 512];
             let _ = (node.read(0, &mut data), node.write(4096, &data), node.flush());
         }
@@ -318,7 +319,8 @@ fn drives_have_names_and_places() {
     add("a", at(0)).unwrap();
     assert!(matches!(add("a", at(1)), Err(BlockError::DuplicateDrive(_))));
     assert_eq!(add("b", at(0)).unwrap_err().to_string(), "drive with bus=1, unit=0 (index=2) exists");
-    assert!(blocks.is_taken(at(0)) && !blocks.is_taken(at(1)));
+    let wanted = WantedPlace { bus: Some(1), ..WantedPlace::default() };
+    assert_eq!(blocks.place(Interface::Ide, wanted), Ok(at(1)));
     assert_eq!((blocks.at(at(0)).unwrap().1, blocks.places(Interface::Ide)), (DriveMedia::Cdrom, vec![at(0)]));
     assert_eq!(blocks.drive("aa").unwrap_err().to_string(), "can't find value 'aa'");
     let dir = Dir::new();
@@ -331,4 +333,57 @@ fn drives_have_names_and_places() {
     assert_eq!((blocks.remove_node("n"), blocks.remove_node("n")), (Ok(()), Err(BlockError::NoNode("n".into()))));
     let info = blocks.list();
     assert!(info.len() == 1 && info[0].name == "a" && info[0].inserted.is_none() && info[0].removable);
+}
+
+#[test]
+fn a_file_is_a_node_for_one_user() {
+    let dir = Dir::new();
+    let path = dir.file("a", &[7; 1024]);
+    let blocks = Blocks::default();
+    blocks.add_file("f", &raw(&path)).unwrap();
+    assert_eq!(blocks.add_file("f", &raw(&path)), Err(BlockError::DuplicateNode("f".into())));
+    assert!(blocks.add_file("g", &raw(&dir.0.join("none"))).is_err());
+    let on = |name: &str, file: &str| blocks.add_node_on(name, file, &raw(&path));
+    assert_eq!(on("x", "h").unwrap_err().to_string(), "Cannot find device='h' nor node-name='h'");
+    let node = on("x", "f").unwrap();
+    assert_eq!((node.info().file_node.as_str(), node.size()), ("f", 1024));
+    assert_eq!(on("y", "f").unwrap_err(), BlockError::InUse("f".into()));
+    assert_eq!(blocks.drive("f").unwrap_err(), BlockError::InUse("f".into()));
+    assert_eq!(blocks.remove_node("f"), Err(BlockError::InUse("f".into())));
+    drop(node);
+    blocks.remove_node("x").unwrap();
+    let drive = blocks.drive("f").unwrap();
+    assert_eq!(drive.medium().unwrap().info().file_node, "f");
+    assert_eq!(blocks.remove_node("f"), Err(BlockError::InUse("f".into())));
+    drop(drive);
+    blocks.remove_node("f").unwrap();
+}
+
+#[test]
+fn requests_are_counted() {
+    let dir = Dir::new();
+    let blocks = Blocks::default();
+    let node = blocks.open(None, &raw(&dir.file("a", &[7; 4096]))).unwrap();
+    let u = User::new(drive(&blocks, Some(node), REPORT), Arc::new(AddressSpace::new()));
+    u.ask(Request::read(0, 0, 1024));
+    u.ask(Request::write(0, 512, vec![1; 512]));
+    u.ask(Request::read(0, 4096, 512));
+    u.ask(Request::flush(0));
+    let stats = u.drive.stats();
+    let counts = |o: OperationStats| (o.done, o.bytes, o.failed, o.invalid);
+    assert_eq!(counts(stats.read), (1, 1024, 0, 1));
+    assert_eq!((counts(stats.write), stats.highest_write), ((1, 512, 0, 0), 1024));
+    assert_eq!((stats.flush.done, stats.discard), (1, OperationStats::default()));
+}
+
+#[test]
+fn zeroes_are_found_out() {
+    let dir = Dir::new();
+    let path = dir.file("a", &[7; 4096]);
+    let options = ImageOptions { detect_zeroes: DetectZeroes::Unmap, unmap: true, ..raw(&path) };
+    let node = Node::open("n", "file", &options).unwrap();
+    node.write(0, &[0; 4096]).unwrap();
+    node.write(512, &[1; 512]).unwrap();
+    let expected = [vec![0; 512], vec![1; 512], vec![0; 3072]].concat();
+    assert_eq!(std::fs::read(&path).unwrap(), expected);
 }

@@ -23,23 +23,23 @@ const TRANSLATIONS: u8 = 0x39;
 const SEE_EXTENDED: u8 = 0x0f;
 const USER_DEFINED: u8 = 47;
 
-/// Puts the drives on their buses.
+/// Puts the drives on their buses, those that there are.
+///
+/// # Errors
+/// All that cannot be.
 pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
+    let mut wrong = Vec::new();
     for place in config.blocks.places(Interface::Ide) {
         let DrivePlace { bus, unit, .. } = place;
-        if bus as usize >= BUSES || unit as usize >= UNITS {
-            let value = format!("if=ide,bus={bus},unit={unit}");
-            let reason = format!("the machine has {BUSES} IDE buses with {UNITS} drives each");
-            return Err(BuildError::Option { option: "drive", value, reason });
-        }
-        let Some((drive, media)) = config.blocks.at(place) else { continue };
+        let Some((drive, media)) = config.blocks.at(place).filter(|_| (bus as usize) < BUSES) else { continue };
         let common = Common { drive: drive.into(), bus: bus as usize, unit: Some(unit), ..Common::default() };
-        match media {
-            DriveMedia::Disk => drop(s.realize(UNATTACHED, IdeHd { common, ..IdeHd::default() })?),
-            DriveMedia::Cdrom => drop(s.realize(UNATTACHED, IdeCd { common })?),
-        }
+        let realized = match media {
+            DriveMedia::Disk => s.realize(UNATTACHED, IdeHd { common, ..IdeHd::default() }).map(drop),
+            DriveMedia::Cdrom => s.realize(UNATTACHED, IdeCd { common }).map(drop),
+        };
+        wrong.extend(realized.err().map(BuildError::from));
     }
-    Ok(())
+    if wrong.is_empty() { Ok(()) } else { Err(BuildError::Several(wrong)) }
 }
 
 /// Tells the BIOS of the disks that there are now.

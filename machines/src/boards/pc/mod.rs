@@ -82,6 +82,12 @@ impl MachineType for PcVersion {
     fn has_vga(&self) -> bool {
         true
     }
+    fn has_cdrom(&self) -> bool {
+        true
+    }
+    fn default_firmware(&self) -> Option<&'static str> {
+        Some("bios-256k.bin")
+    }
     fn hotpluggable_cpus(&self) -> bool {
         true
     }

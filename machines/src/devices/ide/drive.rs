@@ -120,7 +120,7 @@ impl Drive {
         let mut drive = Self {
             kind,
             identity,
-            write_cache: backend.as_ref().and_then(|b| b.medium()).is_none_or(|m| m.info().cache.writeback()),
+            write_cache: backend.as_ref().and_then(|b| b.medium()).is_none_or(|m| m.info().cache.writeback),
             backend,
             regs: TaskFile::default(),
             phase: Phase::Idle,

@@ -430,7 +430,8 @@ fn errors_of_the_host_reach_the_guest() {
     disk.set_medium(None);
     pc.set_lba(0, 1);
     assert_eq!(pc.command(0x20), 0x41);
-    let writethrough = pc.drive(&[0; 4096], |o| ImageOptions { cache: CacheMode::Writethrough, ..o });
+    let writethrough =
+        pc.drive(&[0; 4096], |o| ImageOptions { cache: CacheMode::from_name("writethrough").unwrap(), ..o });
     let common = Common { drive: writethrough.into(), ..Common::default() };
     pc.b.realize(IdeHd { common, ..IdeHd::default() }).unwrap();
     pc.b.outb(0x1f6, 0xb0);

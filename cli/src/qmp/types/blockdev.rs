@@ -1,0 +1,129 @@
+//! How images are opened (QAPI `block-core.json`).
+
+use crate::control::Error;
+use crate::qmp::qapi::{Kind, Path, Qapi, Type, TypeRef, qapi_enum, qapi_struct, qapi_union};
+use serde_json::Value;
+
+qapi_enum! {
+    /// What becomes of discards.
+    enum BlockdevDiscardOptions {
+        /// Nothing.
+        Ignore = "ignore",
+        /// The space goes back to the host.
+        Unmap = "unmap",
+    }
+
+    /// What becomes of writes of zeroes.
+    enum BlockdevDetectZeroesOptions {
+        /// They are written.
+        Off = "off",
+        /// They are written as zeroes.
+        On = "on",
+        /// Their space goes back to the host.
+        Unmap = "unmap",
+    }
+
+    /// Yes, no, or where it can be.
+    enum OnOffAuto {
+        /// Where it can be.
+        Auto = "auto",
+        /// Yes.
+        On = "on",
+        /// No.
+        Off = "off",
+    }
+
+    /// How the host is asked.
+    enum BlockdevAioOptions {
+        /// By threads that wait.
+        Threads = "threads",
+    }
+}
+
+qapi_struct! {
+    /// What the host caches.
+    struct BlockdevCacheOptions {
+        /// The page cache is not used.
+        direct: Option<bool>,
+        /// Flushes are not passed on.
+        no_flush = "no-flush": Option<bool>,
+    }
+
+    /// A file or a device of the host.
+    struct BlockdevOptionsFile {
+        /// Its path.
+        filename: String,
+        /// Other processes are kept from it.
+        locking: Option<OnOffAuto>,
+        /// How the host is asked.
+        aio: Option<BlockdevAioOptions>,
+    }
+
+    /// A format on a file.
+    struct BlockdevOptionsGenericFormat {
+        /// The file.
+        file: BlockdevRef,
+    }
+}
+
+qapi_union! {
+    /// An image.
+    union BlockdevOptions {
+        /// Its name.
+        node_name = "node-name": Option<String>,
+        /// What becomes of discards.
+        discard: Option<BlockdevDiscardOptions>,
+        /// What the host caches.
+        cache: Option<BlockdevCacheOptions>,
+        /// It is not written to.
+        read_only = "read-only": Option<bool>,
+        /// It may be one that cannot be written to.
+        auto_read_only = "auto-read-only": Option<bool>,
+        /// Other processes may write to it.
+        force_share = "force-share": Option<bool>,
+        /// What becomes of writes of zeroes.
+        detect_zeroes = "detect-zeroes": Option<BlockdevDetectZeroesOptions>,
+    }
+    /// What it is.
+    kind: "driver"
+    /// What images there are.
+    enum BlockdevKind("BlockdevDriver") {
+        /// A file of the host.
+        File(BlockdevOptionsFile) = "file",
+        /// A device of the host.
+        HostDevice(BlockdevOptionsFile) = "host_device",
+        /// The bytes of a file as they are.
+        Raw(BlockdevOptionsGenericFormat) = "raw",
+        /// QEMU's copy-on-write format.
+        Qcow2(BlockdevOptionsGenericFormat) = "qcow2",
+    }
+}
+
+/// An image that is there already, or one to be opened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BlockdevRef {
+    /// To be opened.
+    Definition(Box<BlockdevOptions>),
+    /// The name of one that is there.
+    Reference(String),
+}
+
+impl Qapi for BlockdevRef {
+    fn ty() -> &'static Type {
+        const CASES: &[TypeRef] = &[TypeRef::Of(BlockdevOptions::ty), TypeRef::Of(String::ty)];
+        static TYPE: Type = Type { name: "BlockdevRef", kind: Kind::Alternate(CASES) };
+        &TYPE
+    }
+    fn decode(value: Value, at: &Path<'_>) -> Result<Self, Error> {
+        match value {
+            Value::String(name) => Ok(Self::Reference(name)),
+            definition => BlockdevOptions::decode(definition, at).map(|o| Self::Definition(Box::new(o))),
+        }
+    }
+    fn encode(&self) -> Value {
+        match self {
+            Self::Definition(options) => options.encode(),
+            Self::Reference(name) => name.encode(),
+        }
+    }
+}
