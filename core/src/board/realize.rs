@@ -254,6 +254,25 @@ impl<'a> Realize<'a> {
         self.region(Space::Memory, name, id);
         Ok((block, id))
     }
+    /// Memory of the device's own that CPUs read like ROM, and whose stores are its I/O region `region`, taking accesses of `width` bytes. It is not
+    /// mapped yet. [`MemTree::set_readable`] gives the loads to the device too.
+    ///
+    /// # Errors
+    /// The host has no memory for it.
+    pub fn rom_device_region(
+        &mut self,
+        region: u32,
+        name: &str,
+        size: u64,
+        width: u8,
+    ) -> Result<(Arc<RamBlock>, RegionId), RealizeError> {
+        let host = |source| RealizeError::Host { what: format!("{size} bytes for {name}"), source };
+        let block = RamBlock::new(name, size).map_err(host)?;
+        let target = self.target(region, width);
+        let id = self.fabric.memory.rom_device(&block, target);
+        self.region(Space::Memory, name, id);
+        Ok((block, id))
+    }
     /// Another view of a part of a memory region, which is not mapped yet.
     pub fn alias_region(&mut self, name: &str, of: RegionId, offset: u64, size: u64) -> RegionId {
         let id = self.fabric.memory.alias(name, of, offset, size);

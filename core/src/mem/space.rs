@@ -132,12 +132,19 @@ impl AddressSpace {
         self.each(&view, addr, data.len(), |r, at, from, n| match &r.kind {
             FlatKind::Ram { block, offset, access } if rom || *access == RamAccess::ReadWrite => {
                 let offset = offset + (at - r.start);
-                block.write(offset, &data[from..from + n]);
-                self.code_written(block, offset, n as u64);
+                self.write_block(block, offset, &data[from..from + n]);
                 true
             }
             _ => false,
         })
+    }
+    /// Writes a block whatever CPUs may do to it, as the device does that it belongs to.
+    ///
+    /// # Panics
+    /// The range is not inside the block.
+    pub fn write_block(&self, block: &Arc<RamBlock>, offset: u64, data: &[u8]) {
+        block.write(offset, data);
+        self.code_written(block, offset, data.len() as u64);
     }
     /// Tells the listeners of a write by no vCPU, where it touched code.
     fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {

@@ -11,7 +11,7 @@ pub struct RegionId(u32);
 enum Kind {
     Container,
     Ram { block: Arc<RamBlock>, offset: u64 },
-    RomDevice { block: Arc<RamBlock>, target: IoTarget },
+    RomDevice { block: Arc<RamBlock>, target: IoTarget, readable: bool },
     Io(IoTarget),
     Alias { of: RegionId, offset: u64 },
 }
@@ -55,7 +55,7 @@ pub enum RegionKind {
     Container,
     /// RAM or ROM.
     Ram,
-    /// ROM whose stores go to a device.
+    /// ROM whose stores go to a device; while loads do so too, it is shown as [`RegionKind::Io`].
     RomDevice,
     /// A device.
     Io(IoTarget),
@@ -147,7 +147,14 @@ impl MemTree {
     }
     /// Memory that is read like ROM and whose stores go to a device.
     pub fn rom_device(&mut self, block: &Arc<RamBlock>, target: IoTarget) -> RegionId {
-        self.add(block.name(), block.size() - 1, Kind::RomDevice { block: block.clone(), target })
+        self.add(block.name(), block.size() - 1, Kind::RomDevice { block: block.clone(), target, readable: true })
+    }
+    /// Has loads from a ROM device served from its memory, or by the device.
+    pub fn set_readable(&mut self, id: RegionId, on: bool) {
+        if let Kind::RomDevice { readable, .. } = &mut self.nodes[id.0 as usize].kind {
+            self.changed |= *readable != on;
+            *readable = on;
+        }
     }
     /// I/O: every access goes to a device.
     pub fn io(&mut self, name: &str, size: u64, target: IoTarget) -> RegionId {
@@ -224,8 +231,8 @@ impl MemTree {
         let kind = match n.kind {
             Kind::Container => RegionKind::Container,
             Kind::Ram { .. } => RegionKind::Ram,
-            Kind::RomDevice { .. } => RegionKind::RomDevice,
-            Kind::Io(target) => RegionKind::Io(target),
+            Kind::RomDevice { readable: true, .. } => RegionKind::RomDevice,
+            Kind::RomDevice { target, .. } | Kind::Io(target) => RegionKind::Io(target),
             Kind::Alias { of, offset } => RegionKind::Alias { of, offset },
         };
         let children = n.children.iter().map(|c| c.id).collect();
@@ -284,10 +291,10 @@ impl MemTree {
                 offset: offset + into,
                 access: if readonly { RamAccess::ReadOnly } else { RamAccess::ReadWrite },
             },
-            Kind::RomDevice { block, target } => {
+            Kind::RomDevice { block, target, readable: true } => {
                 FlatKind::Ram { block: block.clone(), offset: into, access: RamAccess::RomDevice(*target, into) }
             }
-            Kind::Io(target) => FlatKind::Io { target: *target, offset: into },
+            Kind::RomDevice { target, .. } | Kind::Io(target) => FlatKind::Io { target: *target, offset: into },
         };
         view.fill(clip.0, clip.1, &kind);
     }
@@ -325,6 +332,21 @@ mod tests {
         assert_eq!(shape(&t.render()), [(0, 0xffff, 'w', 0)]);
         t.set_readonly(r, true);
         assert_eq!(shape(&t.render()), [(0, 0xffff, 'r', 0)]);
+    }
+
+    #[test]
+    fn a_rom_device_serves_loads_when_it_has_something_to_say() {
+        let flash = RamBlock::new("flash", 0x2000).unwrap();
+        let mut t = MemTree::new("m", u64::MAX);
+        let f = t.rom_device(&flash, io(1));
+        t.map(t.root(), 0x1000, f, 0);
+        assert_eq!(shape(&t.render()), [(0x1000, 0x2fff, 'r', 0)]);
+        t.set_readable(f, false);
+        assert!(t.changed());
+        assert_eq!(shape(&t.render()), [(0x1000, 0x2fff, 'i', 0)]);
+        assert!(matches!(t.describe(f).kind, RegionKind::Io(_)));
+        t.set_readable(f, true);
+        assert_eq!(shape(&t.render()), [(0x1000, 0x2fff, 'r', 0)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod ioapic;
 pub mod mc146818;
 pub mod pci;
 pub mod pci_testdev;
+pub mod pflash;
 pub mod pm;
 pub mod port92;
 pub mod pvpanic;

@@ -1,27 +1,41 @@
 //! The ROMs: the firmware's at the end of the first 4 GiB, with its last 128 KiB below 1 MiB too, and the space for expansion cards' before
 //! it. PAM may put RAM over what is below 1 MiB.
 
-use gearbox_core::board::BoardState;
+use super::flash;
+use gearbox_core::board::{BoardState, RealizeError};
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
+use std::sync::Arc;
 
 /// The ROM comes in units of this.
 const UNIT: usize = 64 << 10;
 /// The largest ROM, so that it stays clear of the APICs.
 const MOST: usize = 16 << 20;
 /// How much of it is seen below 1 MiB.
-const LOW: u64 = 128 << 10;
+pub(super) const LOW: u64 = 128 << 10;
 
 /// Where expansion cards have their ROMs, and how much space there is.
 const OPTION_ROMS: (u64, u64) = (0xc_0000, 128 << 10);
 /// What an empty socket reads as.
 const NOTHING: u8 = 0xff;
 
-/// Maps the image that `-bios` gives, and the space for ROMs of expansion cards. Without an image the firmware's socket is empty.
+/// Maps the firmware, from flash chips or as the image that `-bios` gives, and the space for ROMs of expansion cards. Without either the firmware's
+/// socket is empty.
 ///
 /// # Errors
 /// It has an impossible size, or the host has no memory for it.
 pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
+    if !flash::realize(config, s, pci)? {
+        map_image(config, s, pci)?;
+    }
+    let (at, size) = OPTION_ROMS;
+    let block = memory("pc.rom", size)?;
+    let rom = s.memory().rom(&block, 0, size);
+    s.memory().map(pci, at, rom, 1);
+    Ok(())
+}
+
+fn map_image(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
     let path = config.firmware.as_ref().map(|(_, path)| path.display().to_string()).unwrap_or_default();
     let wrong = |reason: String| BuildError::Option { option: "bios", value: path.clone(), reason };
     let empty = [NOTHING; LOW as usize];
@@ -31,7 +45,7 @@ pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> 
         return Err(wrong(format!("{} bytes are not a multiple of 64 KiB up to {most} MiB", image.len())));
     }
     let size = image.len() as u64;
-    let rom = RamBlock::new("pc.bios", size).map_err(|e| wrong(e.to_string()))?;
+    let rom = memory("pc.bios", size)?;
     rom.write(0, image);
     let tree = s.memory();
     let rom = tree.rom(&rom, 0, size);
@@ -39,9 +53,23 @@ pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> 
     let low = size.min(LOW);
     let alias = tree.alias("isa-bios", rom, size - low, low);
     tree.map(pci, (1 << 20) - low, alias, 1);
-    let (at, size) = OPTION_ROMS;
-    let block = RamBlock::new("pc.rom", size).map_err(|e| wrong(e.to_string()))?;
-    let rom = s.memory().rom(&block, 0, size);
-    s.memory().map(pci, at, rom, 1);
     Ok(())
+}
+
+/// Maps a copy of the end of firmware that is not a ROM below 1 MiB.
+///
+/// # Errors
+/// The host has no memory for it.
+pub(super) fn map_low(s: &mut BoardState, pci: RegionId, bytes: &[u8]) -> Result<(), BuildError> {
+    let size = bytes.len() as u64;
+    let block = memory("isa-bios", size)?;
+    block.write(0, bytes);
+    let rom = s.memory().rom(&block, 0, size);
+    s.memory().map(pci, (1 << 20) - size, rom, 1);
+    Ok(())
+}
+
+fn memory(name: &str, size: u64) -> Result<Arc<RamBlock>, BuildError> {
+    let host = |source| RealizeError::Host { what: format!("{size} bytes for {name}"), source };
+    Ok(RamBlock::new(name, size).map_err(host)?)
 }

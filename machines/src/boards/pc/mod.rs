@@ -4,6 +4,7 @@ mod boot_order;
 mod direct;
 mod drives;
 mod firmware;
+mod flash;
 mod fw_cfg;
 mod memory;
 mod numa;
@@ -77,7 +78,11 @@ impl MachineType for PcVersion {
         Some("qemu64-x86_64-cpu")
     }
     fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &[("smm", "on|off|auto", "Enable SMM")]
+        &[
+            ("pflash0", "node or drive", "the flash chip with the firmware"),
+            ("pflash1", "node or drive", "the flash chip with the firmware's variables"),
+            ("smm", "on|off|auto", "Enable SMM"),
+        ]
     }
     fn has_vga(&self) -> bool {
         true
@@ -131,6 +136,7 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
     for (name, value) in &config.properties {
         match (&**name, &**value) {
             ("smm", "on" | "off" | "auto") => {}
+            (property, _) if flash::PROPERTIES.contains(&property) => {}
             ("smm", _) => refuse("machine", format!("smm={value}"), "it is on, off or auto".into()),
             _ => refuse("machine", name.clone(), "the machine has no such property".into()),
         }
