@@ -3,6 +3,7 @@
 use crate::accel::{Accelerator, Request, select};
 use crate::args::{Config, Problem, QtestLog, Target};
 use crate::assemble::{MonitorEnd, OpenConsoles, machine_config, read_kernel};
+use crate::backend::block::Interface;
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::board::Board;
@@ -32,7 +33,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     let selected = select(accelerators, &config.accel, &request).map_err(Failure::from);
     let executes = selected.as_ref().is_ok_and(|s| s.vm.threading() != Threading::NoCpu);
     let ours = executes && boots_our_guest(&config);
-    if executes && !ours && config.kernel.is_none() && config.firmware.is_none() {
+    if executes && !ours && config.kernel.is_none() && config.firmware.is_none() && !in_flash(&config) {
         config.firmware = config.machine.default_firmware().map(str::to_owned);
     }
     // All that is wrong is told together, before anything starts or waits for somebody.
@@ -212,6 +213,12 @@ fn boots_our_guest(config: &Config) -> bool {
         && config.blockdevs.is_empty()
         && config.option_roms.is_empty()
         && config.boot == boot
+}
+
+/// The firmware is in flash chips.
+fn in_flash(config: &Config) -> bool {
+    config.drives.iter().any(|d| d.interface == Interface::Pflash)
+        || config.properties.iter().any(|(name, _)| name == "pflash0")
 }
 
 /// What a machine has, in a few words.

@@ -81,7 +81,7 @@ static KEYS: &[Key] = &[
         d.drive.node_name = Some(v.to_owned());
         Ok(())
     }),
-    key(&["if"], "ide|none", "the bus that it is for", |d, v| interface(v).map(|i| d.drive.interface = i)),
+    key(&["if"], "ide|pflash|none", "the bus that it is for", |d, v| interface(v).map(|i| d.drive.interface = i)),
     key(&["index"], "NUMBER", "its number among the drives for that bus", |d, v| {
         number(v).map(|n| d.drive.place.index = n)
     }),
@@ -158,7 +158,7 @@ pub fn keys() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Interfaces that boards have places for.
-const INTERFACES: [Interface; 2] = [Interface::Ide, Interface::None];
+const INTERFACES: [Interface; 3] = [Interface::Ide, Interface::Pflash, Interface::None];
 
 fn interface(name: &str) -> Result<Interface, Refusal> {
     match Interface::from_name(name) {
@@ -194,18 +194,31 @@ pub fn file_name(text: &str) -> Result<&str, String> {
     }
 }
 
-/// Short forms: their names, and the number and kind of the drive.
-const SHORT: [(&str, u32, DriveMedia); 5] = [
-    ("hda", 0, DriveMedia::Disk),
-    ("hdb", 1, DriveMedia::Disk),
-    ("hdc", 2, DriveMedia::Disk),
-    ("hdd", 3, DriveMedia::Disk),
-    ("cdrom", 2, DriveMedia::Cdrom),
+/// A short form of `-drive`.
+struct Short {
+    name: &'static str,
+    interface: Interface,
+    /// The number of the drive; the first that is free without.
+    index: Option<u32>,
+    media: DriveMedia,
+}
+
+const fn disk(name: &'static str, interface: Interface, index: Option<u32>) -> Short {
+    Short { name, interface, index, media: DriveMedia::Disk }
+}
+
+static SHORT: [Short; 6] = [
+    disk("hda", Interface::Ide, Some(0)),
+    disk("hdb", Interface::Ide, Some(1)),
+    disk("hdc", Interface::Ide, Some(2)),
+    disk("hdd", Interface::Ide, Some(3)),
+    Short { name: "cdrom", interface: Interface::Ide, index: Some(2), media: DriveMedia::Cdrom },
+    disk("pflash", Interface::Pflash, None),
 ];
 
 /// The name of an option for a drive. Their order is one, so that drives without a place come to the first free one.
 pub fn option(name: &str) -> Option<&'static str> {
-    let short = SHORT.iter().map(|(short, ..)| *short);
+    let short = SHORT.iter().map(|short| short.name);
     short.chain(["drive"]).find(|known| *known == name)
 }
 
@@ -220,8 +233,8 @@ pub fn drives(o: &Options) -> Result<Vec<DriveArg>, Problems> {
         .drives
         .iter()
         .filter_map(|(option, text)| {
-            let parsed = match SHORT.iter().find(|(name, ..)| name == option) {
-                Some((name, index, media)) => short(name, *index, *media, text, o.snapshot),
+            let parsed = match SHORT.iter().find(|short| short.name == *option) {
+                Some(form) => short(form, text, o.snapshot),
                 // -set may have added to it.
                 None => drive(full.next().unwrap_or(text), o.snapshot),
             };
@@ -246,9 +259,9 @@ fn draft(option: &'static str, text: &str) -> Draft {
     Draft { drive, file: None, image: ImageOptions::new(""), read_only: None, snapshot: None }
 }
 
-fn short(option: &'static str, index: u32, media: DriveMedia, file: &str, snapshot: bool) -> Result<DriveArg, Problem> {
-    let mut d = draft(option, file);
-    (d.drive.place.index, d.drive.media) = (Some(index), media);
+fn short(form: &'static Short, file: &str, snapshot: bool) -> Result<DriveArg, Problem> {
+    let mut d = draft(form.name, file);
+    (d.drive.interface, d.drive.place.index, d.drive.media) = (form.interface, form.index, form.media);
     d.file = Some(file.to_owned()).filter(|f| !f.is_empty());
     d.finish(snapshot)
 }
@@ -338,7 +351,7 @@ mod tests {
     fn mistakes() {
         for (text, reason) in [
             ("a,if=scsi", "there is no place for 'if=scsi'"),
-            ("a,if=eide", "'if' takes ide|none, not 'eide'"),
+            ("a,if=eide", "'if' takes ide|pflash|none, not 'eide'"),
             ("a,formt=raw", "unknown option 'formt'; did you mean 'format'?"),
             ("a,format=vmdk", "'format' takes raw|qcow2, not 'vmdk'"),
             ("a,index=x", "'index' takes NUMBER, not 'x'"),

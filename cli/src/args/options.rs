@@ -76,6 +76,9 @@ pub struct Options {
     /// The firmware, a file or a name that is looked for in the firmware directories
     #[arg(long, value_name = "FILE", help_heading = BOOT)]
     pub bios: Option<String>,
+    /// What is in a flash chip: the firmware in the first, its variables in the second
+    #[arg(long, value_name = "FILE", help_heading = BOOT)]
+    pub pflash: Vec<String>,
     /// A directory in which firmware is looked for first
     #[arg(long = "L", value_name = "DIRECTORY", help_heading = BOOT)]
     pub firmware_directory: Vec<String>,

@@ -14,7 +14,6 @@ static MISSING: &[Missing] = &[
     Missing { hint: "there is no floppy controller", with_value: "fda fdb", flags: "" },
     Missing { hint: "there is no such drive", with_value: "mtdblock sd iscsi", flags: "" },
     Missing { hint: "there are no file systems of the host", with_value: "fsdev virtfs", flags: "" },
-    Missing { hint: "firmware is what -bios names", with_value: "pflash", flags: "" },
     Missing { hint: "there is no network", with_value: "netdev", flags: "" },
     Missing { hint: "there is no USB", with_value: "usbdevice", flags: "usb" },
     Missing { hint: "there is no sound", with_value: "audio audiodev soundhw", flags: "audio-help" },

@@ -19,6 +19,10 @@ const MOST: u64 = 8 << 20;
 
 /// The drives of the chips: those that properties name, and those of `-drive if=pflash`.
 fn drives(config: &MachineConfig) -> Result<[Option<Arc<BlockBackend>>; 2], BuildError> {
+    if let Some(place) = config.blocks.places(Interface::Pflash).into_iter().find(|p| (p.bus, p.unit / 2) != (0, 0)) {
+        let value = format!("if=pflash,bus={},unit={}", place.bus, place.unit);
+        return Err(wrong("drive", value, "the machine has two flash chips, units 0 and 1 of bus 0".into()));
+    }
     let mut drives = [None, None];
     for ((n, property), drive) in (0..).zip(PROPERTIES).zip(&mut drives) {
         let place = DrivePlace { interface: Interface::Pflash, bus: 0, unit: n };

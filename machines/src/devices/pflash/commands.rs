@@ -77,14 +77,14 @@ pub(super) struct Commands {
     size: u64,
     mode: Mode,
     cycle: Cycle,
-    /// Errors since they were last cleared.
-    errors: u8,
+    /// The status register. As in QEMU, clearing it takes its ready bit, too, which the next operation sets again: OVMF knows flash by that.
+    status: u8,
 }
 
 impl Commands {
     /// After power-on, for a chip of so many bytes.
     pub(super) fn new(block_size: u64, size: u64) -> Self {
-        Self { block_size, size, mode: Mode::Array, cycle: Cycle::Command, errors: 0 }
+        Self { block_size, size, mode: Mode::Array, cycle: Cycle::Command, status: status::READY }
     }
     pub(super) fn reset(&mut self) {
         *self = Self::new(self.block_size, self.size);
@@ -92,13 +92,13 @@ impl Commands {
     pub(super) fn mode(&self) -> Mode {
         self.mode
     }
-    /// The status register of a chip that is `ready`.
-    pub(super) fn status(&self, ready: bool) -> u8 {
-        self.errors | if ready { status::READY } else { 0 }
+    /// The status register of a chip that is, or is not, `busy`.
+    pub(super) fn status(&self, busy: bool) -> u8 {
+        if busy { self.status & !status::READY } else { self.status }
     }
     /// Notes an error, until it is cleared.
     pub(super) fn fail(&mut self, error: u8) {
-        self.errors |= error;
+        self.status |= error;
     }
 
     fn expect(&mut self, cycle: Cycle) -> Action {
@@ -110,6 +110,7 @@ impl Commands {
         Action::None
     }
     fn finish(&mut self, action: Action) -> Action {
+        self.status |= status::READY;
         (self.mode, self.cycle) = (Mode::Status, Cycle::Command);
         action
     }
@@ -162,12 +163,15 @@ impl Commands {
             v if command::PROGRAM.contains(&v) => self.expect(Cycle::ProgramByte),
             v if command::ERASE.contains(&v) => self.expect(Cycle::ConfirmErase),
             command::LOCK => self.expect(Cycle::LockOperation),
-            command::WRITE_BUFFER => self.expect(Cycle::BufferCount),
+            command::WRITE_BUFFER => {
+                self.status |= status::READY;
+                self.expect(Cycle::BufferCount)
+            }
             command::READ_STATUS => self.show(Mode::Status),
             command::READ_IDENTIFIER => self.show(Mode::Identifier),
             command::QUERY => self.show(Mode::Query),
             command::CLEAR_STATUS => {
-                self.errors = 0;
+                self.status = 0;
                 self.show(Mode::Array)
             }
             v => {

@@ -164,7 +164,7 @@ impl Device for PflashDevice {
                 self.memory.read(offset, &mut byte);
                 byte[0].into()
             }
-            Mode::Status => self.commands.status(!self.writing && self.changed.is_none()).into(),
+            Mode::Status => self.commands.status(self.writing || self.changed.is_some()).into(),
             // QEMU's PCs do not say who made the chip, and no block is locked.
             Mode::Identifier => 0,
             Mode::Query => self.query.byte(offset & 0xff).into(),

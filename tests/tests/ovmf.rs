@@ -1,0 +1,130 @@
+//! OVMF (package ovmf) in flash chips, on the software CPU: to the UEFI shell, where a variable is set that outlives the machine.
+
+use gearbox::testing::{Expect, Program, Vm};
+use gearbox_core::backend::firmware::FirmwarePath;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The builds: firmware, and variables as they are at first.
+const SMALL: [&str; 2] = ["OVMF_CODE.fd", "OVMF_VARS.fd"];
+const LARGE: [&str; 2] = ["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"];
+const BANNER: &str = "UEFI Interactive Shell v2";
+const PROMPT: &str = "Shell> ";
+const VARIABLE: &str = "Gearbox -guid 8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/// Copies of both images, which can be written; says that it skips where there are none.
+fn images(directory: &Path, names: [&str; 2]) -> Option<[PathBuf; 2]> {
+    let copies = names.map(|name| {
+        let copy = directory.join(name);
+        let found = FirmwarePath::default().find(name);
+        found.map(|path| std::fs::copy(path, &copy).map(|_| copy).expect("a copy"))
+    });
+    match copies {
+        [Some(code), Some(vars)] => Some([code, vars]),
+        _ => {
+            eprintln!("skipped: no {} (package ovmf)", names.join(" and "));
+            None
+        }
+    }
+}
+
+/// The options for them.
+fn flash(images: &[PathBuf; 2]) -> [String; 4] {
+    let [code, vars] = images.each_ref().map(|image| image.display());
+    let drive = |rest: String| ["-drive".to_owned(), format!("if=pflash,format=raw,{rest}")];
+    let [a, b] = [drive(format!("readonly=on,file={code}")), drive(format!("file={vars}"))];
+    let ([a, code], [b, vars]) = (a, b);
+    [a, code, b, vars]
+}
+
+/// A machine in the shell.
+fn shell(images: &[PathBuf; 2], patience: Duration) -> Vm {
+    let vm = Vm::pc().accel("tcg").memory(256 << 20).args(flash(images)).args(["-vga", "std"]).serial(Expect);
+    let mut vm = vm.start().expect("a machine");
+    vm.expect(BANNER, patience).expect("the shell");
+    vm.send("\x1b").expect("a key");
+    vm.expect(PROMPT, patience).expect("its prompt");
+    vm
+}
+
+fn to_the_shell_and_back(names: [&str; 2], patience: Duration) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(images) = images(directory.path(), names) else { return };
+    let mut vm = shell(&images, patience);
+    // The same is drawn: black, grey, and yellow for the prompt.
+    let picture = vm.picture().expect("a picture");
+    let colours: BTreeSet<_> = picture.rgb.chunks(3).collect();
+    println!("{}x{}, {} colours", picture.width, picture.height, colours.len());
+    assert!(vm.text_screen().is_none() && picture.width >= 640 && colours.len() >= 3);
+    // The value is bytes as they are written.
+    vm.send(&format!("setvar {VARIABLE} -bs -rt -nv =CAFE42\r")).expect("keys");
+    vm.expect(PROMPT, patience).expect("the next prompt");
+    vm.send("reset -s\r").expect("keys");
+    vm.wait(patience).expect("its end");
+    drop(vm);
+
+    let mut vm = shell(&images, patience);
+    vm.send(&format!("setvar {VARIABLE}\r")).expect("keys");
+    vm.expect("CA FE 42", patience).expect("the variable");
+}
+
+#[test]
+fn a_firmware_that_is_one_image_reaches_the_shell() {
+    const IMAGE: &str = "OVMF.fd";
+    if FirmwarePath::default().find(IMAGE).is_none() {
+        eprintln!("skipped: no {IMAGE} (package ovmf)");
+        return;
+    }
+    let vm = Vm::pc().accel("tcg").memory(256 << 20).args(["-bios", IMAGE]).serial(Expect);
+    let mut vm = vm.start().expect("a machine");
+    vm.expect(BANNER, Duration::from_secs(120)).expect("the shell");
+}
+
+/// Each takes longer than a test should in a build without optimisations.
+mod long {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn variables_outlive_the_machine() {
+        to_the_shell_and_back(SMALL, PATIENCE);
+    }
+
+    #[test]
+    fn variables_outlive_the_machine_in_the_large_build() {
+        to_the_shell_and_back(LARGE, PATIENCE);
+    }
+
+    #[test]
+    fn the_shell_is_there_in_at_most_three_times_qemus_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let Some(images) = images(directory.path(), SMALL) else { return };
+        let Some(qemu) = Program::qemu() else {
+            eprintln!("skipped: no qemu-system-x86_64 (package qemu-system-x86)");
+            return;
+        };
+        let serial = directory.path().join("serial");
+        let output = format!("file:{}", serial.display());
+        let said =
+            |path: &Path| std::fs::read(path).is_ok_and(|b| b.windows(BANNER.len()).any(|w| w == BANNER.as_bytes()));
+        let begin = Instant::now();
+        let rest = ["-accel", "tcg", "-m", "256", "-nodefaults", "-vga", "std", "-serial", &output];
+        let peer = qemu.with_cpus().start(rest.into_iter().map(str::to_owned).chain(flash(&images))).expect("QEMU");
+        while !said(&serial) && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let theirs = begin.elapsed();
+        drop(peer);
+        let begin = Instant::now();
+        let vm = Vm::pc().accel("tcg").memory(256 << 20).args(flash(&images)).args(["-vga", "std"]).serial(Expect);
+        let mut vm = vm.start().expect("a machine");
+        vm.expect(BANNER, PATIENCE).expect("the shell");
+        let ours = begin.elapsed();
+        println!("to the UEFI shell: {ours:.2?}, QEMU {theirs:.2?}");
+        if !cfg!(debug_assertions) {
+            assert!(ours < theirs * 3, "{ours:.2?}, and QEMU {theirs:.2?}");
+        }
+    }
+}
