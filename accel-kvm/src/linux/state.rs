@@ -51,7 +51,12 @@ impl KvmVcpu {
         let deadline = values.remove(&msrs::TSC_DEADLINE);
         let ordered: Vec<_> = std::iter::once((msrs::TSC, s.tsc)).chain(values).collect();
         msrs::write(fd, &ordered)?;
-        let power_on = || Lapic::new(self.apic_id, self.bsp, true).save(0);
+        // CR8 is its task priority, which KVM_SET_LAPIC sets as well.
+        let power_on = || {
+            let mut lapic = Lapic::new(self.apic_id, self.bsp, true);
+            lapic.set_cr8(s.cr8);
+            lapic.save(0)
+        };
         let lapic = s.lapic.clone().unwrap_or_else(power_on);
         fd.set_lapic(&regs::to_lapic(&lapic)).context("KVM_SET_LAPIC")?;
         if let Some(deadline) = deadline {
