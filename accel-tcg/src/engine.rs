@@ -314,7 +314,10 @@ impl Cpu {
     fn step_out_of_the_ordinary(&mut self) -> Exec {
         let (sti, mov_ss, tf) = (self.events.sti_shadow, self.events.mov_ss_shadow, self.flags & rflags::TF != 0);
         crate::sys::check_instruction_breakpoints(self)?;
-        self.watch_hits.set(0);
+        if !mov_ss {
+            // What MOV SS itself has hit is held off until now.
+            self.watch_hits.set(0);
+        }
         // A shadow alone is frequent (STI), and no reason to decode anew.
         let known = if self.debugged() { None } else { self.block_at_rip()? };
         let i = match known {
@@ -335,14 +338,21 @@ impl Cpu {
         if r.is_err() || !matches!(i.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq) {
             self.flags &= !rflags::RF;
         }
-        // A software interrupt clears TF before the trap would come, and MOV SS holds it off.
-        let software = matches!(i.mnemonic(), Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into);
+        // Elsewhere TF counts as it was before, but a software interrupt clears it before the trap would come, and so does SYSCALL by IA32_FMASK.
+        // SYSRET sees to its trap itself.
+        let tf = match i.mnemonic() {
+            Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into => false,
+            Mnemonic::Sysret | Mnemonic::Sysretq => false,
+            Mnemonic::Syscall => self.flags & rflags::TF != 0,
+            _ => tf,
+        };
         r?;
+        // MOV SS holds it off.
         if self.events.mov_ss_shadow {
             return Ok(());
         }
         let branched = i.flow_control() != FlowControl::Next && self.rip != next;
-        crate::sys::debug_trap(self, tf && !software, branched)
+        crate::sys::debug_trap(self, tf, branched)
     }
     /// Executes `i`; RIP is that of the next instruction already.
     pub(crate) fn execute(&mut self, i: &Instruction) -> Exec {

@@ -147,10 +147,15 @@ impl Cpu {
         Ok(())
     }
 
-    /// RFLAGS as they are pushed: RF tells the handler's IRET to let a fault's instruction through an instruction breakpoint.
+    /// RFLAGS as they are pushed: RF tells the handler's IRET to let a fault's instruction through an instruction breakpoint. An interrupt that comes
+    /// before the instruction which RF covers keeps it (SDM vol. 3, 19.3.1.1).
     fn pushed_flags(&self, source: Source, vector: u8) -> u64 {
-        let is_fault = source == Source::Exception && !matches!(vector, vector::DB | vector::BP | vector::OF);
-        self.rflags() & !rflags::RF | if is_fault { rflags::RF } else { 0 }
+        let rf = match source {
+            Source::External => self.flags & rflags::RF,
+            Source::Exception if !matches!(vector, vector::DB | vector::BP | vector::OF) => rflags::RF,
+            _ => 0,
+        };
+        self.rflags() & !rflags::RF | rf
     }
 
     fn deliver_real(&mut self, vector: u8, source: Source) -> Exec {

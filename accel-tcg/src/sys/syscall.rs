@@ -1,10 +1,11 @@
 //! SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS and the FS/GS base instructions (SDM vol. 2).
 
+use super::debug::{DR6, dr6};
 use super::descriptor::Selector;
 use crate::block::Executor;
 use crate::cpu::Cpu;
-use crate::fault::{Exec, Fault};
-use gearbox_core::x86::state::{Seg, Segment, cr4, efer, gpr, rflags};
+use crate::fault::{Exec, Fault, vector};
+use gearbox_core::x86::state::{PendingException, Seg, Segment, cr4, efer, gpr, rflags};
 use iced_x86::{Code, Instruction};
 
 pub(super) fn executor(code: Code) -> Option<Executor> {
@@ -52,19 +53,21 @@ fn syscall(cpu: &mut Cpu, _: &Instruction) -> Exec {
     if cpu.efer & efer::SCE == 0 || (!cpu.code64() && cpu.intel()) {
         return Err(Fault::UD);
     }
-    let selector = Selector((cpu.msr.star >> 32) as u16 & !3);
+    // The RPL of CS is cut, that of SS is not.
+    let base = (cpu.msr.star >> 32) as u16;
+    let (cs, ss) = (Selector(base & !3), Selector(base.wrapping_add(8)));
     let flags = cpu.rflags();
     let next = cpu.rip;
     if cpu.long_mode() {
         let target = if cpu.code64() { cpu.msr.lstar } else { cpu.msr.cstar };
         cpu.set_gpr(gpr::RCX, next);
         cpu.set_gpr(11, flags & !rflags::RF);
-        cpu.enter_flat(selector, Selector(selector.0.wrapping_add(8)), 0, true);
+        cpu.enter_flat(cs, ss, 0, true);
         cpu.set_rflags(flags & !(cpu.msr.sfmask | rflags::RF));
         cpu.rip = target;
     } else {
         cpu.set_gpr(gpr::RCX, next & 0xffff_ffff);
-        cpu.enter_flat(selector, Selector(selector.0.wrapping_add(8)), 0, false);
+        cpu.enter_flat(cs, ss, 0, false);
         cpu.set_rflags(flags & !(rflags::VM | rflags::IF | rflags::RF));
         cpu.rip = cpu.msr.star & 0xffff_ffff;
     }
@@ -92,9 +95,21 @@ fn sysret(cpu: &mut Cpu, to_64: bool) -> Exec {
     } else {
         cpu.rflags() | rflags::IF
     };
+    let old = *cpu.segment(Seg::Ss);
     cpu.enter_flat(cs, ss, 3, to_64);
+    if !cpu.intel() {
+        // AMD's processors change the selector only (APM vol. 3, SYSRET). The DPL of SS is the privilege level here, not a part of the segment.
+        cpu.set_seg(Seg::Ss, Segment { selector: ss.0, attr: old.attr | 0x60, ..old });
+        cpu.update_mode();
+    }
     cpu.rip = if to_64 { rcx } else { rcx & 0xffff_ffff };
     cpu.set_rflags(flags);
+    if flags & rflags::TF != 0 {
+        // The TF that it loads traps before the next instruction, as if a SYSCALL there had been stepped over.
+        cpu.dr[DR6] |= dr6::BS;
+        cpu.events.exception = Some(PendingException { vector: vector::DB, error_code: None });
+        cpu.leave_block = true;
+    }
     Ok(())
 }
 

@@ -74,7 +74,12 @@ pub(crate) fn vm_with(ram: &Arc<RamBlock>) -> (TcgVm, VcpuConfig) {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let (vm, cfg) = vm_with(&RamBlock::new("ram", RAM).unwrap());
+        Self::by(b"AuthenticAMD")
+    }
+    /// With a CPU of that vendor.
+    pub(super) fn by(vendor: &[u8; 12]) -> Self {
+        let (vm, mut cfg) = vm_with(&RamBlock::new("ram", RAM).unwrap());
+        cfg.cpuid.set_vendor(0, 0xd, vendor);
         let vcpu = vm.create_vcpu(0, &cfg).unwrap();
         Self { vcpu, memory: cfg.memory, board: Recorder::default(), _vm: vm }
     }

@@ -238,6 +238,17 @@ fn virtual_8086_handlers_must_be_in_ring_0() {
 }
 
 #[test]
+fn an_interrupt_keeps_rf() {
+    for rf in [0, rflags::RF] {
+        let mut r = Rig::protected();
+        r.state.rflags = rflags::IF | rf | 2;
+        r.bench.vcpu.handle().set_intr(true);
+        assert_eq!(r.run(&[0x90]).vector(), Some(0x20));
+        assert_eq!(r.dwords(OUTER_STACK - 12), [CODE as u32, CODE0.into(), (rflags::IF | rf | 2) as u32]);
+    }
+}
+
+#[test]
 fn single_step_traps_after_each_instruction() {
     let mut r = Rig::protected();
     r.state.rflags = rflags::TF | 2;
@@ -257,4 +268,17 @@ fn mov_ss_holds_off_the_single_step() {
     let o = r.run(&[0x8e, 0xd0, 0x90, 0x90]);
     assert_eq!(o.vector(), Some(1));
     assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32 + 3);
+}
+
+/// And what it reads itself traps after the next instruction.
+#[test]
+fn mov_ss_holds_off_its_own_breakpoint() {
+    let mut r = Rig::protected();
+    let at = OUTER_STACK as u32 + 0x10;
+    r.put(at.into(), &DATA0.to_le_bytes());
+    (r.state.dr[0], r.state.dr[5]) = (at.into(), 0x7_0401);
+    // mov ss, [at]; nop
+    let o = r.run(&[&[0x8e, 0x15][..], &at.to_le_bytes(), &[0x90, 0x90]].concat());
+    assert_eq!((o.vector(), o.state.dr[4] & 0xf), (Some(1), 1));
+    assert_eq!(r.get32(OUTER_STACK - 12), CODE as u32 + 7);
 }

@@ -161,6 +161,13 @@ fn syscall_and_sysret() {
     assert_eq!((o.state.gpr[1], o.state.gpr[11]), (CODE + 2, rflags::IF | 2));
     assert_eq!((o.state.seg(Seg::Cs).selector, o.state.seg(Seg::Ss).selector), (CODE0, CODE0 + 8));
     assert_eq!((o.state.rflags & rflags::IF, o.state.seg(Seg::Cs).attr & 0x2060), (0, 0x2000));
+    r.state.msrs.insert(0xc000_0081, star | 2 << 32);
+    let o = r.run(&[0x0f, 0x05]);
+    assert_eq!(
+        (o.state.seg(Seg::Cs).selector, o.state.seg(Seg::Ss).selector),
+        (CODE0, CODE0 + 8 + 2),
+        "an RPL in IA32_STAR"
+    );
     r.put(LANDING.into(), &[0x48, 0x0f, 0x07]);
     let o = r.run(&[0x0f, 0x05, 0x0f, 0x0b]);
     assert_eq!(o.vector(), Some(6));
@@ -169,6 +176,53 @@ fn syscall_and_sysret() {
     assert_eq!(r.quads(INNER_STACK - 40), frame);
     r.state.efer &= !1;
     assert_eq!(r.run(&[0x0f, 0x05]).vector(), Some(6), "EFER.SCE is clear");
+}
+
+/// AMD's processors change the selector of SS only.
+#[test]
+fn sysret_and_the_rest_of_ss() {
+    let null = Segment { selector: 0, base: 0, limit: 0x1234, attr: Segment::UNUSABLE };
+    let selector = (DATA0 + 8) | 3;
+    let flat = Segment { selector, base: 0, limit: u32::MAX, attr: 0xc0f3 };
+    for (vendor, expected) in
+        [(b"AuthenticAMD", Segment { selector, attr: Segment::UNUSABLE | 0x60, ..null }), (b"GenuineIntel", flat)]
+    {
+        let bench = Bench::by(vendor);
+        let state = bench.long_mode();
+        let mut r = Rig::with(bench, state, true);
+        r.state.msrs.insert(0xc000_0081, u64::from(DATA0) << 48);
+        (r.state.gpr[1], r.state.gpr[11]) = (LANDING.into(), 2);
+        *r.state.seg_mut(Seg::Ss) = null;
+        // Ring 3 jumps to itself until the budget is used up.
+        r.put(LANDING.into(), &[0xeb, 0xfe]);
+        let o = r.run(&[0x48, 0x0f, 0x07]);
+        assert_eq!((o.exit, *o.state.seg(Seg::Ss)), (VcpuExit::Budget, expected));
+    }
+}
+
+/// By the TF that they leave, not by the one before.
+#[test]
+fn single_step_over_syscall_and_sysret() {
+    let mut r = Rig::long();
+    r.state
+        .msrs
+        .extend([(0xc000_0081, u64::from(DATA0) << 48 | u64::from(CODE0) << 32), (0xc000_0082, LANDING.into())]);
+    r.put(LANDING.into(), &[0x0f, 0x0b]);
+    (r.state.gpr[1], r.state.rflags) = (LANDING.into(), rflags::TF | 2);
+    let trapped = |o: &Outcome| (o.vector(), o.state.dr[4] & 1 << 14 != 0);
+
+    let o = r.run(&[0x0f, 0x05]);
+    assert_eq!((trapped(&o), r.quads(OUTER_STACK - 40)), ((Some(1), true), [LANDING.into()]));
+    r.state.msrs.insert(0xc000_0084, rflags::TF);
+    assert_eq!(trapped(&r.run(&[0x0f, 0x05])), (Some(6), false), "IA32_FMASK clears TF");
+
+    r.state.gpr[11] = 2;
+    assert_eq!(trapped(&r.run(&[0x48, 0x0f, 0x07])), (Some(6), false), "TF was set before");
+    for before in [2, rflags::TF | 2] {
+        (r.state.rflags, r.state.gpr[11]) = (before, rflags::TF | 2);
+        let o = r.run(&[0x48, 0x0f, 0x07]);
+        assert_eq!((trapped(&o), r.quads(INNER_STACK - 40)), ((Some(1), true), [LANDING.into()]));
+    }
 }
 
 #[test]
