@@ -63,12 +63,20 @@ pub const MODES: [Mode; 10] = [
 pub const CODE0: u16 = 0x08;
 /// See [`CODE0`].
 pub const DATA0: u16 = 0x10;
-const TASK: u16 = 0x28;
-const CODE16: u16 = 0x70;
+/// The task that runs.
+pub const TASK: u16 = 0x28;
+/// Flat 64-bit code for ring 0 (16-bit code outside long mode), where the others' width is that of the mode. The handlers of long mode use it.
+pub const CODE64: u16 = 0xa0;
+/// What follows [`CODE64`]: data for ring 0; 32-bit code, data and 64-bit code for ring 3.
+pub const USER: u16 = 0xb0;
+/// Flat 32-bit code for ring 0.
+pub const CODE32: u16 = 0xd0;
+/// 16-bit code and data for ring 0, with limits of 4 GiB.
+pub const CODE16: u16 = 0x70;
 const DATA16: u16 = 0x78;
 
 /// Descriptors by their place in the table: base, limit (in units of G), attributes as in [`Segment::attr`].
-fn descriptors(code: u64) -> [(u16, u64, u64, u64); 13] {
+fn descriptors(code: u64) -> [(u16, u64, u64, u64); 20] {
     [
         (CODE0, 0, 0xf_ffff, code),
         (DATA0, 0, 0xf_ffff, 0xc093),
@@ -83,6 +91,13 @@ fn descriptors(code: u64) -> [(u16, u64, u64, u64); 13] {
         (0x88, 0, 0xfff, 0xc097),
         (0x90, 0, 0xf_ffff, 0xc0fb),
         (0x98, 0, 0xffff, 0xf3),
+        (CODE64, 0, 0xf_ffff, 0xa09b),
+        (CODE64 + 8, 0, 0xf_ffff, 0xc093),
+        (USER, 0, 0xf_ffff, 0xc0fb),
+        (USER + 8, 0, 0xf_ffff, 0xc0f3),
+        (USER + 16, 0, 0xf_ffff, 0xa0fb),
+        (USER + 24, 0, 0xf_ffff, 0xc0f3),
+        (CODE32, 0, 0xf_ffff, 0xc09b),
     ]
 }
 
@@ -91,7 +106,7 @@ pub fn selector(r: &mut Random) -> u16 {
     match r.below(4) {
         0 => r.number() as u16,
         1 => 0x38 | r.below(8) as u16,
-        _ => (r.below(20) as u16 * 8) | r.below(4) as u16,
+        _ => (r.below(27) as u16 * 8) | r.below(4) as u16,
     }
 }
 
@@ -114,12 +129,11 @@ pub fn start(mode: &Mode, ring: u8, memory: &AddressSpace) -> X86State {
         put(GDT + u64::from(selector), &d.to_le_bytes());
     }
     // Gates that calls go through: to code, and to the other task.
-    let gate = |selector: u16, offset: u64, typ: u64| {
-        offset & 0xffff | u64::from(selector) << 16 | typ << 40 | (offset >> 16 & 0xffff) << 48
-    };
-    put(GDT + 0x58, &gate(CODE0, CODE, 0xec).to_le_bytes());
+    let handler_code = if long { CODE64 } else { CODE0 };
+    put(GDT + 0x58, &gate(handler_code, CODE, 0xec).to_le_bytes());
     put(GDT + 0x68, &gate(0x38, 0, 0xe5).to_le_bytes());
-    handlers(long, mode.paging == Paging::Real, &put, &gate);
+    handlers(long, mode.paging == Paging::Real, &put);
+    interrupt_table(IDT, long, handler_code, &put);
     task_states(long, &put);
     page_tables(mode.paging, &put);
 
@@ -185,7 +199,7 @@ fn registers(s: &mut X86State, paging: Paging) {
 }
 
 /// What handlers do: stop, return, drop an error code and return, or go back to the program.
-fn handlers(long: bool, real: bool, put: &impl Fn(u64, &[u8]), gate: &impl Fn(u16, u64, u64) -> u64) {
+fn handlers(long: bool, real: bool, put: &impl Fn(u64, &[u8])) {
     let back: &[u8] = if long { &[0x48, 0xcf] } else { &[0xcf] };
     let drop: &[u8] = if long { &[0x48, 0x83, 0xc4, 8, 0x48, 0xcf] } else { &[0x83, 0xc4, 4, 0xcf] };
     for v in 0..256u64 {
@@ -202,17 +216,30 @@ fn handlers(long: bool, real: bool, put: &impl Fn(u64, &[u8]), gate: &impl Fn(u1
                 _ => &[0xf4],
             },
         );
-        let typ = if v % 4 == 3 { 0xef } else { 0x8e };
-        let typ = if v == 33 && !long { 0xe5 } else { typ };
-        let selector = if typ == 0xe5 { 0x38 } else { CODE0 };
         if real {
             put(4 * v, &(at as u32).to_le_bytes());
         }
+    }
+}
+
+/// The low 8 bytes of a gate.
+fn gate(selector: u16, offset: u64, typ: u64) -> u64 {
+    offset & 0xffff | u64::from(selector) << 16 | typ << 40 | (offset >> 16 & 0xffff) << 48
+}
+
+/// An IDT at `base` that leads to the handlers, in the form of long mode or the older one: every fourth is a trap gate for ring 3, and where there are
+/// tasks, one leads to the other task.
+pub fn interrupt_table(base: u64, long: bool, code: u16, put: &impl Fn(u64, &[u8])) {
+    for v in 0..256u64 {
+        let typ = if v % 4 == 3 { 0xef } else { 0x8e };
+        let typ = if v == 33 && !long { 0xe5 } else { typ };
+        let selector = if typ == 0xe5 { 0x38 } else { code };
+        let low = gate(selector, HANDLERS + 16 * v, typ).to_le_bytes();
         if long {
-            put(IDT + 16 * v, &gate(selector, at, typ).to_le_bytes());
-            put(IDT + 16 * v + 8, &[0; 8]);
+            put(base + 16 * v, &low);
+            put(base + 16 * v + 8, &[0; 8]);
         } else {
-            put(IDT + 8 * v, &gate(selector, at, typ).to_le_bytes());
+            put(base + 8 * v, &low);
         }
     }
 }
