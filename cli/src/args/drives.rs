@@ -158,7 +158,7 @@ pub fn keys() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Interfaces that boards have places for.
-const INTERFACES: [Interface; 3] = [Interface::Ide, Interface::Pflash, Interface::None];
+const INTERFACES: [Interface; 4] = [Interface::Ide, Interface::Virtio, Interface::Pflash, Interface::None];
 
 fn interface(name: &str) -> Result<Interface, Refusal> {
     match Interface::from_name(name) {

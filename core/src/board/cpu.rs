@@ -1,7 +1,7 @@
 //! CPUs on the board: objects with properties, which can be plugged in and ejected. What executes instructions is the machine's.
 
 use super::plug::well_formed_id;
-use super::{BoardState, Cx, Device, DeviceId, Hotplug, PlugError, SystemRequest};
+use super::{BoardState, Cx, Device, DeviceId, Hotplug, PlugError, Realize, SystemRequest};
 use crate::object::PropertyInfo;
 use crate::vm::VmError;
 use crate::x86::cpu_model::CpuModelError;
@@ -139,5 +139,11 @@ impl Cx<'_> {
         if let Some(&device) = self.fabric.cpus.get(&index) {
             self.fabric.unplugs.push(device);
         }
+    }
+}
+impl Realize<'_> {
+    /// How many CPUs there are.
+    pub fn cpus(&self) -> u16 {
+        self.fabric.cpus.len() as u16
     }
 }

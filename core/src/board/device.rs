@@ -160,7 +160,7 @@ impl<'a> Cx<'a> {
         self.note_dma(r)
     }
     fn check_master(&self, addr: u64) -> Result<(), NotRam> {
-        if self.fabric.pci.may_master(self.id) {
+        if self.may_master() {
             return Ok(());
         }
         self.guest_error(format_args!("DMA to {addr:#x} while bus mastering is disabled"));
@@ -207,9 +207,15 @@ impl<'a> Cx<'a> {
     pub fn chardev(&self, tag: u32) -> Option<&dyn CharBackend> {
         self.fabric.chardev(self.id, tag)
     }
-    /// Sends a message-signalled interrupt.
+    /// Sends a message-signalled interrupt. It is a write of a bus master, so none comes from a PCI function that may not be one.
     pub fn send_msi(&self, addr: u64, data: u32) {
-        self.fabric.msi().send_msi(addr, data);
+        if self.may_master() {
+            self.fabric.msi().send_msi(addr, data);
+        }
+    }
+    /// May the device read and write memory by itself? It has not to ask where it uses [`Cx::dma_read`] and the like.
+    pub fn may_master(&self) -> bool {
+        self.fabric.pci.may_master(self.id)
     }
     /// Takes the PCI function at `at` off the board, after the callback: the guest has ejected it. Nothing happens if there is none, or if it is
     /// part of the board.

@@ -5,12 +5,14 @@
 
 mod code;
 mod flat;
+mod guest;
 mod ram;
 mod space;
 mod tree;
 
 pub use code::granules;
 pub use flat::{FlatKind, FlatRange, FlatView, RamAccess};
+pub use guest::{GuestRam, Written};
 pub use ram::{DirtyClient, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, MemoryListener, NotRam};
 pub use tree::{MemTree, Place, RegionId, RegionInfo, RegionKind};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::mmap::MmapRegionError;
-use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
+use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 /// Guest page size: the granule of dirty tracking.
 pub const PAGE_SIZE: u64 = 4096;
@@ -124,8 +124,18 @@ impl RamBlock {
     pub fn host_ptr(&self) -> *mut u8 {
         self.map.as_ptr()
     }
-    fn slice(&self, offset: u64, len: usize) -> Option<vm_memory::VolatileSlice<'_, impl BitmapSlice>> {
+    fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_, impl BitmapSlice>> {
         self.map.get_slice(usize::try_from(offset).ok()?, len).ok()
+    }
+    /// A piece of the block whose writes are told to `bitmap`.
+    ///
+    /// # Panics
+    /// The range is not inside the block.
+    pub(super) fn slice_with<B: BitmapSlice>(&self, offset: u64, len: usize, bitmap: B) -> VolatileSlice<'_, B> {
+        let slice = self.slice(offset, len).expect("range inside the block");
+        // SAFETY: another slice of this range has just been made, which says that it is inside the mapping; the result lives no longer than the
+        // block, which keeps the mapping.
+        unsafe { VolatileSlice::with_bitmap(slice.ptr_guard_mut().as_ptr(), len, bitmap, None) }
     }
     /// Copies bytes out.
     ///

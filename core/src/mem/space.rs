@@ -147,7 +147,7 @@ impl AddressSpace {
         self.code_written(block, offset, data.len() as u64);
     }
     /// Tells the listeners of a write by no vCPU, where it touched code.
-    fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
+    pub(super) fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
         // The mark must not be looked at before the bytes are there.
         fence(Ordering::SeqCst);
         if block.has_code(offset, len) {

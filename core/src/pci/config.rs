@@ -16,6 +16,7 @@ pub mod reg {
     pub const SUBSYSTEM_VENDOR_ID: u8 = 0x2c;
     pub const SUBSYSTEM_ID: u8 = 0x2e;
     pub const ROM_BAR: u8 = 0x30;
+    pub const CAPABILITIES: u8 = 0x34;
     pub const INTERRUPT_LINE: u8 = 0x3c;
     pub const INTERRUPT_PIN: u8 = 0x3d;
     /// First byte that the standard header does not define.
@@ -123,6 +124,17 @@ impl ConfigSpace {
     /// Sets which bits the guest clears by writing 1.
     pub fn set_clear_on_one(&mut self, offset: u8, mask: &[u8]) {
         put(&mut self.clear_on_one, offset, mask);
+    }
+    /// Puts a capability at `offset`: `body` is what follows its identifier and the pointer to the next one. It comes before those that are there, and
+    /// can only be read until [`ConfigSpace::set_writable`] says otherwise (6.7).
+    pub fn add_capability(&mut self, id: u8, offset: u8, body: &[u8]) {
+        let next = self.byte(reg::CAPABILITIES);
+        let bytes = [&[id, next], body].concat();
+        self.init(offset, &bytes);
+        self.set_writable(offset, &vec![0; bytes.len()]);
+        self.init(reg::CAPABILITIES, &[offset]);
+        let status = self.word(reg::STATUS) | status::CAP_LIST;
+        self.init(reg::STATUS, &status.to_le_bytes());
     }
     /// Back to the initial values.
     pub fn reset(&mut self) {

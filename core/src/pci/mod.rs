@@ -6,11 +6,13 @@
 
 mod bar;
 mod config;
+mod msix;
 mod place;
 mod rom;
 
 pub use bar::{BarInfo, BarKind};
 pub use config::{CONFIG_SIZE, ConfigHeader, ConfigSpace, IntxPin, command, reg, status};
+pub use msix::Msix;
 
 use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
 use crate::mem::{MemTree, RegionId};

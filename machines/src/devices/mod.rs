@@ -20,5 +20,6 @@ pub mod port92;
 pub mod pvpanic;
 pub mod serial;
 pub mod vga;
+pub mod virtio;
 pub mod vmgenid;
 pub mod watchdog;

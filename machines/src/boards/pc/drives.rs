@@ -1,10 +1,12 @@
-//! The drives that users gave to the board itself (`-drive if=ide`, `-hda`, `-cdrom`), and what CMOS RAM tells the BIOS of disks (QEMU's
+//! The drives that users gave to the board itself (`-drive if=ide` and `if=virtio`, `-hda`, `-cdrom`), and what CMOS RAM tells the BIOS of disks (QEMU's
 //! `pc_cmos_init_late`).
 
-use super::UNATTACHED;
+use super::{ANONYMOUS, UNATTACHED};
 use crate::devices::ide::piix::PiixIdeDevice;
 use crate::devices::ide::{Common, Geometry, IdeCd, IdeHd};
 use crate::devices::mc146818::RtcDevice;
+use crate::devices::virtio::blk::Blk;
+use crate::devices::virtio::{Generic, VirtioPci};
 use gearbox_core::backend::block::{DriveMedia, DrivePlace, Interface};
 use gearbox_core::board::{BoardState, DeviceId};
 use gearbox_core::machine::{BuildError, MachineConfig};
@@ -37,6 +39,12 @@ pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), 
             DriveMedia::Disk => s.realize(UNATTACHED, IdeHd { common, ..IdeHd::default() }).map(drop),
             DriveMedia::Cdrom => s.realize(UNATTACHED, IdeCd { common }).map(drop),
         };
+        wrong.extend(realized.err().map(BuildError::from));
+    }
+    for place in config.blocks.places(Interface::Virtio) {
+        let Some((drive, _)) = config.blocks.at(place) else { continue };
+        let kind = Blk { drive: drive.into(), ..Blk::default() };
+        let realized = s.realize(ANONYMOUS, VirtioPci::<Blk, Generic> { kind, ..VirtioPci::default() });
         wrong.extend(realized.err().map(BuildError::from));
     }
     if wrong.is_empty() { Ok(()) } else { Err(BuildError::Several(wrong)) }

@@ -46,6 +46,8 @@ const PIRQ_TARGETS: [u8; 11] = [3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15];
 const CASCADE: u8 = 2;
 /// Where devices are that have no better place.
 const UNATTACHED: &str = "/machine/unattached/device[*]";
+/// Where devices are that users ask for, and do not name.
+const ANONYMOUS: &str = "/machine/peripheral-anon/device[*]";
 /// Most vCPUs: what 8-bit APIC ids can name.
 const MAX_CPUS: u32 = 255;
 
