@@ -36,12 +36,14 @@ pub mod control;
 mod failure;
 pub mod guest;
 mod help;
+mod img;
 mod logging;
 mod messages;
 mod monitor;
 pub mod qmp;
 mod session;
 mod signals;
+mod sizes;
 pub mod testing;
 
 use accel::Accelerator;
@@ -76,6 +78,9 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
     let words: Vec<_> = arguments
         .map(|a| a.into_string().map_err(|a| Failure::line(format!("{}: not valid UTF-8", a.to_string_lossy()))))
         .collect::<Result<_, _>>()?;
+    if let Some(("img", rest)) = words.split_first().map(|(first, rest)| (&**first, rest)) {
+        return img::run(rest);
+    }
     let accelerators = accelerators();
     let available = Available { accelerators: &accelerators, machines: machine_types() };
     match args::parse(words, available)? {

@@ -2,6 +2,7 @@
 
 use super::Control;
 use crate::args::Config;
+use crate::backend::block::Blocks;
 use crate::backend::chardev::Chardevs;
 use crate::machine::numa::Numa;
 use crate::machine::{MachineConfig, MachineType};
@@ -27,6 +28,8 @@ pub struct Facts {
     pub numa: Numa,
     /// Character back ends.
     pub chardevs: Arc<Chardevs>,
+    /// Images and drives.
+    pub blocks: Arc<Blocks>,
     /// Objects that the user made.
     pub objects: Arc<UserObjects>,
     /// `-name`.
@@ -56,6 +59,7 @@ impl Facts {
             ram_size: config.ram_size,
             numa: config.numa.clone(),
             chardevs: made.chardevs.clone(),
+            blocks: made.blocks.clone(),
             objects: made.objects.clone(),
             name: config.name.clone(),
             uuid: config.uuid,

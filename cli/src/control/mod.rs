@@ -3,6 +3,7 @@
 //! A [`Control`] is there before its machine and outlives it. Commands are its methods, one file for each subject; what they return are the types of
 //! the schema.
 
+mod blocks;
 mod chardevs;
 mod cpu_models;
 mod devices;
@@ -19,6 +20,7 @@ mod options;
 mod pci;
 mod run_state;
 
+pub use blocks::DriveName;
 pub use error::{Error, ErrorClass, Result};
 pub use facts::Facts;
 pub use fdsets::FdSets;

@@ -87,6 +87,10 @@ fn from_source(monitor: &HumanMonitor, source: Source, before: &[&str], word: &s
             listed.unwrap_or_default().into_iter().map(|p| p.name).collect()
         }
         Source::LogItem => ITEMS.iter().map(|i| i.0).chain(["none", "all"]).map(str::to_owned).collect(),
+        Source::Drive => {
+            let all = control.block_devices().into_iter();
+            all.map(|d| if d.device.is_empty() { d.qdev.unwrap_or_default() } else { d.device }).collect()
+        }
         Source::Chardev => control.chardevs().into_iter().map(|c| c.label).collect(),
     }
 }

@@ -37,6 +37,7 @@ pub(super) enum Source {
     ObjectPath,
     Property,
     Chardev,
+    Drive,
     LogItem,
     WatchdogAction,
 }

@@ -3,6 +3,7 @@
 //! [`HumanMonitor`] is the commands without a terminal: QMP's `human-monitor-command` makes one for each line. [`Terminal`] is one at a prompt. What a
 //! command *does* is a function of [`Control`], which QMP calls as well; here is how it is written and shown.
 
+mod blocks;
 mod chardevs;
 mod command;
 mod completion;

@@ -3,11 +3,13 @@
 use super::command::{Command, command, help, run_info};
 use super::grammar::Kind::{File, Flag, Format, Int, Long, Option, Rest, Word};
 use super::grammar::{Source, arg};
-use super::{chardevs, devices, display, logging, memory, objects, ports, run_state};
+use super::{blocks, chardevs, devices, display, logging, memory, objects, ports, run_state};
 
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[Command] = &[
+    command(&["block_resize"], &[arg("device", Word).from(Source::Drive), arg("size", Word)], "device size", "resize a block image", blocks::resize),
+    command(&["change"], &[arg("device", Word).from(Source::Drive), arg("force", Flag('f')), arg("target", File), arg("arg", Word).optional(), arg("read-only-mode", Word).optional()], "device [-f] filename [format [read-only-mode]]", "change a removable medium, optional format, -f forces", blocks::change),
     command(&["chardev-add"], &[arg("args", Word)], "args", "add chardev", chardevs::add),
     command(&["chardev-change"], &[arg("id", Word).from(Source::Chardev), arg("args", Word)], "id args", "change chardev", chardevs::change),
     command(&["chardev-remove"], &[arg("id", Word).from(Source::Chardev)], "id", "remove chardev", chardevs::remove),
@@ -15,6 +17,9 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["cpu"], &[arg("index", Int)], "index", "set the default CPU", run_state::cpu),
     command(&["device_add"], &[arg("device", Rest).from(Source::DeviceType)], "driver[,prop=value][,...]", "add device, like -device on the command line", devices::device_add),
     command(&["device_del"], &[arg("id", Word).from(Source::DeviceId)], "device", "remove device", devices::device_del),
+    command(&["drive_add"], &[arg("pci_addr", Word), arg("opts", Word)], "[[domain:]bus:]slot [file=file][,if=type][,bus=n][,unit=m][,media=d][,index=i][,...]", "add drive for a device to come", blocks::add),
+    command(&["drive_del"], &[arg("id", Word).from(Source::Drive)], "device", "remove host block device", blocks::del),
+    command(&["eject"], &[arg("force", Flag('f')), arg("device", Word).from(Source::Drive)], "[-f] device", "eject a removable medium (use -f to force it)", blocks::eject),
     command(&["gva2gpa"], &[arg("addr", Long)], "addr", "print the guest physical address corresponding to a guest virtual address", memory::gva2gpa),
     command(&["help", "?"], &[arg("name", Rest).optional().from(Source::Command)], "[cmd]", "show the help", help),
     command(&["i"], &[arg("format", Format), arg("addr", Int)], "/fmt addr", "I/O port read", ports::read),
@@ -48,8 +53,8 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// QEMU's commands that come with the things that they are about.
 pub(super) const MISSING: &str = "announce_self block_job_cancel block_job_complete block_job_pause block_job_resume block_job_set_speed \
-    block_resize block_set_io_throttle block_stream boot_set change chardev-send-break client_migrate_info closefd \
-    commit delvm drive_add drive_backup drive_del drive_mirror dump-guest-memory eject exit_preconfig \
+    block_set_io_throttle block_stream boot_set chardev-send-break client_migrate_info closefd \
+    commit delvm drive_backup drive_mirror dump-guest-memory exit_preconfig \
     expire_password gdbserver getfd gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm mce migrate migrate_cancel \
     migrate_continue migrate_incoming migrate_pause migrate_recover migrate_set_capability migrate_set_parameter \
     migrate_start_postcopy mouse_set nbd_server_add nbd_server_remove nbd_server_start \
@@ -59,5 +64,5 @@ pub(super) const MISSING: &str = "announce_self block_job_cancel block_job_compl
     wavcapture";
 
 /// The same, of topics.
-pub(super) const MISSING_TOPICS: &str = "block block-jobs blockstats jit mice network opcount ramblock snapshots \
+pub(super) const MISSING_TOPICS: &str = "block-jobs jit mice network opcount ramblock snapshots \
     trace-events usb usernet virtio vnc";

@@ -53,7 +53,7 @@ fn names_are_unique_and_help_shows_each_command() {
         assert!(shown.starts_with(&c.title()) && shown.contains(" -- "), "{shown}");
     }
     assert_eq!(m.run("savevm x"), "savevm: not implemented yet\n");
-    assert_eq!(m.run("info block"), "info block: not implemented yet\n");
+    assert_eq!(m.run("info usb"), "info usb: not implemented yet\n");
     assert_eq!(m.run("nosuch"), "unknown command: 'nosuch'\n");
     assert_eq!(m.run("info nosuch"), "unknown command: 'info nosuch'\n");
     assert_eq!((m.run(""), m.run("   ")), (String::new(), String::new()));

@@ -24,6 +24,7 @@ fn control(machine: &str) -> Arc<Control> {
         ram_size: config.ram_size,
         numa: config.numa,
         chardevs: config.chardevs,
+        blocks: config.blocks,
         objects: config.objects,
     })
 }
@@ -178,6 +179,9 @@ fn every_command_without_arguments_answers_as_its_schema_says() {
                         "query-hotpluggable-cpus",
                         "query-vm-generation-id",
                         "x-exit-preconfig",
+                        "blockdev-open-tray",
+                        "blockdev-close-tray",
+                        "eject",
                     ];
                     assert!(refused.contains(&command.name), "{} on {name}: {e}", command.name);
                 }
@@ -280,7 +284,7 @@ fn every_event_has_the_form_that_the_schema_says() {
         Event::RtcChange { offset: -1, path },
         Event::BlockIoError {
             device: "d".into(),
-            node: "#block1".into(),
+            node: "#block001".into(),
             operation: "read",
             action: "report",
             nospace: false,

@@ -1,5 +1,6 @@
 //! What `info` shows, one file for each subject.
 
+mod block;
 mod cpus;
 mod interrupts;
 mod lapic;
@@ -20,6 +21,8 @@ use crate::board::{BoardState, Device, DeviceId};
 #[rustfmt::skip]
 pub(super) static TOPICS: &[Command] = &[
     command(&["accel"], &[], "", "show which accelerator runs the machine, and why not another", machine::accel),
+    command(&["block"], &[arg("nodes", Flag('n')), arg("verbose", Flag('v')), arg("device", Word).optional().from(Source::Drive)], "[-n] [-v] [device]", "show info of one block device or all block devices (-n: show named nodes; -v: show details)", block::block),
+    command(&["blockstats"], &[], "", "show block device statistics", block::stats),
     command(&["chardev"], &[], "", "show the character devices", machine::chardevs),
     command(&["cpus"], &[], "", "show infos for each CPU", cpus::cpus),
     command(&["hotpluggable-cpus"], &[], "", "Show information about hotpluggable CPUs", memory::hotpluggable_cpus),

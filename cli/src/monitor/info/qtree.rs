@@ -115,23 +115,15 @@ fn pins(board: &BoardState, node: NodeId) -> Vec<(&'static str, String, usize)> 
 fn display(value: &Value, kind: &str) -> String {
     match value {
         Value::Null => "<null>".to_owned(),
-        Value::Number(n) if kind == "size" => n.as_u64().map_or_else(|| n.to_string(), size),
+        Value::Number(n) if kind == "size" => {
+            n.as_u64().map_or_else(|| n.to_string(), |bytes| format!("{bytes} ({})", crate::sizes::human_size(bytes)))
+        }
         Value::Number(n) => {
             let bits = n.as_u64().unwrap_or_else(|| n.as_i64().unwrap_or_default().cast_unsigned());
             format!("{n} ({bits:#x})")
         }
         other => other.to_string(),
     }
-}
-
-/// A number of bytes, in the largest unit that leaves a whole part.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let unit = if bytes == 0 { 0 } else { bytes.ilog2() / 10 };
-    let scaled = bytes as f64 / (1u64 << (10 * unit)) as f64;
-    // Three digits are significant.
-    let decimals = if scaled.fract() == 0.0 { 0 } else { 2usize.saturating_sub(scaled.log10() as usize) };
-    format!("{bytes} ({scaled:.decimals$} {})", UNITS[unit as usize])
 }
 
 fn show_function(f: &PciDeviceInfo, indent: usize, out: &mut Output) -> Done {
@@ -170,6 +162,5 @@ mod tests {
         assert_eq!(display(&(-1).into(), "int32"), "-1 (0xffffffffffffffff)");
         assert_eq!((display(&true.into(), "bool"), display(&"".into(), "str")), ("true".into(), "\"\"".into()));
         assert_eq!(display(&(2u64 << 30).into(), "size"), "2147483648 (2 GiB)");
-        assert_eq!((size(0), size(1536), size(u64::MAX)), ("0 (0 B)".into(), "1536 (1.50 KiB)".into(), size(u64::MAX)));
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, by what they are about. Each is declared once: its name, arguments, result and availability, and what it calls.
 
+mod blocks;
 mod control;
 mod host;
 mod machines;
@@ -14,7 +15,9 @@ pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [control::COMMANDS, machines::COMMANDS, objects::COMMANDS, host::COMMANDS, ui::COMMANDS].into_iter().flatten()
+    [control::COMMANDS, blocks::COMMANDS, machines::COMMANDS, objects::COMMANDS, host::COMMANDS, ui::COMMANDS]
+        .into_iter()
+        .flatten()
 }
 
 /// `query-commands`.

@@ -1,6 +1,7 @@
 //! The types of the schema, by what they are about.
 
 pub mod accel;
+pub mod block;
 pub mod blockdev;
 pub mod chardev;
 pub mod control;

@@ -67,6 +67,8 @@ struct Inner {
     /// Counts [`BlockBackend::cancel`], so that what was under way before is told from what came later.
     epoch: u64,
     stats: BlockStats,
+    /// Why the machine stopped, until it continues.
+    stopped_by: Option<IoError>,
 }
 
 impl BlockBackend {
@@ -119,6 +121,13 @@ impl BlockBackend {
     /// Locks or unlocks it.
     pub fn set_locked(&self, locked: bool) {
         self.inner.lock().locked = locked;
+    }
+    /// Where failures stop the machine: the one for which it stands.
+    pub fn io_status(&self) -> Option<Result<(), IoError>> {
+        let stops =
+            matches!(self.on_write_error, OnError::Stop | OnError::Enospc) || self.on_read_error == OnError::Stop;
+        let inner = self.inner.lock();
+        (stops && inner.client.is_some()).then(|| inner.stopped_by.clone().map_or(Ok(()), Err))
     }
     /// What it has done so far.
     pub fn stats(&self) -> BlockStats {
@@ -183,7 +192,11 @@ impl BlockBackend {
     }
     /// Tries again what failed and stopped the machine.
     pub fn resume(self: &Arc<Self>) {
-        let held = std::mem::take(&mut self.inner.lock().held);
+        let held = {
+            let mut inner = self.inner.lock();
+            inner.stopped_by = None;
+            std::mem::take(&mut inner.held)
+        };
         held.into_iter().for_each(|request| self.submit(request));
     }
 
@@ -206,7 +219,10 @@ impl BlockBackend {
             let current = inner.epoch == epoch;
             match action {
                 _ if !current => {}
-                Some(OnError::Stop) => inner.held.push(request),
+                Some(OnError::Stop) => {
+                    inner.stopped_by = result.err();
+                    inner.held.push(request);
+                }
                 action => {
                     let data = if let Data::Owned(bytes) = request.data { bytes } else { Vec::new() };
                     let result = if action == Some(OnError::Ignore) { Ok(()) } else { result };

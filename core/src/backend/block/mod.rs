@@ -7,6 +7,7 @@
 //! Formats and host files are read by the crate imago; `lock` adds QEMU's locks, and `image` what must be known before an image is opened: its
 //! format, the files that it refers to, whether it may be written.
 
+mod create;
 mod drive;
 mod image;
 mod lock;
@@ -21,6 +22,7 @@ mod stats;
 mod tests;
 mod workers;
 
+pub use create::create;
 pub use drive::{BlockBackend, BlockClient, Drive, IoFailure};
 pub use image::{BackingFile, OpenError, probe};
 pub use medium::{Media, MediumEvent, MediumRefusal};

@@ -44,6 +44,8 @@ pub struct Node {
     /// Size in bytes, in whole sectors.
     size: AtomicU64,
     probed: bool,
+    /// How many were opened before it.
+    number: u64,
     _locks: Vec<ImageLock>,
 }
 
@@ -69,11 +71,17 @@ impl Node {
             backing: opened.backing,
         };
         let (access, size) = (RwLock::new(opened.access), AtomicU64::new(size));
-        Ok(Arc::new(Self { info, access, size, probed: opened.probed, _locks: opened.locks }))
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self { info, access, size, probed: opened.probed, number, _locks: opened.locks }))
     }
     /// Its name.
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+    /// How many were opened before it.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
     /// All about it that does not change.
     pub fn info(&self) -> &NodeInfo {

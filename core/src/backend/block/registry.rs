@@ -5,7 +5,7 @@ use super::image::{self, OpenError};
 use super::node::{Node, NodeInfo};
 use super::options::{Format, ImageOptions, OnError, Protocol};
 use super::place::{DriveMedia, DrivePlace, Interface, WantedPlace};
-use super::request::Request;
+use super::request::{IoError, Request};
 use super::workers::Workers;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -85,6 +85,8 @@ pub struct DriveInfo {
     pub tray_open: Option<bool>,
     /// The door is locked.
     pub locked: bool,
+    /// Where failures stop the machine: the one for which it stands.
+    pub io_status: Option<Result<(), IoError>>,
     /// The medium with its size in bytes.
     pub inserted: Option<(NodeInfo, u64)>,
 }
@@ -259,9 +261,11 @@ impl Blocks {
         let node = self.state.lock().nodes.get(name).and_then(Weak::upgrade);
         node.ok_or_else(|| BlockError::NoNode(name.to_owned()))
     }
-    /// All nodes.
+    /// All nodes, in the order in which they were opened.
     pub fn nodes(&self) -> Vec<Arc<Node>> {
-        self.state.lock().nodes.values().filter_map(Weak::upgrade).collect()
+        let mut nodes: Vec<_> = self.state.lock().nodes.values().filter_map(Weak::upgrade).collect();
+        nodes.sort_by_key(|n| n.number());
+        nodes
     }
 
     /// Adds a drive (`-drive`), empty without a `medium`.
@@ -405,6 +409,7 @@ impl Blocks {
                 removable: media.removable || device.is_none(),
                 tray_open: (media.tray).then(|| b.tray_open()),
                 locked: b.locked(),
+                io_status: b.io_status(),
                 inserted: b.medium().map(|m| (m.info().clone(), m.size())),
                 device,
             }
