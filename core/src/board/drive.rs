@@ -1,18 +1,20 @@
-//! Drives on a board: how devices come to their block back ends, and how users change media.
+//! How devices of a board come to their back ends, and how users change media.
 
-use super::{BoardState, Cx, DeviceId, Realize, SystemRequest};
+use super::{BoardState, Cx, DeviceId, Realize, RealizeError, SystemRequest};
 use crate::backend::block::{
     BlockBackend, BlockClient, Blocks, Drive, IoError, IoFailure, Media, MediumEvent, MediumRefusal, Node, OnError,
 };
 use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::backend::rng::{Rng, RngReader, RngSource};
 use crate::event::Event;
-use crate::object::Backends;
+use crate::object::{Backends, UserObjects};
 use std::sync::Arc;
 
 /// Everything that properties can name.
 pub(super) struct NamedBackends {
     chardevs: Arc<Chardevs>,
     blocks: Arc<Blocks>,
+    user_objects: Arc<UserObjects>,
 }
 
 impl Backends for NamedBackends {
@@ -21,6 +23,9 @@ impl Backends for NamedBackends {
     }
     fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String> {
         self.blocks.drive(id).map_err(|e| e.to_string())
+    }
+    fn rng(&self, id: &str) -> Result<Arc<Rng>, String> {
+        self.user_objects.get(id).ok_or_else(|| format!("Device '{id}' not found"))
     }
 }
 
@@ -64,6 +69,21 @@ impl Realize<'_> {
             }
             Err(_) => self.conflicts.push(format!("Drive '{}' is already in use by another block device", drive.id())),
         }
+    }
+    /// A source of random numbers, for which a thread waits: [`super::Device::backend_ready`] is called with `tag` when some have come.
+    ///
+    /// # Errors
+    /// The host has none, or no thread for it.
+    pub fn rng(&mut self, tag: u32, source: &RngSource) -> Result<Arc<RngReader>, RealizeError> {
+        let (device, board) = (self.id, self.fabric.board());
+        let ready = move || {
+            if let Some(board) = board.upgrade() {
+                board.with(|s| s.try_call(device, |d, cx| d.backend_ready(cx, tag)));
+            }
+        };
+        let rng = source.rng().map_err(|reason| self.property_error("rng", reason))?;
+        let host = |source| RealizeError::Host { what: "a thread for random numbers".into(), source };
+        RngReader::new(rng, ready).map(Arc::new).map_err(host)
     }
     /// Is there a back end of `owner` under `tag`?
     pub fn has_drive(&self, owner: DeviceId, tag: u32) -> bool {
@@ -114,7 +134,11 @@ impl BoardState {
         self.fabric.blocks = blocks;
     }
     pub(super) fn backends(&self) -> NamedBackends {
-        NamedBackends { chardevs: self.chardevs.clone(), blocks: self.fabric.blocks.clone() }
+        NamedBackends {
+            chardevs: self.chardevs.clone(),
+            blocks: self.fabric.blocks.clone(),
+            user_objects: self.user_objects.clone(),
+        }
     }
     fn tell_drive(&mut self, drive: &Arc<BlockBackend>, event: MediumEvent) {
         let owner = self.fabric.drives.iter().find(|(_, (d, _))| Arc::ptr_eq(d, drive)).map(|(key, _)| *key);

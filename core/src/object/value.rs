@@ -3,6 +3,7 @@
 use super::Value;
 use crate::backend::block::{BlockBackend, Drive};
 use crate::backend::chardev::{CharBackend, Chardev};
+use crate::backend::rng::{Rng, RngSource};
 use crate::pci::Devfn;
 use std::sync::Arc;
 
@@ -18,6 +19,11 @@ pub trait Backends {
     /// # Errors
     /// There is neither; in words for the user.
     fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String>;
+    /// The source of random numbers of that id.
+    ///
+    /// # Errors
+    /// There is none; in words for the user.
+    fn rng(&self, id: &str) -> Result<Arc<Rng>, String>;
 }
 
 /// There are no back ends.
@@ -29,6 +35,9 @@ impl Backends for NoBackends {
     }
     fn drive(&self, id: &str) -> Result<Arc<BlockBackend>, String> {
         Err(format!("there is no drive '{id}'"))
+    }
+    fn rng(&self, id: &str) -> Result<Arc<Rng>, String> {
+        Err(format!("Device '{id}' not found"))
     }
 }
 
@@ -243,6 +252,16 @@ impl PropertyValue for Drive {
     }
     fn parse(text: &str, backends: &dyn Backends) -> Result<Self, String> {
         Ok(Self::named(text, backends.drive(text)?))
+    }
+}
+
+impl PropertyValue for RngSource {
+    const KIND: &'static str = "link<rng-backend>";
+    fn to_value(&self) -> Value {
+        self.id().into()
+    }
+    fn parse(text: &str, backends: &dyn Backends) -> Result<Self, String> {
+        Ok(Self::named(text, backends.rng(text)?))
     }
 }
 

@@ -10,6 +10,7 @@ mod legacy;
 mod modern;
 mod pci;
 mod queue;
+pub mod rng;
 #[cfg(test)]
 mod tests;
 mod transport;

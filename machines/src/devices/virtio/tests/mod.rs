@@ -3,6 +3,7 @@
 mod blk;
 mod driver;
 mod hostile;
+mod rng;
 mod transport;
 
 use super::blk::{Blk, BlkDevice};
