@@ -3,6 +3,8 @@
 //! | left out | because |
 //! |---|---|
 //! | of a segment that is unusable or not present, or null in long mode: all but the selector | it is used by no access; the bases of FS and GS are, in 64-bit mode |
+//! | the upper halves of general registers outside 64-bit mode | they are nobody's (vol. 1, 3.4.1.1) |
+//! | B0 to B3 of DR6 after a single step | it may clear them or not (vol. 3, 19.2.3) |
 //! | memory after a triple fault | how far a delivery gets before it fails is not defined |
 //! | x87, vectors | their instructions have oracles of their own |
 //! | the time-stamp counter, the local APIC but for CR8, MSRs of performance and power | they change by themselves, or are the accelerator's own |
@@ -51,7 +53,8 @@ pub fn normal(s: &X86State) -> Vec<(String, String)> {
     let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
     add("mode", format!("{}-bit{}", bits(s), if long(s) { " long" } else { "" }));
     for (n, v) in s.gpr.iter().enumerate() {
-        add(&format!("gpr{n}"), format!("{v:x}"));
+        let seen = if bits(s) == 64 { *v } else { v & 0xffff_ffff };
+        add(&format!("gpr{n}"), format!("{seen:x}"));
     }
     for (name, v) in [
         ("rip", s.rip),
@@ -67,7 +70,9 @@ pub fn normal(s: &X86State) -> Vec<(String, String)> {
         add(name, format!("{v:x}"));
     }
     for (n, v) in s.dr.iter().enumerate() {
-        add(["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"][n], format!("{v:x}"));
+        let stepped = n == 4 && v & 1 << 14 != 0;
+        let seen = if stepped { v & !0xf } else { *v };
+        add(["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"][n], format!("{seen:x}"));
     }
     for (name, seg) in SEGMENTS {
         add(name, segment(s, seg));

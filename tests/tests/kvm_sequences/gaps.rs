@@ -63,10 +63,12 @@ impl<'a> Facts<'a> {
     fn faults(&self, v: u64) -> bool {
         self.raises(self.tcg, v)
     }
+    fn astray(&self) -> bool {
+        self.before.idtr.base != idt(self.before)
+    }
     /// With another IDT than the mode's, it is not known which.
     fn raises(&self, ending: &Ending, v: u64) -> bool {
-        let astray = self.before.idtr.base != idt(self.before);
-        astray || vector(ending) == Some(v) || *ending == Ending::TripleFault
+        self.astray() || vector(ending) == Some(v) || *ending == Ending::TripleFault
     }
     /// The instruction is a single step.
     fn stepped(&self) -> bool {
@@ -163,7 +165,13 @@ pub const GAPS: &[Gap] = &[
         f.stepped() && vector(f.kvm) == Some(1) && late.is_power_of_two() && late.trailing_zeros().is_multiple_of(16)
     }),
     gap("single step of INT n in real mode (vol. 3, 19.3.1.4)", |f| {
-        f.stepped() && !f.protected() && f.is(&[M::Int, M::Int1, M::Int3, M::Into]) && vector(f.kvm) == Some(1)
+        !f.protected() && vector(f.kvm) == Some(1) && vector(f.tcg).is_some_and(|v| v != 1)
+    }),
+    gap("exceptions do not look at what is in the IDT (vol. 3, 7.12): with one of another mode, anything comes", |f| {
+        f.astray() && (vector(f.tcg).is_some() || *f.tcg == Ending::TripleFault)
+    }),
+    gap("exceptions do not look at the limit of the stack (vol. 3, 7.12)", |f| {
+        vector(f.kvm) == Some(12) && *f.tcg == Ending::TripleFault
     }),
     gap("SYSRET does not trap by the TF that it loads (AMD64 Linux, entry_64.S)", |f| {
         f.is(&[M::Sysretq]) && f.before.gpr[11] & rflags::TF != 0
@@ -230,7 +238,10 @@ pub const GAPS: &[Gap] = &[
         f.native() && (f.is(ON_TABLES) || far || names_segment(&f.instruction))
     }),
     gap("64-bit ring 3 has IF set, IOPL 0 and NT clear (vol. 3, 2.3)", |f| {
-        f.native() && f.before.rflags & (rflags::IF | rflags::IOPL | rflags::NT) != rflags::IF
+        let odd = |s: &X86State| {
+            bits(s) == 64 && ring(s) == 3 && s.rflags & (rflags::IF | rflags::IOPL | rflags::NT) != rflags::IF
+        };
+        odd(f.before) || matches!(f.tcg, Ending::Stopped(s) if odd(s))
     }),
     gap("64-bit ring 3 has the host's tables in the upper half (vol. 3, 5.7)", |f| {
         let upper = matches!(f.tcg, Ending::Stopped(s) if s.cr2 >> 47 != 0);
@@ -241,7 +252,7 @@ pub const GAPS: &[Gap] = &[
         f.native() && f.before.cr0 & (cr0::TS | cr0::EM) != 0 && matches!(vector(f.tcg), Some(6 | 7))
     }),
     gap("SYSCALL from 64-bit ring 3 shows the old CS and SS (vol. 2, SYSCALL)", |f| {
-        f.native() && f.is(&[M::Syscall]) && f.only(&["cs", "ss", "memory"])
+        f.native() && f.is(&[M::Syscall]) && (f.only(&["cs", "ss", "memory"]) || vector(f.tcg).is_some())
     }),
     gap("SYSCALL from 64-bit ring 3 without EFER.SCE (vol. 2, SYSCALL)", |f| {
         f.native() && f.is(&[M::Syscall]) && f.before.efer & efer::SCE == 0
@@ -250,8 +261,8 @@ pub const GAPS: &[Gap] = &[
         f.native() && f.is(&[M::Cli, M::Sti]) && f.before.cr4 & cr4::PVI != 0
     }),
     gap("accesses across the border of canonical addresses (vol. 1, 3.3.7.1)", |f| {
-        let at = f.before.gpr[3];
-        bits(f.before) == 64 && (at | 0xf == 0x7fff_ffff_ffff) && f.faults(13)
+        let at = |n: usize| f.before.gpr[n] | 0xf == 0x7fff_ffff_ffff;
+        bits(f.before) == 64 && (at(3) && f.faults(13) || (at(4) || at(5)) && f.faults(12))
     }),
     gap("#SS by an SS prefix in 64-bit mode (vol. 2, 2.2.1)", |f| {
         bits(f.before) == 64 && f.bytes[0] == 0x36 && vector(f.tcg) == Some(13) && vector(f.kvm) == Some(12)
@@ -298,6 +309,9 @@ pub const GAPS: &[Gap] = &[
     }),
     gap("IRET with operands of 16 and 32 bits in long mode (vol. 2, IRET)", |f| {
         long(f.before) && f.is(&[M::Iret, M::Iretd]) && f.kvm_raises(13)
+    }),
+    gap("IRET and RET to conforming code compare its DPL with the privilege before (vol. 2, IRET)", |f| {
+        f.is(&[M::Iret, M::Iretd, M::Iretq, M::Retf]) && f.only_kvm_raises(13)
     }),
     gap("IRET to ring 3 leaves it the data segments of ring 0 (vol. 2, IRET)", |f| {
         f.is(&[M::Iret, M::Iretd, M::Iretq]) && f.only(&["es", "ds", "fs", "gs", "rflags", "memory"])
@@ -371,14 +385,6 @@ pub const GAPS: &[Gap] = &[
             let [d] = f.differences else { return false };
             let bits = number(&d.kvm) ^ number(&d.tcg);
             d.field.starts_with("memory") && (bits == rflags::RF || bits == rflags::RF << 32)
-        },
-    },
-    Gap {
-        name: "single step may clear B0 to B3 of DR6 (vol. 3, 19.2.3)",
-        emulated: false,
-        applies: |f| {
-            let (Ending::Stopped(a), Ending::Stopped(b)) = (f.kvm, f.tcg) else { return false };
-            f.only(&["dr6"]) && a.dr[4] == b.dr[4] & !0xf
         },
     },
     Gap {

@@ -266,8 +266,12 @@ impl<'a> Draft<'a> {
     }
     /// Puts a gate of some kind in the IDT.
     pub fn interrupt_gate(&mut self, vector: u64) {
-        let typ =
-            if self.r.one_in(6) { self.r.below(0x100) } else { *self.r.pick(&[0xee, 0xef, 0x8e, 0xe6, 0xe7, 0xe5]) };
+        let typ = match vector {
+            // KVM's emulator takes anything for its exceptions in long mode.
+            0..0x20 if long(self.s) => *self.r.pick(&[0xee, 0xef, 0x8e]),
+            _ if self.r.one_in(6) => self.r.below(0x100),
+            _ => *self.r.pick(&[0xee, 0xef, 0x8e, 0xe6, 0xe7, 0xe5]),
+        };
         let selector = if typ & 0xf == 5 { 0x38 } else { u64::from(self.gate_code()) };
         let ist = if long(self.s) { self.r.below(8) } else { 0 };
         let gate = self.gate(selector, typ, ist);

@@ -169,8 +169,6 @@ fn begin(pair: &Pair, case: &Case) -> X86State {
     for machine in [&pair.kvm, &pair.tcg] {
         machine.clear();
         state = Some(start(case.mode(), case.ring, machine.memory()));
-        machine.write(HANDLERS, &STOP.repeat(0x800));
-        machine.write(CODE, &LANDING.repeat(0x200));
         interrupt_table(IDTS[0], true, CODE64, &|at, bytes| machine.write(at, bytes));
         interrupt_table(IDTS[1], false, CODE32, &|at, bytes| machine.write(at, bytes));
         (0..256).for_each(|v| machine.write(4 * v, &(HANDLERS as u32 + 16 * v as u32).to_le_bytes()));
@@ -202,6 +200,9 @@ impl Pair {
             self.kvm.write(0, &self.tcg.ram());
         }
         for machine in [&self.kvm, &self.tcg] {
+            // Where earlier steps were.
+            machine.write(HANDLERS, &STOP.repeat(0x800));
+            machine.write(CODE, &LANDING.repeat(0x200));
             step.pokes.iter().for_each(|(at, bytes)| machine.write(*at, bytes));
         }
         if self.tcg.load(&before).is_err() {
