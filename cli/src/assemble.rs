@@ -8,6 +8,7 @@ use crate::blocks;
 use crate::machine::{DeviceArg, KernelArgs, MachineConfig, OptionRom};
 use crate::messages::{tell, warn};
 use crate::object::UserObjects;
+use crate::tables;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,6 +201,8 @@ pub(crate) fn machine_config(config: &Config, kernel: Option<KernelArgs>) -> Res
     let fw_cfg = problems.value(firmware_items(config));
     let option_roms = problems.value(option_roms(config));
     let objects = problems.value(make_objects(config));
+    let smbios = problems.value(tables::smbios(config));
+    let acpi_tables = problems.value(tables::acpi(config));
     let blocks = problems.value(blocks::open(config));
     problems.or(MachineConfig {
         ram_size: config.ram_size,
@@ -224,6 +227,8 @@ pub(crate) fn machine_config(config: &Config, kernel: Option<KernelArgs>) -> Res
         firmware_path: config.firmware_path.clone(),
         fw_cfg,
         option_roms,
+        smbios,
+        acpi_tables,
         vga: config.vga,
     })
 }

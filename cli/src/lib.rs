@@ -44,6 +44,7 @@ pub mod qmp;
 mod session;
 mod signals;
 mod sizes;
+mod tables;
 pub mod testing;
 
 use accel::Accelerator;

@@ -16,6 +16,7 @@ mod properties;
 pub mod qmp;
 mod readconfig;
 mod selection;
+mod tables;
 mod unimplemented;
 
 pub use blockdev::BlockdevArg;
@@ -26,6 +27,7 @@ pub use objects::ObjectArg;
 pub use options::{OptionInfo, Options};
 pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
+pub use tables::{AcpiTable, Smbios};
 
 use gearbox_core::accel::{Accelerator, Choice, Icount};
 use gearbox_core::backend::firmware::FirmwarePath;
@@ -123,6 +125,10 @@ pub struct Config {
     pub nographic: bool,
     /// `-bios`.
     pub firmware: Option<String>,
+    /// `-smbios`.
+    pub smbios: Vec<Smbios>,
+    /// `-acpitable`.
+    pub acpi_tables: Vec<AcpiTable>,
     /// Where firmware is found (`-L`).
     pub firmware_path: FirmwarePath,
     /// `-fw_cfg`.
@@ -279,6 +285,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
     let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
     let (boot, splash) = problems.value(boot::order(&o.boot, floppy_check));
+    let (smbios, acpi_tables) = problems.value(tables::all(&o));
     let fw_cfg: Vec<_> = o.fw_cfg.iter().map(|text| problems.value(firmware::item(text).map(Some))).collect();
     let option_roms: Vec<_> =
         o.option_rom.iter().map(|text| problems.value(firmware::option_rom(text).map(Some))).collect();
@@ -298,7 +305,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             ram_size,
             rtc,
             icount,
-            uuid,
+            uuid: tables::uuid(&smbios).unwrap_or(uuid),
             name,
             kernel,
             consoles,
@@ -312,6 +319,8 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             boot,
             nographic,
             firmware: o.bios,
+            smbios,
+            acpi_tables,
             firmware_path: FirmwarePath::new(o.firmware_directory.into_iter().map(PathBuf::from)),
             fw_cfg: fw_cfg.into_iter().flatten().collect(),
             option_roms: option_roms.into_iter().flatten().collect(),

@@ -66,7 +66,7 @@ pub struct Options {
     /// Reads options from a file
     #[arg(long, value_name = "FILE", help_heading = MACHINE)]
     pub readconfig: Vec<String>,
-    /// There is no HPET; this says so
+    /// Short for -machine hpet=off
     #[arg(long, help_heading = MACHINE)]
     pub no_hpet: bool,
     /// A name for the machine, shown by the monitor
@@ -92,6 +92,12 @@ pub struct Options {
     /// An item for firmware and guest, from a file or as it is; names of users' items begin with opt/
     #[arg(long = "fw_cfg", value_name = "[name=]NAME,file=FILE|string=TEXT", help_heading = BOOT)]
     pub fw_cfg: Vec<String>,
+    /// What SMBIOS tables say: texts and numbers for a structure, or a whole one from a file
+    #[arg(long, value_name = "type=NUMBER[,KEY=VALUE...]|file=FILE", help_heading = BOOT)]
+    pub smbios: Vec<String>,
+    /// An ACPI table beside those of the machine
+    #[arg(long, value_name = "[sig=TEXT][,rev=N][,oem_id=TEXT]...,data=FILE[:FILE...]|file=FILE", help_heading = BOOT)]
+    pub acpitable: Vec<String>,
     /// A ROM that firmware runs, and may boot from
     #[arg(long, value_name = "FILE[,bootindex=N]", help_heading = BOOT)]
     pub option_rom: Vec<String>,

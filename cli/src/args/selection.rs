@@ -7,7 +7,6 @@ use gearbox_core::machine::MachineType;
 /// Properties of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
 const FIXED: &[(&str, &str)] = &[
     ("acpi", "on"),
-    ("hpet", "off"),
     ("i8042", "on"),
     ("mem-merge", "off"),
     ("nvdimm", "off"),
@@ -20,7 +19,7 @@ const FIXED: &[(&str, &str)] = &[
 /// Properties of QEMU's machines that are not here at all.
 const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware igd-passthru kvm-shadow-mem \
     max-fw-size max-ram-below-4g memory-encryption oem-id oem-table-id pcspk-audiodev phandle-start sata \
-    smbios-entry-point-type smbus suppress-vmdesc x-south-bridge";
+    smbus suppress-vmdesc x-south-bridge";
 
 /// A machine, and properties that it takes.
 pub struct SelectedMachine {
@@ -78,7 +77,10 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
         found.properties.extend(p.rest());
         last = Some(text);
     }
-    let Some(text) = last else { return Ok(found) };
+    if o.no_hpet && found.machine.properties().iter().any(|p| p.0 == "hpet") {
+        found.properties.push(("hpet".to_owned(), "off".to_owned()));
+    }
+    let text = last.map_or("", String::as_str);
     // Only now is it known which machine they are for.
     let known = found.machine.properties();
     for (key, value) in std::mem::take(&mut found.properties) {
@@ -96,7 +98,7 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
             None if MISSING.split_whitespace().any(|m| m == key) => format!("'{key}' is not implemented yet"),
             None => unknown("property", &key, known.iter().map(|k| k.0).chain(["accel", "kernel-irqchip"])),
         };
-        return Err(Problem::new("machine", &**text, reason));
+        return Err(Problem::new("machine", text, reason));
     }
     Ok(found)
 }

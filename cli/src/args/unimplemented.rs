@@ -23,7 +23,7 @@ static MISSING: &[Missing] = &[
         flags: "portrait full-screen alt-grab ctrl-grab no-quit sdl curses win2k-hack",
     },
     Missing { hint: "there is no debug stub", with_value: "gdb", flags: "s" },
-    Missing { hint: "the tables are those of the machine", with_value: "acpitable smbios", flags: "no-acpi" },
+    Missing { hint: "the machine always has ACPI", with_value: "", flags: "no-acpi" },
     Missing {
         hint: "memory is what -object memory-backend-ram or memory-backend-file makes it",
         with_value: "mem-path overcommit",

@@ -68,8 +68,12 @@ pub enum CpuPlugError {
     Model(#[from] CpuModelError),
 }
 
-/// A CPU as the board knows it: its index among the possible ones.
-pub(super) struct Cpu(pub(super) u32);
+/// A CPU as the board knows it.
+pub(super) struct Cpu {
+    /// Its index among the possible ones.
+    index: u32,
+    signature: u64,
+}
 
 impl Device for Cpu {}
 
@@ -86,14 +90,16 @@ pub(crate) struct NewCpu<'a> {
     /// It comes while the machine is there.
     pub(crate) hotplug: bool,
     pub(crate) place: CpuPlace,
+    /// See [`BoardState::cpu_signature`].
+    pub(crate) signature: u64,
     pub(crate) properties: Vec<PropertyInfo>,
 }
 
 impl BoardState {
     /// Puts a CPU on the board; the hot-plug handler is told of one that comes later.
     pub(crate) fn add_cpu(&mut self, cpu: NewCpu<'_>) -> Result<DeviceId, PlugError> {
-        let made =
-            self.put(cpu.path, cpu.type_name, cpu.properties, None, |_| Ok((Box::new(Cpu(cpu.index)) as _, ())))?;
+        let device = Cpu { index: cpu.index, signature: cpu.signature };
+        let made = self.put(cpu.path, cpu.type_name, cpu.properties, None, |_| Ok((Box::new(device) as _, ())))?;
         let slot = self.slot_mut(made.id).expect("just made");
         slot.id = cpu.id;
         slot.removable = true;
@@ -115,13 +121,18 @@ impl BoardState {
     pub fn cpu(&self, index: u32) -> Option<DeviceId> {
         self.fabric.cpus.get(&index).copied()
     }
+    /// EAX and, above it, EDX of CPUID leaf 1 of the CPU with that index: what firmware tables know a processor by.
+    pub fn cpu_signature(&mut self, index: u32) -> Option<u64> {
+        let id = self.cpu(index)?;
+        self.device::<Cpu>(id).map(|cpu| cpu.signature)
+    }
     /// The path of the CPU with that index, if it is there.
     pub fn cpu_path(&self, index: u32) -> Option<&str> {
         Some(&self.slot(self.cpu(index)?)?.path)
     }
     /// The index of a CPU, of a device that is one.
     pub(super) fn cpu_index(&mut self, device: DeviceId) -> Option<u32> {
-        self.device::<Cpu>(device).map(|cpu| cpu.0)
+        self.device::<Cpu>(device).map(|cpu| cpu.index)
     }
     /// Has the machine stop the processor of a CPU that has gone.
     pub(super) fn cpu_gone(&mut self, index: u32) {

@@ -104,6 +104,17 @@ pub struct OptionRom {
     pub bootindex: Option<i32>,
 }
 
+/// What SMBIOS tables are to say (`-smbios`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmbiosConfig {
+    /// Each `type=`, in order, with its keys and values.
+    pub fields: Vec<(u8, Vec<(String, String)>)>,
+    /// Structures that are there as they are, with their strings.
+    pub structures: Vec<Vec<u8>>,
+    /// The entry point is that of version 3.0, rather than 2.8 (`-machine smbios-entry-point-type=`).
+    pub entry_64: bool,
+}
+
 /// A `-device` as given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceArg {
@@ -152,6 +163,10 @@ pub struct MachineConfig {
     pub firmware_path: FirmwarePath,
     /// `-fw_cfg`: items for firmware, by name.
     pub fw_cfg: Vec<(String, Vec<u8>)>,
+    /// `-smbios`.
+    pub smbios: SmbiosConfig,
+    /// `-acpitable`: tables beside those of the machine, complete.
+    pub acpi_tables: Vec<Vec<u8>>,
     /// `-option-rom`: ROMs that firmware finds without a device.
     pub option_roms: Vec<OptionRom>,
     /// `-vga`: the board has its display adapter.
@@ -185,6 +200,8 @@ impl Default for MachineConfig {
             firmware: None,
             firmware_path: FirmwarePath::default(),
             fw_cfg: Vec::new(),
+            smbios: SmbiosConfig::default(),
+            acpi_tables: Vec::new(),
             option_roms: Vec::new(),
             vga: false,
             rtc: RtcConfig::default(),

@@ -69,6 +69,10 @@ impl Ready<'_> {
             path: &self.path,
             hotplug,
             place: self.place,
+            signature: {
+                let (eax, _, _, edx) = cpu.cpuid.query(1, 0);
+                u64::from(edx) << 32 | u64::from(eax)
+            },
             properties,
         })
     }

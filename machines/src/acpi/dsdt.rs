@@ -6,11 +6,12 @@ use super::aml::{
 use super::cpu_hotplug::{self, processor_name};
 use super::table::table;
 use super::{LINK_IRQS, Platform, pci_hotplug};
+use crate::devices::hpet::SIZE;
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Equal, Field, FieldAccessType, FieldEntry,
-    FieldLockRule, FieldUpdateRule, If, Local, OpRegion, OpRegionSpace, Or, Package, PackageBuilder, ResourceTemplate,
-    Return, Store, ZERO,
+    FieldLockRule, FieldUpdateRule, If, Local, Memory32Fixed, OpRegion, OpRegionSpace, Or, Package, PackageBuilder,
+    ResourceTemplate, Return, Store, ZERO,
 };
 
 /// Slot of the ISA bridge.
@@ -39,6 +40,7 @@ pub(super) fn dsdt(p: &Platform) -> Vec<u8> {
                 .map(|uid| device(&processor_name(uid), &[name("_HID", &"ACPI0007"), name("_UID", &uid)])),
         ),
     }
+    system_bus.extend(p.hpet.map(hpet));
     let mut body = scope("\\_SB_", &system_bus).0;
     if p.hotplug.is_some() {
         body.extend(pci_hotplug::event_handler().0);
@@ -50,6 +52,12 @@ pub(super) fn dsdt(p: &Platform) -> Vec<u8> {
     }
     // Revision 2: integers have 64 bits.
     table(b"DSDT", 2, &body)
+}
+
+/// The event timers.
+fn hpet(base: u32) -> Raw {
+    let memory = Memory32Fixed::new(false, base, SIZE as u32);
+    device("HPET", &[hid("PNP0103"), name("_UID", &ZERO), name("_STA", &0x0fu8), resources("_CRS", &[&memory])])
 }
 
 fn pci_root(p: &Platform) -> Raw {

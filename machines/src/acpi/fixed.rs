@@ -3,6 +3,7 @@
 use super::table::{HEADER, table};
 use super::{LAPIC_BASE, LEVEL_IRQS, Platform, PowerManagement, Processor, gsi};
 use crate::boot::image::Table;
+use crate::devices::hpet::BLOCK_ID;
 
 /// IAPC_BOOT_ARCH: there are ISA devices, and an 8042.
 const LEGACY_DEVICES: u16 = 1 << 0;
@@ -76,6 +77,14 @@ impl Fadt {
         self.put(offset, &[SYSTEM_IO, len * 8, 0, 0]);
         self.put(offset + 4, &u64::from(port).to_le_bytes());
     }
+}
+
+/// The event timers at `base` (IA-PC HPET 1.0a, 3.2.4).
+pub(super) fn hpet(base: u32) -> Vec<u8> {
+    let mut t = Table::<{ 56 - HEADER }>::new();
+    t.dword(0, BLOCK_ID);
+    t.qword(8, base.into());
+    table(b"HPET", 1, &t.0)
 }
 
 /// The entry of a processor's local APIC, or of the place for one.

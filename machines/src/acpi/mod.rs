@@ -42,8 +42,12 @@ pub struct Platform {
     pub generation: Option<Uuid>,
     /// There is a PS/2 mouse.
     pub mouse: bool,
+    /// Where the event timers are.
+    pub hpet: Option<u32>,
     /// Functions on PCI bus 0 that use an interrupt pin.
     pub pci_interrupts: Vec<PciInterrupt>,
+    /// Tables that the user adds.
+    pub more: Vec<Vec<u8>>,
 }
 
 /// A processor, or a place for one.
@@ -163,6 +167,7 @@ pub fn script(platform: &Platform) -> Script {
     if platform.generation.is_some() {
         roots.push(file.add_with_pointers(&vmgenid::ssdt(), GENERATION, &[(vmgenid::ADDRESS_OFFSET, 4)]));
     }
+    roots.extend(platform.hpet.map(|base| file.add(&fixed::hpet(base))));
     if let Some(n) = &platform.numa {
         roots.push(file.add(&numa::srat(&platform.processors, n)));
         let distances = n.nodes.distances.as_deref().map(|d| file.add(&numa::slit(d)));
@@ -170,6 +175,7 @@ pub fn script(platform: &Platform) -> Script {
         let hmat = n.nodes.hmat.as_ref().map(|hmat| file.add(&numa::hmat(&n.nodes, hmat)));
         roots.extend(hmat);
     }
+    roots.extend(platform.more.iter().map(|table| file.add(table)));
     let mut directory = |signature, wide: bool| {
         let size = if wide { 8 } else { 4 };
         let entries: Vec<u8> = roots.iter().flat_map(|&r| u64::from(r).to_le_bytes()[..size].to_vec()).collect();

@@ -24,6 +24,8 @@ fn platform() -> Platform {
         pvpanic: Some(0x505),
         generation: Some(uuid::Uuid::from_u128(7)),
         mouse: true,
+        hpet: Some(0xfed0_0000),
+        more: Vec::new(),
         pci_interrupts: vec![PciInterrupt { slot: 3, pin: 0, irq: 11 }],
     }
 }
@@ -65,8 +67,9 @@ fn the_root_leads_to_every_table_and_all_sums_are_zero() {
         assert_eq!(Bytes(rsdt).dword(36 + 4 * n as u64), Some(addr as u32));
         seen.push(at(&t, addr)[..4].to_vec());
     }
-    assert_eq!(seen, [b"FACP".to_vec(), b"APIC".to_vec(), b"SSDT".to_vec()]);
-    for signature in [b"DSDT", b"FACP", b"APIC", b"SSDT", b"RSDT", b"XSDT"] {
+    let expected = [b"FACP", b"APIC", b"SSDT", b"HPET"].map(|s| s.to_vec());
+    assert_eq!(seen, expected);
+    for signature in [b"DSDT", b"FACP", b"APIC", b"SSDT", b"HPET", b"RSDT", b"XSDT"] {
         assert_eq!(sum(find(&t, signature)), 0, "{signature:?}");
     }
 }

@@ -16,13 +16,26 @@ pub mod key {
     pub const RAM_SIZE: u16 = 0x03;
     pub const NOGRAPHIC: u16 = 0x04;
     pub const NB_CPUS: u16 = 0x05;
+    pub const KERNEL_ADDR: u16 = 0x07;
+    pub const KERNEL_SIZE: u16 = 0x08;
+    pub const INITRD_ADDR: u16 = 0x0a;
+    pub const INITRD_SIZE: u16 = 0x0b;
     pub const BOOT_MENU: u16 = 0x0e;
     pub const MAX_CPUS: u16 = 0x0f;
+    pub const KERNEL_DATA: u16 = 0x11;
+    pub const INITRD_DATA: u16 = 0x12;
+    pub const CMDLINE_ADDR: u16 = 0x13;
+    pub const CMDLINE_SIZE: u16 = 0x14;
+    pub const CMDLINE_DATA: u16 = 0x15;
+    pub const SETUP_ADDR: u16 = 0x16;
+    pub const SETUP_SIZE: u16 = 0x17;
+    pub const SETUP_DATA: u16 = 0x18;
     pub const FILE_DIR: u16 = 0x19;
     pub const FILE_FIRST: u16 = 0x20;
     /// Set in keys of items that belong to one architecture.
     pub const ARCH_LOCAL: u16 = 0x8000;
     pub const IRQ0_OVERRIDE: u16 = ARCH_LOCAL | 2;
+    pub const HPET: u16 = ARCH_LOCAL | 4;
 }
 
 /// Selector port (a word) and data port (bytes, from offset 1 on).
@@ -131,6 +144,10 @@ impl FwCfg {
     /// Sets an item that is no file.
     pub fn set(&mut self, key: u16, bytes: impl Into<Arc<[u8]>>) {
         self.plain.insert(key, bytes.into());
+    }
+    /// An item that is no file.
+    pub fn plain(&self, key: u16) -> Option<&[u8]> {
+        self.plain.get(&key).map(|bytes| &**bytes)
     }
     /// Adds a file.
     ///

@@ -5,6 +5,7 @@ pub mod cpu_hotplug;
 pub mod debug_exit;
 pub mod debugcon;
 pub mod fw_cfg;
+pub mod hpet;
 pub mod i8042;
 pub mod i8254;
 pub mod i8257;

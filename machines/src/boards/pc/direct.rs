@@ -5,6 +5,7 @@ use super::{PIIX_SLOT, SCI};
 use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::cpu_hotplug;
+use crate::devices::hpet;
 use crate::devices::ide::piix as ide;
 use crate::devices::ioapic::IOAPIC_BASE;
 use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
@@ -57,7 +58,9 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
         pvpanic,
         generation,
         mouse: true,
+        hpet: super::has_hpet(config).then_some(hpet::BASE as u32),
         pci_interrupts: pci_interrupts.collect(),
+        more: config.acpi_tables.clone(),
     }
 }
 

@@ -19,6 +19,11 @@ const OPTION_ROMS: (u64, u64) = (0xc_0000, 128 << 10);
 /// What an empty socket reads as.
 const NOTHING: u8 = 0xff;
 
+/// Does the user want firmware, although there may be a kernel?
+pub(super) fn given(config: &MachineConfig) -> bool {
+    config.firmware.is_some() || flash::given(config)
+}
+
 /// Maps the firmware, from flash chips or as the image that `-bios` gives, and the space for ROMs of expansion cards. Without either the firmware's
 /// socket is empty.
 ///

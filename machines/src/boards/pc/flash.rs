@@ -17,6 +17,12 @@ const BLOCK: u64 = 4096;
 /// Most bytes of all firmware together.
 const MOST: u64 = 8 << 20;
 
+/// Are there chips?
+pub(super) fn given(config: &MachineConfig) -> bool {
+    let named = config.properties.iter().any(|(name, _)| *name == PROPERTIES[0]);
+    named || !config.blocks.places(Interface::Pflash).is_empty()
+}
+
 /// The drives of the chips: those that properties name, and those of `-drive if=pflash`.
 fn drives(config: &MachineConfig) -> Result<[Option<Arc<BlockBackend>>; 2], BuildError> {
     if let Some(place) = config.blocks.places(Interface::Pflash).into_iter().find(|p| (p.bus, p.unit / 2) != (0, 0)) {

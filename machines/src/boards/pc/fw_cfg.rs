@@ -1,10 +1,12 @@
 //! What the firmware configuration device of a PC serves: facts of the board, and what the user adds.
 
 use super::memory::Layout;
-use super::{boot_order, numa};
+use super::{boot_order, kernel, numa};
 use crate::acpi::Platform;
 use crate::devices::fw_cfg::{BootList, FwCfg, ItemError, key};
+use crate::devices::hpet;
 use crate::devices::pci::piix4_pm;
+use crate::smbios;
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig, OptionRom};
 
@@ -29,9 +31,12 @@ pub(super) fn items(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout
     items.set(key::NOGRAPHIC, u16::from(config.nographic).to_le_bytes());
     boot_order::items(&config.boot, &mut items);
     items.set(key::IRQ0_OVERRIDE, 1u32.to_le_bytes());
-    let roms = config.option_roms.iter().filter_map(|rom| Some((rom.bootindex?, format!("/rom@{}", file(rom)))));
+    items.set(key::HPET, event_timers(super::has_hpet(config)));
+    let loader = kernel::items(config, layout, &mut items)?;
+    let option_roms: Vec<_> = loader.into_iter().chain(config.option_roms.iter().cloned()).collect();
+    let roms = option_roms.iter().filter_map(|rom| Some((rom.bootindex?, format!("/rom@{}", file(rom)))));
     items.set_boot_list(BootList { roms: roms.collect(), strict: config.boot.strict });
-    for rom in &config.option_roms {
+    for rom in &option_roms {
         items.add_file(&file(rom), rom.image.clone()).map_err(|e| wrong("option-rom", &rom.name, e))?;
     }
     for (name, bytes) in &config.fw_cfg {
@@ -40,13 +45,27 @@ pub(super) fn items(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout
     Ok(items)
 }
 
-/// Adds the ACPI tables.
+/// Adds the ACPI and SMBIOS tables.
 ///
 /// # Errors
 /// The user has items of their names.
-pub(super) fn add_tables(items: &mut FwCfg, platform: &Platform) -> Result<(), BuildError> {
-    let mut files = crate::acpi::script(platform).firmware_files();
+pub(super) fn add_tables(items: &mut FwCfg, platform: &Platform, smbios: &smbios::Tables) -> Result<(), BuildError> {
+    let smbios =
+        [("etc/smbios/smbios-anchor", smbios.anchor.clone()), ("etc/smbios/smbios-tables", smbios.structures.clone())];
+    let mut files = crate::acpi::script(platform).firmware_files().chain(smbios);
     files.try_for_each(|(name, bytes)| items.add_file(name, bytes).map_err(|e| wrong("fw_cfg", name, e)))
+}
+
+/// The event timers: how many blocks there are, or that nothing is known of them, and id and address of each of up to eight.
+fn event_timers(present: bool) -> [u8; 121] {
+    let mut item = [0; 121];
+    item[0] = u8::MAX;
+    if present {
+        item[0] = 1;
+        item[1..5].copy_from_slice(&hpet::BLOCK_ID.to_le_bytes());
+        item[5..13].copy_from_slice(&hpet::BASE.to_le_bytes());
+    }
+    item
 }
 
 fn wrong(option: &'static str, value: &str, e: ItemError) -> BuildError {

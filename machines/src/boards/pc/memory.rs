@@ -60,6 +60,11 @@ impl Layout {
         m.add(4 * GIB, 4 * GIB + self.high, Kind::Ram);
         m
     }
+    /// Where RAM is, as first and last address.
+    pub(super) fn areas(self) -> Vec<(u64, u64)> {
+        let high = (self.high > 0).then(|| (4 * GIB, 4 * GIB + self.high - 1));
+        std::iter::once((0, self.low - 1)).chain(high).collect()
+    }
     /// The RAM alone, in the form of the map's entries, for firmware to make its own map of.
     pub(super) fn ram(self) -> Vec<u8> {
         let mut m = MemoryMap::new();

@@ -6,6 +6,7 @@ mod drives;
 mod firmware;
 mod flash;
 mod fw_cfg;
+mod kernel;
 mod memory;
 mod numa;
 mod versions;
@@ -14,6 +15,7 @@ use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
 use crate::devices::fw_cfg::FwCfgDevice;
+use crate::devices::hpet::Hpet;
 use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
@@ -28,6 +30,7 @@ use crate::devices::pci::piix4_pm::Piix4Pm;
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use crate::devices::vga::Vga;
+use crate::smbios;
 use direct::DirectBoot;
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
@@ -81,8 +84,10 @@ impl MachineType for PcVersion {
     }
     fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         &[
+            ("hpet", "on|off", "Enable High Precision Event Timers"),
             ("pflash0", "node or drive", "the flash chip with the firmware"),
             ("pflash1", "node or drive", "the flash chip with the firmware's variables"),
+            ("smbios-entry-point-type", "32|64", "SMBIOS Entry Point type [32, 64]"),
             ("smm", "on|off|auto", "Enable SMM"),
         ]
     }
@@ -107,15 +112,17 @@ impl MachineType for PcVersion {
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
         check(config)?;
         let layout = Layout::new(config.ram_size);
-        let (wiring, platform) = board.with(|s| self.realize(config, layout, s))?;
+        let (wiring, platform, smbios) = board.with(|s| self.realize(config, layout, s))?;
         let boot = match &config.kernel {
-            None => None,
-            Some(kernel) => {
-                let tables = crate::acpi::build(&platform, memory::TABLES.0, memory::TABLES.1)
-                    .map_err(|reason| BootError { what: "firmware tables".into(), reason })?;
+            Some(kernel) if !firmware::given(config) => {
+                let wrong = |reason| BootError { what: "firmware tables".into(), reason };
+                let (smbios, start) = smbios.place(memory::TABLES.0);
+                let mut tables = crate::acpi::build(&platform, start, memory::TABLES.1).map_err(wrong)?;
+                tables.blobs.extend(smbios);
                 let image = boot::prepare(kernel, &layout.map(), Some(tables.rsdp))?;
                 Some(Box::new(DirectBoot { image, tables: tables.blobs, platform, layout }) as _)
             }
+            _ => None,
         };
         Ok(Wiring { boot, ..wiring })
     }
@@ -137,7 +144,12 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
     }
     for (name, value) in &config.properties {
         match (&**name, &**value) {
-            ("smm", "on" | "off" | "auto") => {}
+            ("smm", "on" | "off" | "auto") | ("hpet", "on" | "off") => {}
+            ("hpet", _) => refuse("machine", format!("hpet={value}"), "it is on or off".into()),
+            ("smbios-entry-point-type", "32" | "64") => {}
+            ("smbios-entry-point-type", _) => {
+                refuse("machine", format!("smbios-entry-point-type={value}"), "it is 32 or 64".into());
+            }
             (property, _) if flash::PROPERTIES.contains(&property) => {}
             ("smm", _) => refuse("machine", format!("smm={value}"), "it is on, off or auto".into()),
             _ => refuse("machine", name.clone(), "the machine has no such property".into()),
@@ -157,7 +169,7 @@ impl PcVersion {
         config: &MachineConfig,
         layout: Layout,
         s: &mut BoardState,
-    ) -> Result<(Wiring, crate::acpi::Platform), BuildError> {
+    ) -> Result<(Wiring, crate::acpi::Platform, smbios::Tables), BuildError> {
         let nodes = numa::nodes(config)?;
         let ram = layout.realize(config, &nodes, s)?;
         firmware::map(config, s, ram.pci)?;
@@ -204,9 +216,19 @@ impl PcVersion {
         let port92 = s.realize(UNATTACHED, Port92)?;
         s.connect(keyboard.a20, a20.enable.get(0));
         s.connect(port92.a20, a20.enable.get(1));
-        s.connect_isa_irq(pit.out0, 0);
         s.connect_isa_irq(keyboard.irq_keyboard, 1);
-        s.connect_isa_irq(rtc.irq, 8);
+        if has_hpet(config) {
+            // It may take the place of the 8254 and of the RTC, so that their interrupts come through it.
+            let hpet = s.realize(UNATTACHED, Hpet::default())?;
+            s.connect(pit.out0, hpet.legacy.get(0));
+            s.connect(rtc.irq, hpet.legacy.get(1));
+            s.connect_isa_irq(hpet.irq[0], 0);
+            s.connect_isa_irq(hpet.irq[8], 8);
+            s.connect(hpet.irq[2], ioapic.intin.get(2));
+        } else {
+            s.connect_isa_irq(pit.out0, 0);
+            s.connect_isa_irq(rtc.irq, 8);
+        }
         s.connect_isa_irq(keyboard.irq_mouse, 12);
         for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
             s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
@@ -217,13 +239,32 @@ impl PcVersion {
         drives::describe(s, ide.id, rtc.id);
 
         let platform = direct::platform(s, config, nodes, layout);
+        let smbios = smbios::build(&self.smbios(config, layout, s));
         if let Some(fw_cfg) = s.device::<FwCfgDevice>(fw_cfg.id) {
-            fw_cfg::add_tables(fw_cfg.items(), &platform)?;
+            fw_cfg::add_tables(fw_cfg.items(), &platform, &smbios)?;
         }
         let smi = smm.then_some(pm.smi);
         let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
-        Ok((wiring, platform))
+        Ok((wiring, platform, smbios))
     }
+    /// What SMBIOS tells of the machine.
+    fn smbios(&self, config: &MachineConfig, layout: Layout, s: &mut BoardState) -> smbios::System {
+        smbios::System {
+            product: self.description(),
+            version: self.name,
+            uuid: config.uuid,
+            topology: config.topology,
+            processor: s.cpu_signature(0).unwrap_or(0),
+            ram: config.ram_size,
+            areas: layout.areas(),
+            user: config.smbios.clone(),
+        }
+    }
+}
+
+/// Whether there are event timers.
+fn has_hpet(config: &MachineConfig) -> bool {
+    config.properties.iter().rev().find(|(name, _)| name == "hpet").is_none_or(|(_, value)| value == "on")
 }
 
 /// Whether there is system management mode: by default, where the accelerator has it.
