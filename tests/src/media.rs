@@ -1,0 +1,173 @@
+//! Disks and CDs that boot, made of Debian's packages without root: boot loaders with a kernel and its initial RAM file system.
+
+use crate::linux::{Kernel, init, modules, write_initrd_with};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a guest boots: its files by their paths on the medium, and the loader's configuration.
+pub struct Contents<'a> {
+    /// Paths on the medium, and the files of the host.
+    pub files: Vec<(&'a str, PathBuf)>,
+    /// The configuration.
+    pub config: &'a str,
+}
+
+/// Where Debian's packages have their parts.
+const GRUB: &str = "/usr/lib/grub/i386-pc";
+const ISOLINUX: [&str; 2] = ["/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"];
+
+/// Says that it skips where one of these, each with its package, is missing.
+fn has(needed: &[(&str, &str)]) -> bool {
+    let directories = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/"];
+    let missing = needed.iter().find(|(name, _)| !directories.iter().any(|d| Path::new(d).join(name).exists()));
+    if let Some((name, package)) = missing {
+        eprintln!("skipped: no {name} (package {package})");
+    }
+    missing.is_none()
+}
+
+/// Runs a program of a package.
+///
+/// # Panics
+/// It fails; with what it said.
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+impl Contents<'_> {
+    /// Lays them out below a new directory, the configuration at `config`.
+    fn lay_out(&self, root: &Path, config: &str) -> io::Result<()> {
+        let place = |path: &str| -> io::Result<PathBuf> {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(root))?;
+            Ok(path)
+        };
+        for (path, file) in &self.files {
+            fs::copy(file, place(path)?)?;
+        }
+        fs::write(place(config)?, self.config)
+    }
+}
+
+/// A CD that boots by GRUB (El Torito without emulation), as `grub-mkrescue` makes it.
+///
+/// # Panics
+/// It cannot be made of what is there.
+pub fn grub_cd(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf> {
+    let needed = [("grub-mkrescue", "grub-common"), ("xorriso", "xorriso"), ("mformat", "mtools")];
+    if !has(&needed) || !has(&[(&format!("{GRUB}/cdboot.img"), "grub-pc-bin")]) {
+        return None;
+    }
+    let (root, image) = (directory.join("grub-cd"), directory.join("grub.iso"));
+    contents.lay_out(&root, "boot/grub/grub.cfg").expect("files");
+    run("grub-mkrescue", &["-d", GRUB, "-o", text(&image), text(&root)]);
+    Some(image)
+}
+
+/// A CD that boots by ISOLINUX.
+///
+/// # Panics
+/// It cannot be made of what is there.
+pub fn isolinux_cd(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf> {
+    let [loader, library] = ISOLINUX;
+    if !has(&[("xorriso", "xorriso"), (loader, "isolinux"), (library, "syslinux-common")]) {
+        return None;
+    }
+    let (root, image) = (directory.join("isolinux-cd"), directory.join("isolinux.iso"));
+    contents.lay_out(&root, "isolinux/isolinux.cfg").expect("files");
+    fs::copy(loader, root.join("isolinux/isolinux.bin")).expect("the loader");
+    fs::copy(library, root.join("isolinux/ldlinux.c32")).expect("its library");
+    let boots = ["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot"];
+    let table = ["-boot-load-size", "4", "-boot-info-table"];
+    let arguments = [&["-as", "mkisofs", "-quiet", "-o", text(&image)], &boots[..], &table, &[text(&root)]].concat();
+    run("xorriso", &arguments);
+    Some(image)
+}
+
+/// Where the partition of a disk begins, and how large it is, in bytes.
+const PARTITION: (u64, u64) = (1 << 20, 63 << 20);
+
+/// A disk with a master boot record, GRUB, and a file system with a journal in its only partition.
+///
+/// # Panics
+/// It cannot be made of what is there.
+pub fn grub_disk(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf> {
+    let boot = format!("{GRUB}/boot.img");
+    if !has(&[("grub-mkimage", "grub-common"), ("mkfs.ext4", "e2fsprogs"), (&boot, "grub-pc-bin")]) {
+        return None;
+    }
+    let (root, core) = (directory.join("grub-disk"), directory.join("core.img"));
+    contents.lay_out(&root, "boot/grub/grub.cfg").expect("files");
+    let modules = root.join("boot/grub/i386-pc");
+    fs::create_dir_all(&modules).expect("a directory");
+    for file in fs::read_dir(GRUB).expect("GRUB").flatten() {
+        if file.path().extension().is_some_and(|e| e == "mod" || e == "lst") {
+            fs::copy(file.path(), modules.join(file.file_name())).expect("a module");
+        }
+    }
+    let prefix = "(hd0,msdos1)/boot/grub";
+    run(
+        "grub-mkimage",
+        &["-O", "i386-pc", "-d", GRUB, "-p", prefix, "-o", text(&core), "biosdisk", "part_msdos", "ext2"],
+    );
+    let image = directory.join("disk.img");
+    write_disk(&image, &fs::read(boot).expect("a boot sector"), &fs::read(core).expect("GRUB")).expect("a disk");
+    // The file system goes where the partition is.
+    let (start, size) = PARTITION;
+    let (offset, blocks) = (format!("offset={start}"), format!("{}k", size >> 10));
+    run("mkfs.ext4", &["-q", "-F", "-E", &offset, "-d", text(&root), text(&image), &blocks]);
+    Some(image)
+}
+
+/// Writes the boot sector with a table of one active partition, and GRUB's core into the gap behind it, where the boot sector looks for it.
+fn write_disk(image: &Path, boot: &[u8], core: &[u8]) -> io::Result<()> {
+    const SECTOR: u64 = 512;
+    /// What a boot sector has room for before the table of partitions.
+    const CODE: usize = 440;
+    const TABLE: u64 = 446;
+    let mut file = fs::File::create(image)?;
+    let (start, size) = PARTITION;
+    file.set_len(start + size)?;
+    file.write_all(&boot[..CODE])?;
+    let sectors = [start, size].map(|bytes| ((bytes / SECTOR) as u32).to_le_bytes());
+    // Active; the type is Linux; addresses by cylinder, head and sector are not used.
+    let entry = [&[0x80, 0, 0, 0, 0x83, 0, 0, 0][..], &sectors.concat()].concat();
+    file.write_all_at(&entry, TABLE)?;
+    file.write_all_at(&[0x55, 0xaa], SECTOR - 2)?;
+    file.write_all_at(core, SECTOR)
+}
+
+/// Modules of Debian's cloud kernel for the PIIX3's disks and CDs, in the order in which they need each other.
+const DRIVERS: [&str; 8] = [
+    "drivers/scsi/scsi_common.ko",
+    "drivers/scsi/scsi_mod.ko",
+    "drivers/ata/libata.ko",
+    "drivers/ata/ata_piix.ko",
+    "drivers/scsi/sd_mod.ko",
+    "drivers/cdrom/cdrom.ko",
+    "drivers/scsi/sr_mod.ko",
+    "fs/isofs/isofs.ko",
+];
+
+/// Debian's cloud kernel with an initial RAM file system that has drivers for IDE, runs `commands` and leaves a shell; says that it skips where one of its
+/// parts is missing.
+///
+/// # Panics
+/// It cannot be written.
+pub fn linux_with_ide(directory: &Path, commands: &str) -> Option<(PathBuf, PathBuf)> {
+    let (kernel, busybox) = (Kernel::Cloud.image()?, Kernel::Cloud.busybox()?);
+    let drivers = modules(&kernel, &DRIVERS)?;
+    let load: String = drivers.iter().filter_map(|d| Some(format!("insmod /{}\n", d.file_name()?.to_str()?))).collect();
+    let initrd = directory.join("initrd");
+    write_initrd_with(&initrd, &busybox, &init(&format!("{load}{commands}")), &drivers).expect("an initrd");
+    Some((kernel, initrd))
+}

@@ -1,0 +1,63 @@
+//! CDs by El Torito, read through ATAPI.
+
+use super::*;
+use gearbox_tests::linux::fetched;
+use gearbox_tests::media::{grub_cd, isolinux_cd, linux_with_ide};
+
+/// The CD's own files, read and compared by a Linux that was loaded from it.
+fn reads_itself(guest: &mut Process) {
+    guest.expect(PROMPT, BOOT);
+    guest.send("mount -t iso9660 -o ro /dev/sr0 /tmp && cmp /tmp/boot/initrd /tmp/copy && echo same; umount /tmp\n");
+    guest.expect("\r\nsame\r\n", PATIENCE);
+    guest.send("poweroff -f\n");
+    assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
+}
+
+#[test]
+fn grub_loads_linux() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some((kernel, initrd)) = linux_with_ide(directory.path(), "") else { return };
+    let config = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
+    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd.clone()), ("copy", initrd)];
+    let Some(cd) = grub_cd(directory.path(), &Contents { files, config }).filter(|_| has_seabios()) else { return };
+    reads_itself(&mut pc(&["-cdrom", text(&cd)]));
+}
+
+#[test]
+fn isolinux_loads_linux() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some((kernel, initrd)) = linux_with_ide(directory.path(), "") else { return };
+    let config = "default linux\nlabel linux\n kernel /boot/vmlinuz\n append initrd=/boot/initrd console=ttyS0 panic=-1 no_timer_check\n";
+    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd.clone()), ("copy", initrd)];
+    let cd = isolinux_cd(directory.path(), &Contents { files, config }).filter(|_| has_seabios());
+    let Some(cd) = cd else { return };
+    reads_itself(&mut pc(&["-drive", &format!("file={},media=cdrom,format=raw", text(&cd)), "-boot", "d"]));
+}
+
+#[test]
+fn isolinux_loads_memtest() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(memtest) = fetched("memtest86+x64.bin") else { return };
+    let config = "default memtest\nlabel memtest\n kernel /memtest\n append console=ttyS0,115200\n";
+    let cd = isolinux_cd(directory.path(), &Contents { files: vec![("memtest", memtest)], config });
+    let Some(cd) = cd.filter(|_| has_seabios()) else { return };
+    let mut guest = pc(&["-m", "32", "-cdrom", text(&cd)]);
+    guest.expect("Memtest86+", PATIENCE);
+    guest.expect("Status: Testing", PATIENCE);
+}
+
+/// What is typed on the keyboard at GRUB's prompt is on the screen, which is the one that is stored beside this test.
+#[test]
+fn a_prompt_shows_what_is_typed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cd = grub_cd(directory.path(), &Contents { files: Vec::new(), config: "" });
+    let Some(cd) = cd.filter(|_| has_seabios()) else { return };
+    let arguments = ["-bios", "bios-256k.bin", "-vga", "std", "-cdrom", text(&cd)];
+    let mut vm = Vm::pc().accel("tcg").args(arguments).start().expect("a machine");
+    vm.expect_screen("grub> ", PATIENCE).expect("a prompt");
+    for key in ["e", "c", "h", "o", "spc", "shift-h", "e", "l", "l", "o", "minus", "4", "2", "ret"] {
+        let keys: Vec<_> = key.split('-').collect();
+        vm.send_keys(&keys).expect("a key");
+    }
+    vm.expect_screen(r"grub> echo Hello-42\s+Hello-42\s+grub> ", PATIENCE).expect("what was typed");
+}

@@ -1,0 +1,58 @@
+//! Disks behind the PIIX3, booted by GRUB and driven by Debian's ata_piix.
+
+use super::*;
+use gearbox_tests::media::{grub_disk, linux_with_ide};
+use std::process::Command;
+
+const CONFIG: &str = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
+
+/// A disk that boots to a shell.
+pub(super) fn disk(directory: &Path) -> Option<PathBuf> {
+    let (kernel, initrd) = linux_with_ide(directory, "")?;
+    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd)];
+    grub_disk(directory, &Contents { files, config: CONFIG }).filter(|_| has_seabios())
+}
+
+/// The answer of the shell to a command.
+pub(super) fn ask(guest: &mut Process, command: &str) -> String {
+    guest.send(&format!("{command}\n"));
+    guest.expect(&format!("{command}\r\n"), PATIENCE);
+    guest.expect(PROMPT, PATIENCE).replace('\r', "")
+}
+
+/// Wants `fsck` to find nothing wrong in the file system of the disk that [`disk`] makes, once it has replayed its journal.
+pub(super) fn check(disk: &Path) {
+    let device = format!("{}?offset={}", text(disk), 1 << 20);
+    // Replaying the journal is no error; what is found after that would be.
+    let _ = Command::new("/usr/sbin/e2fsck").args(["-p", &device]).output().expect("e2fsck");
+    let output = Command::new("/usr/sbin/e2fsck").args(["-f", "-n", &device]).output().expect("e2fsck");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// From the master boot record to user space; what is written is read back, and there after the machine is off.
+#[test]
+fn grub_loads_linux_that_writes_and_reads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(disk) = disk(directory.path()) else { return };
+    let spare = directory.path().join("spare.img");
+    std::fs::File::create(&spare).and_then(|f| f.set_len(64 << 20)).expect("a file");
+    let [boot, spare_drive] = [&disk, &spare].map(|path| format!("file={},format=raw", text(path)));
+    let mut guest = pc(&["-drive", &boot, "-drive", &spare_drive]);
+    guest.expect(PROMPT, BOOT);
+    ask(
+        &mut guest,
+        "dd if=/dev/urandom of=/tmp/x bs=1M count=24 2>/dev/null; dd if=/tmp/x of=/dev/sdb bs=1M conv=fsync 2>/dev/null",
+    );
+    ask(&mut guest, "echo 3 > /proc/sys/vm/drop_caches");
+    let sums = ask(&mut guest, "md5sum < /tmp/x; dd if=/dev/sdb bs=1M count=24 2>/dev/null | md5sum");
+    let mut lines = sums.lines();
+    let (written, read) = (lines.next().expect("a sum"), lines.next().expect("a sum"));
+    assert_eq!(written, read);
+    let host = Command::new("sh").args(["-c", &format!("head -c {} {} | md5sum", 24 << 20, text(&spare))]).output();
+    assert_eq!(String::from_utf8_lossy(&host.expect("md5sum").stdout).trim(), written.trim(), "on the host");
+    assert!(ask(&mut guest, "dmesg | grep -c 'ata.*\\(error\\|failed\\|exception\\|timeout\\)'").starts_with('0'));
+    ask(&mut guest, "mount /dev/sda1 /tmp && cp /bin/busybox /tmp/new && umount /tmp");
+    guest.send("poweroff -f\n");
+    assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
+    check(&disk);
+}
