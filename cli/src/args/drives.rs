@@ -81,7 +81,9 @@ static KEYS: &[Key] = &[
         d.drive.node_name = Some(v.to_owned());
         Ok(())
     }),
-    key(&["if"], "ide|pflash|none", "the bus that it is for", |d, v| interface(v).map(|i| d.drive.interface = i)),
+    key(&["if"], "ide|floppy|pflash|none", "the bus that it is for", |d, v| {
+        interface(v).map(|i| d.drive.interface = i)
+    }),
     key(&["index"], "NUMBER", "its number among the drives for that bus", |d, v| {
         number(v).map(|n| d.drive.place.index = n)
     }),
@@ -158,7 +160,8 @@ pub fn keys() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Interfaces that boards have places for.
-const INTERFACES: [Interface; 4] = [Interface::Ide, Interface::Virtio, Interface::Pflash, Interface::None];
+const INTERFACES: [Interface; 5] =
+    [Interface::Ide, Interface::Floppy, Interface::Virtio, Interface::Pflash, Interface::None];
 
 fn interface(name: &str) -> Result<Interface, Refusal> {
     match Interface::from_name(name) {
@@ -207,12 +210,14 @@ const fn disk(name: &'static str, interface: Interface, index: Option<u32>) -> S
     Short { name, interface, index, media: DriveMedia::Disk }
 }
 
-static SHORT: [Short; 6] = [
+static SHORT: [Short; 8] = [
     disk("hda", Interface::Ide, Some(0)),
     disk("hdb", Interface::Ide, Some(1)),
     disk("hdc", Interface::Ide, Some(2)),
     disk("hdd", Interface::Ide, Some(3)),
     Short { name: "cdrom", interface: Interface::Ide, index: Some(2), media: DriveMedia::Cdrom },
+    disk("fda", Interface::Floppy, Some(0)),
+    disk("fdb", Interface::Floppy, Some(1)),
     disk("pflash", Interface::Pflash, None),
 ];
 
@@ -351,7 +356,7 @@ mod tests {
     fn mistakes() {
         for (text, reason) in [
             ("a,if=scsi", "there is no place for 'if=scsi'"),
-            ("a,if=eide", "'if' takes ide|pflash|none, not 'eide'"),
+            ("a,if=eide", "'if' takes ide|floppy|pflash|none, not 'eide'"),
             ("a,formt=raw", "unknown option 'formt'; did you mean 'format'?"),
             ("a,format=vmdk", "'format' takes raw|qcow2, not 'vmdk'"),
             ("a,index=x", "'index' takes NUMBER, not 'x'"),

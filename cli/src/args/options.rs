@@ -112,6 +112,12 @@ pub struct Options {
     #[arg(long, value_name = "TEXT", help_heading = BOOT)]
     pub append: Option<String>,
 
+    /// What is in the first floppy drive
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub fda: Vec<String>,
+    /// What is in the second floppy drive
+    #[arg(long, value_name = "FILE", help_heading = DRIVES)]
+    pub fdb: Vec<String>,
     /// The first disk: an image, or a device of the host. A word without an option is one, too
     #[arg(long, value_name = "FILE", help_heading = DRIVES)]
     pub hda: Vec<String>,

@@ -11,7 +11,6 @@ struct Missing {
 }
 
 static MISSING: &[Missing] = &[
-    Missing { hint: "there is no floppy controller", with_value: "fda fdb", flags: "" },
     Missing { hint: "there is no such drive", with_value: "mtdblock sd iscsi", flags: "" },
     Missing { hint: "there are no file systems of the host", with_value: "fsdev virtfs", flags: "" },
     Missing { hint: "there is no network", with_value: "netdev", flags: "" },

@@ -3,8 +3,13 @@
 use super::TypeInfo;
 
 /// Which bus a type and its descendants plug into.
-pub(super) const BUS_OF: [(&str, &str); 4] =
-    [("ide-device", "IDE"), ("isa-device", "ISA"), ("pci-device", "PCI"), ("sys-bus-device", "System")];
+pub(super) const BUS_OF: [(&str, &str); 5] = [
+    ("floppy", "floppy-bus"),
+    ("ide-device", "IDE"),
+    ("isa-device", "ISA"),
+    ("pci-device", "PCI"),
+    ("sys-bus-device", "System"),
+];
 
 const INTERFACES: [&str; 8] = [
     "acpi-device-interface",
@@ -44,7 +49,7 @@ const ABSTRACT: [(&str, &str); 22] = [
 ];
 
 /// (name, parent)
-const CONCRETE: [(&str, &str); 15] = [
+const CONCRETE: [(&str, &str); 16] = [
     ("IDE", "bus"),
     ("ISA", "bus"),
     ("PCI", "bus"),
@@ -58,6 +63,7 @@ const CONCRETE: [(&str, &str); 15] = [
     ("chardev-socket", "chardev"),
     ("chardev-stdio", "chardev-fd"),
     ("container", "object"),
+    ("floppy-bus", "bus"),
     ("irq", "object"),
     ("memory-region", "object"),
 ];

@@ -62,6 +62,11 @@ pub fn ports(base: u16, len: u8) -> IO {
     IO::new(base, base, 1, len)
 }
 
+/// A DMA channel, by its bit, of which bytes are moved at the usual speed.
+pub fn dma(channels: u8) -> Raw {
+    Raw(vec![0x2a, channels, 0x00])
+}
+
 /// A reference to a named object.
 pub fn path(p: &str) -> Path {
     p.into()

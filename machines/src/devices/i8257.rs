@@ -1,11 +1,12 @@
-//! A DMA controller of the PC with its page registers (`i8257`): the registers that its four channels are programmed by.
+//! A DMA controller of the PC with its page registers (`i8257`), and its channels as devices on the ISA bus use them.
 //!
 //! Sources: Intel 8237A datasheet (231466); Intel 82371SB (PIIX3) datasheet (290550), "DMA page registers". As in QEMU, the mask is read at the
-//! address of the request register. No device on the boards asks for a transfer, so that a channel's current address and count stay at
-//! what was programmed; a request by software waits for a device for ever.
+//! address of the request register. A device moves its data through a [`DmaChannel`], a handle to the registers that it shares with the controller; a
+//! request by software waits for a device for ever.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{TypeEntry, TypeInfo};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Configuration of a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +31,87 @@ struct Channel {
     address: u16,
     count: u16,
     page: u8,
+    /// What was programmed, for auto-initialization.
+    base: (u16, u16),
+    mode: u8,
+}
+
+/// Bits of a channel's mode.
+mod mode {
+    pub(super) const WRITE: u8 = 1 << 2;
+    pub(super) const READ: u8 = 1 << 3;
+    pub(super) const AUTO_INITIALIZE: u8 = 1 << 4;
+    pub(super) const DOWN: u8 = 1 << 5;
 }
 
 /// The controller.
 #[derive(Debug)]
 pub struct DmaDevice {
+    shared: Arc<Mutex<Registers>>,
+    ready: [Line; 4],
+}
+
+/// What a board connects.
+#[derive(Clone, Debug)]
+pub struct DmaPins {
+    /// For devices.
+    pub channels: [DmaChannel; 4],
+    /// High while a channel is not masked, for devices that wait for one.
+    pub ready: [Line; 4],
+}
+
+/// A channel in the hands of a device. Everything happens with the board locked, so nobody waits for anybody.
+#[derive(Clone, Debug)]
+pub struct DmaChannel {
+    shared: Arc<Mutex<Registers>>,
+    n: usize,
+}
+
+fn locked(shared: &Mutex<Registers>) -> MutexGuard<'_, Registers> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DmaChannel {
+    /// Moves data to memory, until it is all there or the count is over: how many bytes, and whether the count is over. None if the channel is masked or
+    /// goes the other way.
+    pub fn to_memory(&self, cx: &mut Cx<'_>, data: &[u8]) -> Option<(usize, bool)> {
+        let (at, len, over) = locked(&self.shared).advance(self.n, mode::WRITE, data.len())?;
+        for (n, byte) in data[..len].iter().enumerate() {
+            // Memory that is not there takes nothing.
+            let _ = cx.dma_write(at.nth(n), std::slice::from_ref(byte));
+        }
+        Some((len, over))
+    }
+    /// Moves at most so many bytes from memory: them, and whether the count is over. None as above.
+    pub fn from_memory(&self, cx: &mut Cx<'_>, most: usize) -> Option<(Vec<u8>, bool)> {
+        let (at, len, over) = locked(&self.shared).advance(self.n, mode::READ, most)?;
+        let bytes = (0..len).map(|n| {
+            let mut byte = [0xff];
+            let _ = cx.dma_read(at.nth(n), &mut byte);
+            byte[0]
+        });
+        Some((bytes.collect(), over))
+    }
+}
+
+/// Where a transfer goes: the page stays as it is.
+#[derive(Clone, Copy)]
+struct Addresses {
+    page: u64,
+    first: u16,
+    down: bool,
+}
+
+impl Addresses {
+    fn nth(self, n: usize) -> u64 {
+        let at = if self.down { self.first.wrapping_sub(n as u16) } else { self.first.wrapping_add(n as u16) };
+        self.page << 16 | u64::from(at)
+    }
+}
+
+/// The registers.
+#[derive(Debug)]
+struct Registers {
     channels: [Channel; 4],
     /// Requests in the upper half; terminal counts in the lower half, which only transfers set.
     status: u8,
@@ -56,10 +133,11 @@ const PAGE_CHANNELS: [usize; 3] = [2, 3, 1];
 
 /// Control registers (231466, figure 5).
 mod control {
-    /// Read: status. Written: command, of which nothing is seen without transfers.
+    /// Read: status. Written: command.
     pub(super) const STATUS: u64 = 0;
     pub(super) const REQUEST: u64 = 1;
     pub(super) const MASK_BIT: u64 = 2;
+    pub(super) const MODE: u64 = 3;
     pub(super) const CLEAR_FLIP_FLOP: u64 = 4;
     pub(super) const MASTER_CLEAR: u64 = 5;
     pub(super) const CLEAR_MASK: u64 = 6;
@@ -73,10 +151,10 @@ inventory::submit! { TypeEntry(&TypeInfo::onboard::<Dma>("isa-device", "DMA cont
 
 impl DeviceSpec for Dma {
     type Device = DmaDevice;
-    type Pins = ();
+    type Pins = DmaPins;
     const TYPE: &'static str = "i8257";
 
-    fn realize(self, r: &mut Realize<'_>) -> Result<(DmaDevice, ()), RealizeError> {
+    fn realize(self, r: &mut Realize<'_>) -> Result<(DmaDevice, DmaPins), RealizeError> {
         let shift = u32::from(self.words);
         let len = 8 << shift;
         if self.base.checked_add(2 * len - 1).is_none() {
@@ -89,7 +167,12 @@ impl DeviceSpec for Dma {
         r.ports(CONTROL, "dma-cont", self.base + len, len);
         r.ports(PAGES, "dma-page", self.page_base + 1, 3);
         r.ports(PAGE_0, "dma-page", self.page_base + 7, 1);
-        Ok((DmaDevice { channels: Default::default(), status: 0, mask: ALL_MASKED, flip_flop: false, shift }, ()))
+        let registers =
+            Registers { channels: Default::default(), status: 0, mask: ALL_MASKED, flip_flop: false, shift };
+        let shared = Arc::new(Mutex::new(registers));
+        let ready = r.outputs("ready");
+        let channels = [0, 1, 2, 3].map(|n| DmaChannel { shared: shared.clone(), n });
+        Ok((DmaDevice { shared, ready }, DmaPins { channels, ready }))
     }
 }
 
@@ -98,7 +181,7 @@ fn put(bits: u8, bit: u8, on: bool) -> u8 {
     if on { bits | bit } else { bits & !bit }
 }
 
-impl DmaDevice {
+impl Registers {
     /// The 16-bit register at an offset, and how far to shift for the byte of it that is next.
     fn half(&mut self, offset: u64) -> (&mut u16, u32) {
         let n = (offset >> self.shift & 7) as usize;
@@ -111,6 +194,30 @@ impl DmaDevice {
     fn page(&mut self, region: u32, offset: u64) -> &mut u8 {
         let n = if region == PAGE_0 { 0 } else { PAGE_CHANNELS[(offset % 3) as usize] };
         &mut self.channels[n].page
+    }
+    /// Takes so many bytes of a channel's count: where they go, how many there are, and whether the count is over then.
+    fn advance(&mut self, n: usize, direction: u8, most: usize) -> Option<(Addresses, usize, bool)> {
+        let bit = 1 << n;
+        let c = &mut self.channels[n];
+        // Only bytes are moved: nothing on the boards uses the other controller.
+        if self.mask & bit != 0 || c.mode & (mode::WRITE | mode::READ) != direction || self.shift != 0 {
+            return None;
+        }
+        let left = usize::from(c.count) + 1;
+        let len = left.min(most);
+        let addresses = Addresses { page: c.page.into(), first: c.address, down: c.mode & mode::DOWN != 0 };
+        c.address = addresses.nth(len) as u16;
+        c.count = c.count.wrapping_sub(len as u16);
+        let over = len == left;
+        if over {
+            self.status |= bit;
+            if c.mode & mode::AUTO_INITIALIZE != 0 {
+                (c.address, c.count) = c.base;
+            } else {
+                self.mask |= bit;
+            }
+        }
+        Some((addresses, len, over))
     }
     fn master_clear(&mut self) {
         (self.flip_flop, self.status, self.mask) = (false, 0, ALL_MASKED);
@@ -125,14 +232,15 @@ impl DmaDevice {
             control::MASTER_CLEAR => self.master_clear(),
             control::CLEAR_MASK => self.mask = 0,
             control::MASK => self.mask = v,
-            // Command and mode say how transfers are made.
+            control::MODE => self.channels[usize::from(v & 3)].mode = v,
+            // The command register has nothing that is used on a PC.
             _ => {}
         }
     }
 }
 
-impl Device for DmaDevice {
-    fn read(&mut self, _cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
+impl Registers {
+    fn read(&mut self, region: u32, offset: u64) -> u64 {
         match region {
             CHANNELS => {
                 let (register, shift) = self.half(offset);
@@ -150,19 +258,40 @@ impl Device for DmaDevice {
             _ => (*self.page(region, offset)).into(),
         }
     }
-    fn write(&mut self, _cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8, value: u64) {
-        let v = value as u8;
+    fn write(&mut self, region: u32, offset: u64, v: u8) {
         match region {
             CHANNELS => {
                 let (register, shift) = self.half(offset);
                 *register = *register & !(0xff << shift) | u16::from(v) << shift;
+                let c = &mut self.channels[(offset >> self.shift & 7) as usize / 2];
+                c.base = (c.address, c.count);
             }
             CONTROL => self.write_control(offset >> self.shift, v),
             _ => *self.page(region, offset) = v,
         }
     }
-    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: ResetKind) {
-        self.master_clear();
+}
+
+impl DmaDevice {
+    fn show(&self, cx: &mut Cx<'_>) {
+        let mask = locked(&self.shared).mask;
+        self.ready.iter().enumerate().for_each(|(n, line)| cx.set(*line, mask >> n & 1 == 0));
+    }
+}
+
+impl Device for DmaDevice {
+    fn read(&mut self, _cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
+        locked(&self.shared).read(region, offset)
+    }
+    fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8, value: u64) {
+        // A channel may have come to the end of its count since.
+        self.show(cx);
+        locked(&self.shared).write(region, offset, value as u8);
+        self.show(cx);
+    }
+    fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {
+        locked(&self.shared).master_clear();
+        self.show(cx);
     }
 }
 

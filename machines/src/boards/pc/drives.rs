@@ -2,6 +2,7 @@
 //! `pc_cmos_init_late`).
 
 use super::{ANONYMOUS, UNATTACHED};
+use crate::devices::floppy::{DriveKind, FdcDevice, Floppy};
 use crate::devices::ide::piix::PiixIdeDevice;
 use crate::devices::ide::{Common, Geometry, IdeCd, IdeHd};
 use crate::devices::mc146818::RtcDevice;
@@ -31,6 +32,7 @@ const USER_DEFINED: u8 = 47;
 /// All that cannot be.
 pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
     let mut wrong = Vec::new();
+    realize_floppies(config, s)?;
     for place in config.blocks.places(Interface::Ide) {
         let DrivePlace { bus, unit, .. } = place;
         let Some((drive, media)) = config.blocks.at(place).filter(|_| (bus as usize) < BUSES) else { continue };
@@ -50,8 +52,39 @@ pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), 
     if wrong.is_empty() { Ok(()) } else { Err(BuildError::Several(wrong)) }
 }
 
-/// Tells the BIOS of the disks that there are now.
-pub(super) fn describe(s: &mut BoardState, ide: DeviceId, rtc: DeviceId) {
+/// CMOS RAM: the types of the floppy drives; equipment.
+const FLOPPIES: u8 = 0x10;
+const EQUIPMENT: u8 = 0x14;
+
+/// Puts the floppy drives on their bus.
+fn realize_floppies(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
+    for place in config.blocks.places(Interface::Floppy) {
+        if place.bus != 0 || place.unit as usize >= UNITS {
+            let value = format!("if=floppy,bus={},unit={}", place.bus, place.unit);
+            let reason = format!("the machine has one floppy controller with {UNITS} drives");
+            return Err(BuildError::Option { option: "drive", value, reason });
+        }
+        let Some((drive, _)) = config.blocks.at(place) else { continue };
+        s.realize(UNATTACHED, Floppy { drive: drive.into(), unit: Some(place.unit), ..Floppy::default() })?;
+    }
+    Ok(())
+}
+
+/// Bytes of CMOS RAM for floppy drives of these kinds: types, and what is added to the equipment.
+fn floppies([a, b]: [Option<DriveKind>; 2]) -> [(u8, u8); 2] {
+    let kind = |k: Option<DriveKind>| k.map_or(0, DriveKind::cmos);
+    let count = [a, b].iter().flatten().count();
+    [(FLOPPIES, kind(a) << 4 | kind(b)), (EQUIPMENT, [0x00, 0x01, 0x41][count])]
+}
+
+/// Tells the BIOS of the drives that there are now.
+pub(super) fn describe(s: &mut BoardState, ide: DeviceId, fdc: DeviceId, rtc: DeviceId) {
+    let kinds = s.device::<FdcDevice>(fdc).map(|fdc| fdc.kinds()).unwrap_or_default();
+    if let Some(rtc) = s.device::<RtcDevice>(rtc) {
+        let [types, (equipment, more)] = floppies(kinds);
+        rtc.set_memory(types.0, types.1);
+        rtc.set_memory(equipment, rtc.memory(equipment) | more);
+    }
     let places = (0..BUSES * UNITS).map(|n| (n / UNITS, n % UNITS));
     let disks: Vec<_> = match s.device::<PiixIdeDevice>(ide) {
         Some(ide) => places.map(|(bus, unit)| ide.geometry(bus, unit)).collect(),
@@ -86,6 +119,13 @@ fn cmos(disks: &[Option<Geometry>]) -> Vec<(u8, u8)> {
 mod tests {
     use super::*;
     use crate::devices::ide::Translation;
+
+    #[test]
+    fn floppies_in_cmos() {
+        assert_eq!(floppies([None, None]), [(0x10, 0), (0x14, 0)]);
+        assert_eq!(floppies([Some(DriveKind::K144), None]), [(0x10, 0x40), (0x14, 1)]);
+        assert_eq!(floppies([Some(DriveKind::K288), Some(DriveKind::K120)]), [(0x10, 0x52), (0x14, 0x41)]);
+    }
 
     #[test]
     fn disks_in_cmos() {

@@ -14,6 +14,7 @@ mod versions;
 use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
+use crate::devices::floppy::{self, IsaFdc};
 use crate::devices::fw_cfg::FwCfgDevice;
 use crate::devices::hpet::Hpet;
 use crate::devices::i8042::I8042;
@@ -204,9 +205,11 @@ impl PcVersion {
         }
 
         // ISA devices.
-        for dma in Dma::PC {
-            s.realize(UNATTACHED, dma)?;
-        }
+        let [bytes, words] = Dma::PC;
+        let dma = s.realize(UNATTACHED, bytes)?;
+        s.realize(UNATTACHED, words)?;
+        let fdc = s.realize(UNATTACHED, IsaFdc { dma: dma.pins.clone() })?;
+        s.connect(dma.ready[floppy::DMA], fdc.ready.get(0));
         let pit = s.realize(UNATTACHED, Pit)?;
         let [first, later] = boot_order::cmos(&config.boot)?;
         let cpus = processors(s, config).filter(|p| p.present).count() as u16;
@@ -236,7 +239,7 @@ impl PcVersion {
         let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg::items(config, cpus, &nodes, layout)?)?;
         drives::realize(config, s)?;
         config.add_devices(s)?;
-        drives::describe(s, ide.id, rtc.id);
+        drives::describe(s, ide.id, fdc.id, rtc.id);
 
         let platform = direct::platform(s, config, nodes, layout);
         let smbios = smbios::build(&self.smbios(config, layout, s));

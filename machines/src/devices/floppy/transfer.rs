@@ -1,0 +1,294 @@
+//! Commands that move data: between the medium and memory by DMA, or and the host by the data register.
+
+use super::media::SECTOR;
+use super::{FdcDevice, Phase, bits, st0};
+use gearbox_core::backend::block::{Completion, IoError, Request};
+use gearbox_core::board::Cx;
+
+/// Errors in status register 1.
+mod st1 {
+    pub(super) const NO_ADDRESS_MARK: u8 = 0x01;
+    pub(super) const NOT_WRITABLE: u8 = 0x02;
+    pub(super) const NO_DATA: u8 = 0x04;
+    pub(super) const DATA_ERROR: u8 = 0x20;
+    pub(super) const END_OF_CYLINDER: u8 = 0x80;
+}
+/// Status register 2: the error is in the data.
+const ST2_DATA: u8 = 0x20;
+/// Sectors of 512 bytes, as parameters and results have it.
+const SIZE_512: u8 = 2;
+
+/// What is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    /// Read, and given to nobody.
+    Verify,
+    /// Addresses of sectors come in, and a track that has this byte everywhere goes out.
+    Format(u8),
+}
+
+/// A transfer.
+pub(super) struct Transfer {
+    kind: Kind,
+    dma: bool,
+    /// The command's first byte says: on both sides.
+    both_sides: bool,
+    track: u8,
+    head: u8,
+    sector: u8,
+    /// The last one of a track.
+    last: u8,
+    /// Heads had to move.
+    sought: bool,
+    /// Where on the medium, and how many bytes at most.
+    at: u64,
+    most: usize,
+    /// Data on their way, and how much of them the host has had.
+    buffer: Vec<u8>,
+    given: usize,
+    /// The back end has a request.
+    waiting: bool,
+}
+
+impl Transfer {
+    /// What the main status register shows.
+    pub(super) fn status(&self) -> u8 {
+        let to_host = if self.kind == Kind::Read { bits::TO_HOST } else { 0 };
+        match self.dma || self.waiting {
+            true => 0,
+            false => bits::REQUEST | bits::NON_DMA | to_host,
+        }
+    }
+    /// Addresses behind the last sector of so many.
+    fn end(&self, sectors: u32) -> (u8, u8, u8) {
+        let per_track = u32::from(self.last).max(1);
+        let n = u32::from(self.sector.max(1)) - 1 + sectors;
+        let (tracks, sector) = ((n / per_track) as u8, (n % per_track) as u8 + 1);
+        if !self.both_sides {
+            return (self.track.saturating_add(tracks), self.head, sector);
+        }
+        let sides = self.head + tracks;
+        (self.track.saturating_add(sides / 2), sides % 2, sector)
+    }
+}
+
+impl FdcDevice {
+    /// READ DATA and its like: drive, C, H, R, N, EOT, GPL, DTL.
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>, p: &[u8], kind: Kind) {
+        let n = self.select(p[1]);
+        let (track, head, sector, size, last) = (p[2], p[3], p[4], p[5], p[6]);
+        self.last_sector = last;
+        let rate = self.rate;
+        let sought = self.drive(n).is_some_and(|d| d.seek(track));
+        let transfer = Transfer {
+            kind,
+            dma: self.output & bits::DMA != 0,
+            both_sides: p[0] & 0x80 != 0,
+            track,
+            head,
+            sector,
+            last,
+            sought,
+            at: 0,
+            most: 0,
+            buffer: Vec::new(),
+            given: 0,
+            waiting: false,
+        };
+        let checked = match self.drive(n).and_then(|d| Some((&*d, d.format?))) {
+            None => Err(st1::NO_ADDRESS_MARK),
+            Some((_, f)) if f.rate != rate => Err(st1::NO_ADDRESS_MARK),
+            Some((d, _)) if kind == Kind::Write && d.read_only() => Err(st1::NOT_WRITABLE),
+            Some((_, f)) if sector > f.sectors => Err(st1::END_OF_CYLINDER),
+            Some(_) if size != SIZE_512 => Err(st1::NO_DATA),
+            Some((d, f)) => d.position(track, head, sector).ok_or(st1::NO_DATA).map(|at| {
+                let this_side = u64::from(last.min(f.sectors).saturating_sub(sector)) + 1;
+                // The other side follows on the medium only if this one is read to its end.
+                let goes_on = transfer.both_sides && head == 0 && f.heads == 2 && last >= f.sectors;
+                let other = if goes_on { f.sectors } else { 0 };
+                (at, ((this_side + u64::from(other)) * SECTOR) as usize)
+            }),
+        };
+        match checked {
+            Err(error) => self.end_transfer(cx, &transfer, 0, (st0::ABNORMAL, error, 0)),
+            Ok((at, most)) => self.begin(cx, Transfer { at, most, ..transfer }),
+        }
+    }
+    /// FORMAT TRACK: drive, N, SC, GPL, D.
+    pub(super) fn start_format(&mut self, cx: &mut Cx<'_>, p: &[u8]) {
+        let n = self.select(p[1]);
+        let (size, count, fill, rate) = (p[2], p[3], p[5], self.rate);
+        let place = self.drive(n).map_or((0, 0), |d| (d.track, d.head));
+        let transfer = Transfer {
+            kind: Kind::Format(fill),
+            dma: self.output & bits::DMA != 0,
+            both_sides: false,
+            track: place.0,
+            head: place.1,
+            sector: 1,
+            last: count,
+            sought: false,
+            at: 0,
+            most: usize::from(count) * 4,
+            buffer: Vec::new(),
+            given: 0,
+            waiting: false,
+        };
+        let checked = match self.drive(n).and_then(|d| Some((&*d, d.format?))) {
+            None => Err(st1::NO_ADDRESS_MARK),
+            Some((_, f)) if f.rate != rate || size != SIZE_512 => Err(st1::NO_ADDRESS_MARK),
+            Some((d, _)) if d.read_only() => Err(st1::NOT_WRITABLE),
+            Some((_, f)) if count == 0 || count > f.sectors => Err(st1::NO_DATA),
+            Some((d, _)) => d.position(place.0, place.1, 1).ok_or(st1::NO_DATA),
+        };
+        match checked {
+            Err(error) => self.end_transfer(cx, &transfer, 0, (st0::ABNORMAL, error, 0)),
+            Ok(at) => self.begin(cx, Transfer { at, ..transfer }),
+        }
+    }
+    /// READ ID: the address of a sector under the head.
+    pub(super) fn read_id(&mut self, cx: &mut Cx<'_>, p: &[u8]) {
+        let n = self.select(p[1]);
+        let rate = self.rate;
+        let (track, head, readable) = self.drive(n).map_or((0, 0, false), |d| {
+            let readable = d.format.is_some_and(|f| f.rate == rate && d.track < f.tracks && d.head < f.heads);
+            (d.track, d.head, readable)
+        });
+        let (status, error) = if readable { (0, 0) } else { (st0::ABNORMAL, st1::NO_ADDRESS_MARK) };
+        let status = self.status0(status);
+        self.finish(cx, &[status, error, 0, track, head, 1, SIZE_512], true);
+    }
+
+    fn begin(&mut self, cx: &mut Cx<'_>, mut transfer: Transfer) {
+        if matches!(transfer.kind, Kind::Read | Kind::Verify) {
+            transfer.waiting = true;
+            let request = Request::read(0, transfer.at, transfer.most);
+            self.phase = Phase::Execution(transfer);
+            return self.submit(cx, request);
+        }
+        let by_host = !transfer.dma;
+        self.phase = Phase::Execution(transfer);
+        if by_host {
+            self.set_interrupt(cx, true);
+        }
+        self.go_on(cx);
+    }
+    fn submit(&mut self, cx: &mut Cx<'_>, request: Request) {
+        let n = self.selected() as u32;
+        match cx.drive(n) {
+            Some(drive) => drive.submit(request),
+            None => self.completed(cx, Completion { tag: 0, result: Err(IoError::NoMedium), data: Vec::new() }),
+        }
+    }
+    /// Moves what can be moved by DMA.
+    pub(super) fn go_on(&mut self, cx: &mut Cx<'_>) {
+        let Phase::Execution(t) = &mut self.phase else { return };
+        if !t.dma || t.waiting {
+            return;
+        }
+        if t.kind == Kind::Read {
+            let moved = self.dma.to_memory(cx, &t.buffer);
+            if let Some((len, _)) = moved {
+                self.over(cx, len);
+            }
+        } else if let Some((bytes, _)) = self.dma.from_memory(cx, t.most) {
+            t.buffer = bytes;
+            self.store(cx);
+        }
+    }
+    /// All has come that is to be written.
+    fn store(&mut self, cx: &mut Cx<'_>) {
+        let Phase::Execution(t) = &mut self.phase else { return };
+        let bytes = match t.kind {
+            Kind::Format(fill) => vec![fill; usize::from(t.last) * SECTOR as usize],
+            _ => {
+                let mut bytes = t.buffer.clone();
+                bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
+                bytes
+            }
+        };
+        t.waiting = true;
+        t.buffer = bytes.clone();
+        let request = Request::write(0, t.at, bytes);
+        self.submit(cx, request);
+    }
+    /// The back end has done what it was asked for.
+    pub(super) fn completed(&mut self, cx: &mut Cx<'_>, done: Completion) {
+        let Phase::Execution(t) = &mut self.phase else { return };
+        t.waiting = false;
+        let error = match done.result {
+            Ok(()) => None,
+            Err(IoError::NoMedium) => Some((st1::NO_ADDRESS_MARK, 0)),
+            Err(IoError::ReadOnly) => Some((st1::NOT_WRITABLE, 0)),
+            Err(_) => Some((st1::DATA_ERROR, ST2_DATA)),
+        };
+        match (t.kind, error) {
+            (_, Some((first, second))) => {
+                let Phase::Execution(t) = std::mem::replace(&mut self.phase, Phase::Command(Vec::new())) else {
+                    return;
+                };
+                self.end_transfer(cx, &t, 0, (st0::ABNORMAL, first, second));
+            }
+            (Kind::Read, None) => {
+                t.buffer = done.data;
+                if t.dma {
+                    self.go_on(cx);
+                } else {
+                    self.set_interrupt(cx, true);
+                }
+            }
+            (Kind::Verify, None) => {
+                let len = t.most;
+                self.over(cx, len);
+            }
+            (Kind::Write | Kind::Format(_), None) => {
+                let len = t.buffer.len();
+                self.over(cx, len);
+            }
+        }
+    }
+    /// So many bytes have been moved, and that is all.
+    fn over(&mut self, cx: &mut Cx<'_>, len: usize) {
+        let Phase::Execution(t) = std::mem::replace(&mut self.phase, Phase::Command(Vec::new())) else { return };
+        let sectors = len.div_ceil(SECTOR as usize) as u32;
+        let status = if t.sought { st0::SEEK_END } else { 0 };
+        self.end_transfer(cx, &t, sectors, (status, 0, 0));
+    }
+    /// The result: status, and the address of the sector that would be next.
+    fn end_transfer(&mut self, cx: &mut Cx<'_>, t: &Transfer, sectors: u32, (first, second, third): (u8, u8, u8)) {
+        let (track, head, sector) = t.end(sectors);
+        let first = self.status0(first);
+        self.status0 = first & !7;
+        self.finish(cx, &[first, second, third, track, head, sector, SIZE_512], true);
+    }
+
+    /// The host reads a byte of the data.
+    pub(super) fn give_byte(&mut self, cx: &mut Cx<'_>) -> u8 {
+        let Phase::Execution(t) = &mut self.phase else { return 0 };
+        if t.dma || t.waiting || t.kind != Kind::Read {
+            cx.guest_error(format_args!("read of data that are not for the host"));
+            return 0;
+        }
+        let byte = t.buffer.get(t.given).copied().unwrap_or(0);
+        t.given += 1;
+        if t.given >= t.buffer.len() {
+            let len = t.buffer.len();
+            self.over(cx, len);
+        }
+        byte
+    }
+    /// The host writes one.
+    pub(super) fn take_byte(&mut self, cx: &mut Cx<'_>, byte: u8) {
+        let Phase::Execution(t) = &mut self.phase else { return };
+        if t.dma || t.waiting || matches!(t.kind, Kind::Read | Kind::Verify) {
+            return cx.guest_error(format_args!("data that nobody asked for"));
+        }
+        t.buffer.push(byte);
+        if t.buffer.len() >= t.most {
+            self.set_interrupt(cx, false);
+            self.store(cx);
+        }
+    }
+}
