@@ -287,6 +287,8 @@ static TABLE: &[Msr] = {
         Msr(0x1a0..=0x1a0, All, stored(1, 0x0000_0004_00c5_1889)),
         // Single-stepping by branches, but no branch records.
         Msr(DEBUGCTL..=DEBUGCTL, All, stored(0, BTF)),
+        // AMD's event selects and counters, which every processor since the K7 has, and Xen clears: nothing is counted, as on KVM without a PMU.
+        Msr(0xc001_0000..=0xc001_0007, Amd, Fixed(0)),
         // AMD: system configuration, hardware configuration, top of memory, northbridge, MMCONFIG, errata lists, pending messages.
         Msr(0xc001_0010..=0xc001_0010, Amd, stored(0, 0xffff_ffff)),
         Msr(0xc001_0015..=0xc001_0015, Amd, stored(0, 0xffff_ffff)),

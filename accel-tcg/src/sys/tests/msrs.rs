@@ -35,6 +35,20 @@ fn unknown_registers_fault() {
     assert!(!write(&mut r, 0x1234_5678, 0));
 }
 
+/// Xen writes them on an AMD processor, without asking.
+#[test]
+fn the_event_counters_of_amd_count_nothing() {
+    for (vendor, expected) in [(b"AuthenticAMD", Some(0)), (b"GenuineIntel", None)] {
+        let bench = Bench::by(vendor);
+        let state = bench.long_mode();
+        let mut r = Rig::with(bench, state, true);
+        for index in 0xc001_0000..=0xc001_0007 {
+            assert_eq!(write(&mut r, index, 0x53_0076), expected.is_some());
+            assert_eq!(read(&mut r, index), expected);
+        }
+    }
+}
+
 #[test]
 fn efer_is_guarded() {
     let mut r = Rig::long();
