@@ -1,6 +1,6 @@
 //! Systems of Debian's beside its kernels, on the software CPU: a hypervisor with Linux on top, and the installer.
 
-use gearbox_tests::linux::{PROMPT, busybox, fetched, init, kernel, write_initrd};
+use gearbox_tests::linux::{Kernel, PROMPT, fetched, init, write_initrd};
 use gearbox_tests::process::Process;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,11 @@ mod long {
     /// Xen is a multiboot kernel; its first guest, and that guest's initial RAM file system, are modules.
     #[test]
     fn linux_is_the_first_guest_of_xen() {
-        let (Some(xen), Some(linux), Some(busybox)) = (fetched("xen"), kernel(), busybox()) else { return };
+        // The cloud kernel is not made for it.
+        let kernel = Kernel::Generic;
+        let (Some(xen), Some(linux), Some(busybox)) = (fetched("xen"), kernel.image(), kernel.busybox()) else {
+            return;
+        };
         let directory = tempfile::tempdir().expect("a directory");
         let initrd = directory.path().join("initrd");
         write_initrd(&initrd, &busybox, &init("")).expect("an initrd");
@@ -30,10 +34,10 @@ mod long {
         let mut p = boot("1024", &xen, &modules, "console=com1 com1=115200,8n1 dom0_mem=512M noreboot=no");
         p.expect("(XEN) Xen version", PATIENCE);
         p.expect(PROMPT, PATIENCE);
-        p.send("cat /sys/hypervisor/type /sys/hypervisor/uuid\n");
-        p.expect("\nxen\r\n00000000-0000-0000-0000-000000000000\r\n", PATIENCE);
-        p.send("echo 3 > /proc/sys/vm/drop_caches; md5sum /bin/busybox && reboot -f\n");
-        p.expect("  /bin/busybox\r\n", PATIENCE);
+        p.send("cat /sys/hypervisor/type /sys/hypervisor/uuid | tr '\\n' ' '\n");
+        p.expect("xen 00000000-0000-0000-0000-000000000000 ", PATIENCE);
+        p.send("md5sum /bin/busybox && reboot -f\n");
+        p.expect("  /bin/busybox\r", PATIENCE);
         p.expect("(XEN) Hardware Dom0 ", PATIENCE);
         assert_eq!(p.wait(PATIENCE).code(), Some(0), "{}", p.stderr());
         assert!(!p.stdout().contains("Call Trace"), "{}", p.stdout());
