@@ -81,7 +81,7 @@ static KEYS: &[Key] = &[
         d.drive.node_name = Some(v.to_owned());
         Ok(())
     }),
-    key(&["if"], "ide|floppy|pflash|none", "the bus that it is for", |d, v| {
+    key(&["if"], "ide|virtio|floppy|pflash|none", "the bus that it is for", |d, v| {
         interface(v).map(|i| d.drive.interface = i)
     }),
     key(&["index"], "NUMBER", "its number among the drives for that bus", |d, v| {
@@ -356,7 +356,7 @@ mod tests {
     fn mistakes() {
         for (text, reason) in [
             ("a,if=scsi", "there is no place for 'if=scsi'"),
-            ("a,if=eide", "'if' takes ide|floppy|pflash|none, not 'eide'"),
+            ("a,if=eide", "'if' takes ide|virtio|floppy|pflash|none, not 'eide'"),
             ("a,formt=raw", "unknown option 'formt'; did you mean 'format'?"),
             ("a,format=vmdk", "'format' takes raw|qcow2, not 'vmdk'"),
             ("a,index=x", "'index' takes NUMBER, not 'x'"),
