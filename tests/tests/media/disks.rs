@@ -44,6 +44,8 @@ fn grub_loads_linux_that_writes_and_reads() {
     let [boot, spare_drive] = [&disk, &spare].map(|path| format!("file={},format=raw", text(path)));
     let mut guest = pc(&["-drive", &boot, "-drive", &spare_drive]);
     guest.expect(PROMPT, BOOT);
+    // It looks for drives beside.
+    ask(&mut guest, "until [ -b /dev/sdb ]; do sleep 1; done");
     ask(
         &mut guest,
         "dd if=/dev/urandom of=/tmp/x bs=1M count=24 2>/dev/null; dd if=/tmp/x of=/dev/sdb bs=1M conv=fsync 2>/dev/null",

@@ -18,12 +18,18 @@ pub enum DriveKind {
 }
 
 impl DriveKind {
-    /// By QEMU's names; `none` has no kind.
+    const ALL: [Self; 3] = [Self::K120, Self::K144, Self::K288];
+    /// QEMU's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::K120 => "120",
+            Self::K144 => "144",
+            Self::K288 => "288",
+        }
+    }
+    /// By QEMU's name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [("120", Self::K120), ("144", Self::K144), ("288", Self::K288)]
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, k)| *k)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
     /// What CMOS RAM calls it.
     pub fn cmos(self) -> u8 {

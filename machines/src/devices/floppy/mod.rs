@@ -17,15 +17,14 @@ pub use spec::{BUS, DMA, FdcPins, Floppy, IsaFdc};
 use gearbox_core::backend::block::MediumEvent;
 use gearbox_core::board::{Cx, Device, Line, ResetKind};
 use media::Drive;
-use spec::{LAST, LAST_PORT, Part};
+use spec::{FIRST_PORT, LAST, LAST_PORT, Part};
 use std::any::Any;
 use transfer::Transfer;
 
 use crate::devices::i8257::DmaChannel;
 
-/// Registers by their offset.
+/// Registers by their offset. Status register A is not there in the mode of the PC AT.
 mod register {
-    pub(super) const STATUS_A: u64 = 0;
     pub(super) const STATUS_B: u64 = 1;
     pub(super) const DIGITAL_OUTPUT: u64 = 2;
     pub(super) const TAPE_DRIVE: u64 = 3;
@@ -38,9 +37,6 @@ mod register {
 
 /// Bits of the registers.
 mod bits {
-    /// Status register A: interrupt; the second drive is not there.
-    pub(super) const INTERRUPT: u8 = 1 << 7;
-    pub(super) const NO_SECOND_DRIVE: u8 = 1 << 5;
     /// Digital output: drive, not reset, DMA.
     pub(super) const DRIVE: u8 = 3;
     pub(super) const NOT_RESET: u8 = 1 << 2;
@@ -210,11 +206,7 @@ impl FdcDevice {
 
 impl Device for FdcDevice {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
-        let v = match offset + if region == LAST { LAST_PORT } else { 0 } {
-            register::STATUS_A => {
-                let second = if self.drives[1].is_none() { bits::NO_SECOND_DRIVE } else { 0 };
-                second | if self.interrupt { bits::INTERRUPT } else { 0 }
-            }
+        let v = match offset + if region == LAST { LAST_PORT } else { FIRST_PORT } {
             // The two reserved bits, the drive that is selected, and the motors.
             register::STATUS_B => 0xc0 | (self.output & 1) << 5 | self.output >> 4 & 3,
             register::DIGITAL_OUTPUT => self.output,
@@ -231,7 +223,7 @@ impl Device for FdcDevice {
     }
     fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8, value: u64) {
         let v = value as u8;
-        match offset + if region == LAST { LAST_PORT } else { 0 } {
+        match offset + if region == LAST { LAST_PORT } else { FIRST_PORT } {
             register::DIGITAL_OUTPUT => {
                 let was = std::mem::replace(&mut self.output, v);
                 match (was & bits::NOT_RESET != 0, v & bits::NOT_RESET != 0) {

@@ -5,14 +5,15 @@ use super::{DRIVES, DriveKind, FdcDevice};
 use crate::devices::i8257::DmaPins;
 use gearbox_core::backend::block::{Drive, Media};
 use gearbox_core::board::{Device, DeviceSpec, Pins, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
 use gearbox_core::property;
 
 /// The controller's bus.
 pub const BUS: &str = "floppy-bus.0";
-/// Its ports: those up to the data register, and the one behind the IDE channel's.
+/// Its ports: status register B to the data register, and the one behind the IDE channel's.
 const BASE: u16 = 0x3f0;
-const FIRST_PORTS: u16 = 6;
+pub(super) const FIRST_PORT: u64 = 1;
+const FIRST_PORTS: u16 = 5;
 pub(super) const LAST_PORT: u64 = 7;
 /// I/O regions.
 const FIRST: u32 = 0;
@@ -42,8 +43,41 @@ pub struct Floppy {
     pub drive: Drive,
     /// Place on the bus; the first that is free without.
     pub unit: Option<u32>,
-    /// The kind of drive: `120`, `144`, `288` or `none`; without, or with `auto`, that of the medium.
-    pub drive_type: Option<String>,
+    /// The kind of drive.
+    pub drive_type: DriveType,
+}
+
+/// What kind of drive is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriveType {
+    /// That of the medium.
+    #[default]
+    Auto,
+    /// No drive.
+    None,
+    /// This one.
+    Kind(DriveKind),
+}
+
+impl PropertyValue for DriveType {
+    const KIND: &'static str = "FdcDriveType";
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Kind(kind) => kind.name(),
+        }
+        .into()
+    }
+    fn parse(text: &str, _: &dyn Backends) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ => DriveKind::from_name(text)
+                .map(Self::Kind)
+                .ok_or_else(|| format!("'{text}' is none of 120, 144, 288, none, auto")),
+        }
+    }
 }
 
 /// A drive's place in the device tree; what works is a part of the controller.
@@ -66,7 +100,7 @@ impl DeviceSpec for IsaFdc {
     const TYPE: &'static str = "isa-fdc";
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(FdcDevice, FdcPins), RealizeError> {
-        r.ports(FIRST, "fdc", BASE, FIRST_PORTS);
+        r.ports(FIRST, "fdc", BASE + FIRST_PORT as u16, FIRST_PORTS);
         r.ports(LAST, "fdc", BASE + LAST_PORT as u16, 1);
         r.bus_for(BUS, "floppy-bus", false, DRIVES);
         let irq = r.isa_irq(IRQ);
@@ -82,7 +116,7 @@ impl DeviceSpec for Floppy {
     const PROPERTIES: &'static [&'static [Property<Self>]] = &[&[
         property!("drive", Drive, drive, "the drive or node with the medium"),
         property!("unit", Option<u32>, unit, "place on the bus, 0 or 1"),
-        property!("drive-type", Option<String>, drive_type, "120, 144, 288, none or auto"),
+        property!("drive-type", DriveType, drive_type, "120, 144, 288, none or auto"),
     ]];
 
     fn realize(mut self, r: &mut Realize<'_>) -> Result<(FloppyDevice, ()), RealizeError> {
@@ -106,20 +140,13 @@ impl DeviceSpec for Floppy {
             self.drive = r.empty_drive();
         }
         let backend = self.drive.backend().cloned();
-        let kind = match self.drive_type.as_deref() {
-            Some("none") => None,
-            Some("auto") | None => {
+        let kind = match self.drive_type {
+            DriveType::None => None,
+            DriveType::Auto => {
                 let medium = backend.as_ref().and_then(|b| b.medium());
                 Some(medium.map_or(FALLBACK, |m| super::media::Format::of(m.size(), None).kind))
             }
-            Some(name) => match DriveKind::from_name(name) {
-                Some(kind) => Some(kind),
-                None => {
-                    return Err(
-                        r.property_error("drive-type", format!("'{name}' is none of 120, 144, 288, none, auto"))
-                    );
-                }
-            },
+            DriveType::Kind(kind) => Some(kind),
         };
         r.settle_property("unit", unit);
         r.drive_of(controller, unit, &self.drive, Media { removable: true, tray: false }, false);
