@@ -44,14 +44,17 @@ fn grub_loads_linux_that_writes_and_reads() {
     let [boot, spare_drive] = [&disk, &spare].map(|path| format!("file={},format=raw", text(path)));
     let mut guest = pc(&["-drive", &boot, "-drive", &spare_drive]);
     guest.expect(PROMPT, BOOT);
-    // It looks for drives beside.
-    ask(&mut guest, "until [ -b /dev/sdb ]; do sleep 1; done");
+    // Linux looks for drives beside, and names them in the order in which it is done with them.
+    for (name, unit) in [("boot", 0), ("spare", 1)] {
+        let found = format!("/sys/bus/scsi/devices/0:0:{unit}:0/block");
+        ask(&mut guest, &format!("until {name}=/dev/$(ls {found}) && [ -b ${name} ]; do sleep 1; done"));
+    }
     ask(
         &mut guest,
-        "dd if=/dev/urandom of=/tmp/x bs=1M count=24 2>/dev/null; dd if=/tmp/x of=/dev/sdb bs=1M conv=fsync 2>/dev/null",
+        "dd if=/dev/urandom of=/tmp/x bs=1M count=24 2>/dev/null; dd if=/tmp/x of=$spare bs=1M conv=fsync 2>/dev/null",
     );
     ask(&mut guest, "echo 3 > /proc/sys/vm/drop_caches");
-    let sums = ask(&mut guest, "md5sum < /tmp/x; dd if=/dev/sdb bs=1M count=24 2>/dev/null | md5sum");
+    let sums = ask(&mut guest, "md5sum < /tmp/x; dd if=$spare bs=1M count=24 2>/dev/null | md5sum");
     let mut lines = sums.lines().filter(|line| line.ends_with("  -"));
     let (written, read) = (lines.next().expect("a sum"), lines.next().expect("a sum"));
     assert_eq!(written, read);
@@ -59,7 +62,7 @@ fn grub_loads_linux_that_writes_and_reads() {
     assert_eq!(String::from_utf8_lossy(&host.expect("md5sum").stdout).trim(), written.trim(), "on the host");
     let complaints = ask(&mut guest, "dmesg | grep -c 'ata.*\\(error\\|failed\\|exception\\|timeout\\)'");
     assert_eq!(complaints.lines().last(), Some("0"), "{complaints}");
-    ask(&mut guest, "mount /dev/sda1 /tmp && cp /bin/busybox /tmp/new && umount /tmp");
+    ask(&mut guest, "mount ${boot}1 /tmp && cp /bin/busybox /tmp/new && umount /tmp");
     guest.send("poweroff -f\n");
     assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
     check(&disk);

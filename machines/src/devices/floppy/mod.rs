@@ -215,7 +215,8 @@ impl Device for FdcDevice {
             register::DATA => self.read_data(cx),
             register::DIGITAL_INPUT => {
                 let n = self.selected();
-                if self.drive(n).is_some_and(|d| d.changed) { bits::CHANGED } else { 0 }
+                // As in QEMU where there is no drive.
+                if self.drive(n).is_none_or(|d| d.changed) { bits::CHANGED } else { 0 }
             }
             _ => 0xff,
         };
