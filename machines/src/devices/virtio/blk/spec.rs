@@ -53,7 +53,7 @@ pub struct Blk {
     pub min_io_size: Size,
     /// And at best.
     pub opt_io_size: Size,
-    /// Bytes in whose units discarding gives space back; [`AS_BLOCKS`] for those of a block.
+    /// Bytes in whose units discarding gives space back; `u32::MAX` for those of a block.
     pub discard_granularity: Size,
     /// It has a write cache; as the drive says without.
     pub write_cache: OnOffAuto,
@@ -65,7 +65,7 @@ pub struct Blk {
     pub heads: u32,
     /// See there.
     pub sectors: u32,
-    /// Number of queues; [`AS_PROCESSORS`] for one for each processor.
+    /// Number of queues; `u16::MAX` for one for each processor.
     pub num_queues: u16,
     /// Elements of each.
     pub queue_size: u16,
