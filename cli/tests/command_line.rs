@@ -182,3 +182,24 @@ fn drives_find_their_places_or_not() {
         assert!(ended.status == Some(1) && ended.err.contains(told), "{all:?}: {}", ended.err);
     }
 }
+
+#[test]
+fn images_are_made_shown_and_converted() {
+    let scratch = Scratch::new("img");
+    let content: Vec<u8> = (0..200_704_u32).map(|n| (n % 251) as u8).collect();
+    let raw = scratch.file("raw", &content);
+    let [empty, qcow2, back] = ["empty", "qcow2", "back"].map(|name| format!("{raw}.{name}"));
+    for arguments in [
+        ["create", "-f", "qcow2", &empty, "64M"].to_vec(),
+        ["convert", "-f", "raw", "-O", "qcow2", &raw, &qcow2].to_vec(),
+        ["convert", "-O", "raw", &qcow2, &back].to_vec(),
+    ] {
+        let ended = run(&[&["img"], &arguments[..]].concat());
+        assert_eq!((ended.status, &*ended.err), (Some(0), ""), "{arguments:?}");
+    }
+    assert!(std::fs::read(&back).is_ok_and(|copy| copy == content));
+    let shown = run(&["img", "info", &empty]);
+    assert!(shown.out.contains("file format: qcow2\nvirtual size: 64 MiB (67108864 bytes)\n"), "{shown:?}");
+    assert!(refused(&["img", "check", &empty]).contains("qemu-img check"));
+    assert!(refused(&["img", "info", &back.replace("back", "nope")]).contains("No such file or directory"));
+}
