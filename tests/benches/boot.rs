@@ -5,7 +5,8 @@
 //! `cargo bench -p gearbox-tests --bench boot`
 
 use gearbox_tests::linux::{busybox, init, kernel, qemu, write_initrd};
-use gearbox_tests::peer::{children_cpu_time, cpu_time, current_gearbox, geometric_mean, stay_on_one_core};
+use gearbox_tests::marks::{Seconds, fastest, head, marked, time};
+use gearbox_tests::peer::{children_cpu_time, current_gearbox, geometric_mean, stay_on_one_core};
 use gearbox_tests::process::Process;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -28,17 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn script() -> String {
     let mut text = String::new();
     for (name, command) in COMMANDS {
-        text += &format!("read from _ < /proc/uptime; echo \"{name} begins\"; {{ {command}; }} > /dev/null\n");
-        text += &format!("read to _ < /proc/uptime; echo \"{name} ends $from $to.\"\n");
+        text += &marked(name, &format!("{{ {command}; }} > /dev/null"));
     }
     init(&(text + "poweroff -f"))
-}
-
-/// Seconds of one row.
-#[derive(Clone, Copy)]
-struct Seconds {
-    cpu: f64,
-    guest: f64,
 }
 
 /// The rows of one program: booting to user space and powering off at once, and the commands.
@@ -56,16 +49,7 @@ fn measure(program: &Path, accelerator: &str, kernel: &Path, initrds: &[std::pat
     let boot = children_cpu_time() - before;
     let mut rows = vec![Seconds { cpu: boot, guest: boot }];
     let mut guest = Process::start(&mut timing);
-    for (name, _) in COMMANDS {
-        guest.expect(&format!("{name} begins"), PATIENCE);
-        let before = cpu_time(guest.id());
-        guest.expect(&format!("{name} ends "), PATIENCE);
-        let cpu = cpu_time(guest.id()) - before;
-        let clock = guest.expect(".\r\n", PATIENCE);
-        let [from, to] = [0, 1].map(|n| clock.split(' ').nth(n).and_then(|t| t.parse::<f64>().ok()).expect("seconds"));
-        // The guest's clock ticks every 10 ms.
-        rows.push(Seconds { cpu, guest: (to - from).max(0.01) });
-    }
+    rows.extend(COMMANDS.iter().map(|(name, _)| time(&mut guest, name, PATIENCE)));
     guest.wait(PATIENCE);
     rows
 }
@@ -78,20 +62,9 @@ fn main() {
     write_initrd(&initrds[1], &busybox, &script()).expect("an initrd");
     let programs = [(current_gearbox(), "tcg"), (qemu, "tcg,thread=single")];
     stay_on_one_core();
-    let mut best = [vec![Seconds { cpu: f64::MAX, guest: f64::MAX }; COMMANDS.len() + 1], Vec::new()];
-    best[1] = best[0].clone();
-    for _ in 0..ROUNDS {
-        for (best, (program, accelerator)) in best.iter_mut().zip(&programs) {
-            for (b, t) in best.iter_mut().zip(measure(program, accelerator, &kernel, &initrds)) {
-                *b = Seconds { cpu: b.cpu.min(t.cpu), guest: b.guest.min(t.guest) };
-            }
-        }
-    }
+    let best = fastest(ROUNDS, programs, |program, accelerator| measure(program, accelerator, &kernel, &initrds));
     println!("fastest of {ROUNDS}: CPU time of the process; by the guest's clock");
-    println!(
-        "{:14} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
-        "", "gearbox", "qemu", "speed", "gearbox", "qemu", "speed"
-    );
+    head();
     let names = std::iter::once("boot").chain(COMMANDS.map(|(name, _)| name));
     let mut ratios = Vec::new();
     for ((name, g), q) in names.zip(&best[0]).zip(&best[1]) {

@@ -4,8 +4,9 @@
 //! `cargo bench -p gearbox-tests --bench disk`
 
 use gearbox_tests::linux::qemu;
+use gearbox_tests::marks::{Seconds, fastest, head, marked, time};
 use gearbox_tests::media::linux_with_ide;
-use gearbox_tests::peer::{cpu_time, current_gearbox, geometric_mean, stay_on_one_core};
+use gearbox_tests::peer::{current_gearbox, geometric_mean, stay_on_one_core};
 use gearbox_tests::process::Process;
 use std::path::Path;
 use std::process::Command;
@@ -29,17 +30,9 @@ fn script() -> String {
     let mut text = String::new();
     for (name, command) in COMMANDS {
         text += "echo 3 > /proc/sys/vm/drop_caches\n";
-        text += &format!("read from _ < /proc/uptime; echo \"{name} begins\"; {command} count={AMOUNT} 2> /dev/null\n");
-        text += &format!("read to _ < /proc/uptime; echo \"{name} ends $from $to.\"\n");
+        text += &marked(name, &format!("{command} count={AMOUNT} 2> /dev/null"));
     }
     text + "poweroff -f"
-}
-
-/// Seconds of one row.
-#[derive(Clone, Copy)]
-struct Seconds {
-    cpu: f64,
-    guest: f64,
 }
 
 fn measure(program: &Path, accelerator: &str, (kernel, initrd): (&Path, &Path), disk: &Path) -> Vec<Seconds> {
@@ -50,17 +43,7 @@ fn measure(program: &Path, accelerator: &str, (kernel, initrd): (&Path, &Path), 
     command.arg("-initrd").arg(initrd).args(["-append", "console=ttyS0 no_timer_check panic=-1"]);
     command.arg("-drive").arg(format!("file={},format=raw", disk.display()));
     let mut guest = Process::start(&mut command);
-    let mut rows = Vec::new();
-    for (name, _) in COMMANDS {
-        guest.expect(&format!("{name} begins"), PATIENCE);
-        let before = cpu_time(guest.id());
-        guest.expect(&format!("{name} ends "), PATIENCE);
-        let cpu = cpu_time(guest.id()) - before;
-        let clock = guest.expect(".\r\n", PATIENCE);
-        let [from, to] = [0, 1].map(|n| clock.split(' ').nth(n).and_then(|t| t.parse::<f64>().ok()).expect("seconds"));
-        // The guest's clock ticks every 10 ms.
-        rows.push(Seconds { cpu, guest: (to - from).max(0.01) });
-    }
+    let rows = COMMANDS.iter().map(|(name, _)| time(&mut guest, name, PATIENCE)).collect();
     guest.wait(PATIENCE);
     rows
 }
@@ -72,19 +55,10 @@ fn main() {
     std::fs::write(&disk, vec![0x5a; (AMOUNT as usize) << 20]).expect("a disk");
     let programs = [(current_gearbox(), "tcg"), (qemu, "tcg,thread=single")];
     stay_on_one_core();
-    let mut best = [0, 1].map(|_| vec![Seconds { cpu: f64::MAX, guest: f64::MAX }; COMMANDS.len()]);
-    for _ in 0..ROUNDS {
-        for (best, (program, accelerator)) in best.iter_mut().zip(&programs) {
-            for (b, t) in best.iter_mut().zip(measure(program, accelerator, (&kernel, &initrd), &disk)) {
-                *b = Seconds { cpu: b.cpu.min(t.cpu), guest: b.guest.min(t.guest) };
-            }
-        }
-    }
+    let best =
+        fastest(ROUNDS, programs, |program, accelerator| measure(program, accelerator, (&kernel, &initrd), &disk));
     println!("fastest of {ROUNDS}, MiB/s: by CPU time of the process; by the guest's clock");
-    println!(
-        "{:14} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
-        "", "gearbox", "qemu", "speed", "gearbox", "qemu", "speed"
-    );
+    head();
     let mut ratios = Vec::new();
     for (((name, _), g), q) in COMMANDS.iter().zip(&best[0]).zip(&best[1]) {
         let rate = |seconds: f64| f64::from(AMOUNT) / seconds;

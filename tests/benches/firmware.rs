@@ -5,7 +5,7 @@
 
 use gearbox_core::backend::firmware::FirmwarePath;
 use gearbox_tests::linux::{PROMPT, qemu};
-use gearbox_tests::media::{Contents, grub_disk, linux_with_ide};
+use gearbox_tests::media::linux_disk;
 use gearbox_tests::peer::{current_gearbox, geometric_mean, stay_on_one_core};
 use gearbox_tests::process::Process;
 use std::path::Path;
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 3;
 /// For a busy host.
 const PATIENCE: Duration = Duration::from_secs(600);
-const GRUB: &str = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
 
 /// A way to boot: its name, what the machine has, and what is waited for on the serial port.
 type Row = (&'static str, Vec<String>, &'static str);
@@ -39,9 +38,7 @@ fn ovmf(directory: &Path) -> Option<Row> {
 
 /// A disk with GRUB in its master boot record.
 fn grub(directory: &Path) -> Option<Row> {
-    let (kernel, initrd) = linux_with_ide(directory, "")?;
-    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd)];
-    let disk = grub_disk(directory, &Contents { files, config: GRUB })?;
+    let disk = linux_disk(directory)?;
     Some(("GRUB, Linux to a shell", drive("", &disk).to_vec(), PROMPT))
 }
 

@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod fuzz;
 pub mod linux;
+pub mod marks;
 pub mod media;
 pub mod peer;
 pub mod process;

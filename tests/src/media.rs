@@ -15,6 +15,9 @@ pub struct Contents<'a> {
     pub config: &'a str,
 }
 
+/// GRUB's configuration for the kernel and initial RAM file system of [`linux_files`].
+pub const GRUB_CONFIG: &str = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
+
 /// Where Debian's packages have their parts.
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 const ISOLINUX: [&str; 2] = ["/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"];
@@ -170,4 +173,21 @@ pub fn linux_with_ide(directory: &Path, commands: &str) -> Option<(PathBuf, Path
     let initrd = directory.join("initrd");
     write_initrd_with(&initrd, &busybox, &init(&format!("{load}{commands}")), &drivers).expect("an initrd");
     Some((kernel, initrd))
+}
+
+/// [`linux_with_ide`], to a shell, as files of a medium.
+///
+/// # Panics
+/// As there.
+pub fn linux_files(directory: &Path) -> Option<Vec<(&'static str, PathBuf)>> {
+    let (kernel, initrd) = linux_with_ide(directory, "")?;
+    Some(vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd)])
+}
+
+/// A disk from which GRUB boots that.
+///
+/// # Panics
+/// It cannot be made of what is there.
+pub fn linux_disk(directory: &Path) -> Option<PathBuf> {
+    grub_disk(directory, &Contents { files: linux_files(directory)?, config: GRUB_CONFIG })
 }

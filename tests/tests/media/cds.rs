@@ -2,7 +2,7 @@
 
 use super::*;
 use gearbox_tests::linux::fetched;
-use gearbox_tests::media::{grub_cd, isolinux_cd, linux_with_ide};
+use gearbox_tests::media::{GRUB_CONFIG, grub_cd, isolinux_cd, linux_files};
 
 /// The CD's own files, read and compared by a Linux that was loaded from it.
 fn reads_itself(guest: &mut Process) {
@@ -13,22 +13,28 @@ fn reads_itself(guest: &mut Process) {
     assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
 }
 
+/// Linux's files, the initial RAM file system with a copy to compare it with.
+fn files_twice(directory: &Path) -> Option<Vec<(&'static str, PathBuf)>> {
+    let mut files = linux_files(directory)?;
+    let initrd = files.iter().find(|(path, _)| *path == "boot/initrd").map(|(_, file)| file.clone())?;
+    files.push(("copy", initrd));
+    Some(files)
+}
+
 #[test]
 fn grub_loads_linux() {
     let directory = tempfile::tempdir().expect("a directory");
-    let Some((kernel, initrd)) = linux_with_ide(directory.path(), "") else { return };
-    let config = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
-    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd.clone()), ("copy", initrd)];
-    let Some(cd) = grub_cd(directory.path(), &Contents { files, config }).filter(|_| has_seabios()) else { return };
+    let Some(files) = files_twice(directory.path()) else { return };
+    let contents = Contents { files, config: GRUB_CONFIG };
+    let Some(cd) = grub_cd(directory.path(), &contents).filter(|_| has_seabios()) else { return };
     reads_itself(&mut pc(&["-cdrom", text(&cd)]));
 }
 
 #[test]
 fn isolinux_loads_linux() {
     let directory = tempfile::tempdir().expect("a directory");
-    let Some((kernel, initrd)) = linux_with_ide(directory.path(), "") else { return };
+    let Some(files) = files_twice(directory.path()) else { return };
     let config = "default linux\nlabel linux\n kernel /boot/vmlinuz\n append initrd=/boot/initrd console=ttyS0 panic=-1 no_timer_check\n";
-    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd.clone()), ("copy", initrd)];
     let cd = isolinux_cd(directory.path(), &Contents { files, config }).filter(|_| has_seabios());
     let Some(cd) = cd else { return };
     reads_itself(&mut pc(&["-drive", &format!("file={},media=cdrom,format=raw", text(&cd)), "-boot", "d"]));

@@ -1,16 +1,12 @@
 //! Disks behind the PIIX3, booted by GRUB and driven by Debian's ata_piix.
 
 use super::*;
-use gearbox_tests::media::{grub_disk, linux_with_ide};
+use gearbox_tests::media::linux_disk;
 use std::process::Command;
-
-const CONFIG: &str = "set timeout=0\nmenuentry linux {\n linux /boot/vmlinuz console=ttyS0 panic=-1 no_timer_check\n initrd /boot/initrd\n}\n";
 
 /// A disk that boots to a shell.
 pub(super) fn disk(directory: &Path) -> Option<PathBuf> {
-    let (kernel, initrd) = linux_with_ide(directory, "")?;
-    let files = vec![("boot/vmlinuz", kernel), ("boot/initrd", initrd)];
-    grub_disk(directory, &Contents { files, config: CONFIG }).filter(|_| has_seabios())
+    linux_disk(directory).filter(|_| has_seabios())
 }
 
 /// What the shell says to a command; the command itself comes first, as the terminal has it.
