@@ -17,6 +17,7 @@ use crate::devices::vmgenid::page as vmgenid_page;
 pub use loader::Script;
 use loader::Zone;
 pub use numa::{NodeMemory, NumaPlatform};
+pub(crate) use table::checksum;
 use uuid::Uuid;
 
 /// What the tables tell of.

@@ -6,42 +6,44 @@ use super::image::{Blob, BootImage, Bytes, Table};
 use super::{GDT_ADDR, INFO_ADDR, below};
 
 /// Offsets in the image's first sectors, which are also those in the zero page.
-mod header {
-    pub(super) const SETUP_SECTS: u64 = 0x1f1;
-    pub(super) const BOOT_FLAG: u64 = 0x1fe;
+pub(crate) mod header {
+    pub(crate) const SETUP_SECTS: u64 = 0x1f1;
+    pub(crate) const BOOT_FLAG: u64 = 0x1fe;
     /// Displacement of the jump over the header: the header ends at 0x202 + this.
-    pub(super) const JUMP: u64 = 0x201;
-    pub(super) const MAGIC: u64 = 0x202;
-    pub(super) const VERSION: u64 = 0x206;
-    pub(super) const LOADFLAGS: u64 = 0x211;
-    pub(super) const INITRD_ADDR_MAX: u64 = 0x22c;
-    pub(super) const RELOCATABLE: u64 = 0x234;
-    pub(super) const CMDLINE_SIZE: u64 = 0x238;
-    pub(super) const PREF_ADDRESS: u64 = 0x258;
-    pub(super) const INIT_SIZE: u64 = 0x260;
+    pub(crate) const JUMP: u64 = 0x201;
+    pub(crate) const MAGIC: u64 = 0x202;
+    pub(crate) const VERSION: u64 = 0x206;
+    pub(crate) const LOADFLAGS: u64 = 0x211;
+    pub(crate) const INITRD_ADDR_MAX: u64 = 0x22c;
+    pub(crate) const RELOCATABLE: u64 = 0x234;
+    pub(crate) const XLOADFLAGS: u64 = 0x236;
+    pub(crate) const CMDLINE_SIZE: u64 = 0x238;
+    pub(crate) const PREF_ADDRESS: u64 = 0x258;
+    pub(crate) const INIT_SIZE: u64 = 0x260;
 }
 
 /// Offsets in the zero page (`struct boot_params`) that are filled in.
-mod zero_page {
-    pub(super) const ACPI_RSDP_ADDR: usize = 0x070;
-    pub(super) const ALT_MEM_K: usize = 0x1e0;
-    pub(super) const E820_ENTRIES: usize = 0x1e8;
-    pub(super) const HEADER: usize = 0x1f1;
-    pub(super) const VID_MODE: usize = 0x1fa;
-    pub(super) const TYPE_OF_LOADER: usize = 0x210;
-    pub(super) const RAMDISK_IMAGE: usize = 0x218;
-    pub(super) const RAMDISK_SIZE: usize = 0x21c;
-    pub(super) const CMD_LINE_PTR: usize = 0x228;
-    pub(super) const E820_TABLE: usize = 0x2d0;
-    pub(super) const SIZE: usize = 4096;
+pub(crate) mod zero_page {
+    pub(crate) const ACPI_RSDP_ADDR: usize = 0x070;
+    pub(crate) const ALT_MEM_K: usize = 0x1e0;
+    pub(crate) const E820_ENTRIES: usize = 0x1e8;
+    pub(crate) const HEADER: usize = 0x1f1;
+    pub(crate) const VID_MODE: usize = 0x1fa;
+    pub(crate) const TYPE_OF_LOADER: usize = 0x210;
+    pub(crate) const RAMDISK_IMAGE: usize = 0x218;
+    pub(crate) const RAMDISK_SIZE: usize = 0x21c;
+    pub(crate) const HEAP_END_PTR: usize = 0x224;
+    pub(crate) const CMD_LINE_PTR: usize = 0x228;
+    pub(crate) const E820_TABLE: usize = 0x2d0;
+    pub(crate) const SIZE: usize = 4096;
 }
 
 const BOOT_FLAG: u16 = 0xaa55;
 const MAGIC: [u8; 4] = *b"HdrS";
 /// The oldest protocol with a command line anywhere and an initial RAM disk bound (Linux 2.4.18).
-const OLDEST: u16 = 0x0203;
+pub(crate) const OLDEST: u16 = 0x0203;
 /// `loadflags`: the protected-mode code goes to 1 MiB.
-const LOADED_HIGH: u8 = 1;
+pub(crate) const LOADED_HIGH: u8 = 1;
 /// `type_of_loader`: one without a number of its own.
 const LOADER: u8 = 0xff;
 /// `vid_mode`: normal.
@@ -56,6 +58,15 @@ const E820_MOST: usize = 128;
 /// Is this a Linux kernel with a boot protocol?
 pub fn recognise(image: &[u8]) -> bool {
     Bytes(image).array(header::MAGIC) == Some(MAGIC)
+}
+
+/// The real-mode part with the header, and the rest; `None` if the image ends before.
+pub(crate) fn split(image: &[u8]) -> Option<(&[u8], &[u8])> {
+    let sectors = match Bytes(image).byte(header::SETUP_SECTS)? {
+        0 => 4,
+        n => usize::from(n),
+    };
+    image.split_at_checked((sectors + 1) * 512)
 }
 
 /// Lays the kernel out with its RAM disk and command line.
@@ -86,11 +97,7 @@ pub fn load(
         return Err("this is a zImage, which is loaded below 1 MiB; only bzImages are supported".into());
     }
     let since = |v: u16, value: Option<u64>| value.filter(|_| version >= v);
-    let sectors = match b.byte(header::SETUP_SECTS).ok_or_else(short)? {
-        0 => 4,
-        n => u64::from(n),
-    };
-    let kernel = image.get((sectors as usize + 1) * 512..).filter(|k| !k.is_empty()).ok_or_else(short)?;
+    let (_, kernel) = split(image).filter(|(_, kernel)| !kernel.is_empty()).ok_or_else(short)?;
 
     // Once decompressed, the kernel needs its memory from where it then runs.
     let relocatable = since(0x0205, b.byte(header::RELOCATABLE).map(u64::from)).unwrap_or(0) != 0;

@@ -6,6 +6,7 @@
 mod structure;
 mod types;
 
+use crate::acpi::checksum;
 use crate::boot::Blob;
 use gearbox_core::machine::SmbiosConfig;
 use gearbox_core::x86::topology::Topology;
@@ -102,14 +103,13 @@ impl Tables {
         let at = start.next_multiple_of(16);
         let tables = at + (self.anchor.len() as u64).next_multiple_of(16);
         let mut anchor = self.anchor.clone();
-        let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, b| sum.wrapping_sub(*b));
         if anchor.starts_with(b"_SM3_") {
             anchor[16..24].copy_from_slice(&tables.to_le_bytes());
-            anchor[5] = sum(&anchor);
+            anchor[5] = checksum(&anchor);
         } else {
             anchor[24..28].copy_from_slice(&(tables as u32).to_le_bytes());
-            anchor[21] = sum(&anchor[16..]);
-            anchor[4] = sum(&anchor);
+            anchor[21] = checksum(&anchor[16..]);
+            anchor[4] = checksum(&anchor);
         }
         let structures = Blob::new("SMBIOS structures", tables, self.structures.clone());
         let end = structures.end();

@@ -4,7 +4,7 @@
 //! Source: Linux, Documentation/arch/x86/boot.rst.
 
 use super::memory::Layout;
-use crate::boot::bzimage;
+use crate::boot::bzimage::{self, LOADED_HIGH, OLDEST, header, zero_page};
 use crate::boot::image::Bytes;
 use crate::devices::fw_cfg::{FwCfg, key};
 use gearbox_core::machine::{BootError, BuildError, KernelArgs, MachineConfig, OptionRom};
@@ -20,25 +20,7 @@ const KERNEL_ADDR: u32 = 0x10_0000;
 /// What firmware takes at the end of RAM below 4 GiB for tables.
 const TABLES: u64 = 0x2_8000;
 
-/// Offsets in the header.
-mod header {
-    pub(super) const SETUP_SECTS: u64 = 0x1f1;
-    pub(super) const VIDEO_MODE: usize = 0x1fa;
-    pub(super) const VERSION: u64 = 0x206;
-    pub(super) const LOADER_TYPE: usize = 0x210;
-    pub(super) const LOADFLAGS: usize = 0x211;
-    pub(super) const RAMDISK_IMAGE: usize = 0x218;
-    pub(super) const RAMDISK_SIZE: usize = 0x21c;
-    pub(super) const HEAP_END: usize = 0x224;
-    pub(super) const CMDLINE: usize = 0x228;
-    pub(super) const RAMDISK_MOST: u64 = 0x22c;
-    pub(super) const XLOADFLAGS: u64 = 0x236;
-    pub(super) const END: usize = 0x238;
-}
-/// The oldest protocol with a command line anywhere and a bound for the RAM disk.
-const OLDEST: u16 = 0x203;
-/// `loadflags`: the kernel goes to 1 MiB; there is a heap.
-const LOADED_HIGH: u8 = 1 << 0;
+/// `loadflags`: there is a heap.
 const CAN_USE_HEAP: u8 = 1 << 7;
 /// `xloadflags`, from protocol 2.12 on: the RAM disk may be above what `initrd_addr_max` says.
 const ABOVE_4G: u16 = 1 << 1;
@@ -66,32 +48,30 @@ fn add(kernel: &KernelArgs, layout: Layout, items: &mut FwCfg) -> Result<(), Str
     let image = &kernel.image[..];
     let b = Bytes(image);
     let version = b.word(header::VERSION).filter(|_| bzimage::recognise(image)).unwrap_or(0);
-    if version < OLDEST || image.len() < header::END || image[header::LOADFLAGS] & LOADED_HIGH == 0 {
+    let flags = b.byte(header::LOADFLAGS).filter(|flags| flags & LOADED_HIGH != 0);
+    let Some(flags) = flags.filter(|_| version >= OLDEST && image.len() as u64 >= header::CMDLINE_SIZE) else {
         return Err("firmware boots bzImages; leave -bios and -pflash away for others".into());
-    }
-    let sectors = match b.byte(header::SETUP_SECTS) {
-        Some(0) | None => 4,
-        Some(n) => usize::from(n),
     };
-    let (setup, rest) = image.split_at_checked((sectors + 1) * 512).ok_or("invalid kernel header")?;
+    let (setup, rest) = bzimage::split(image).ok_or("invalid kernel header")?;
     let mut setup = setup.to_vec();
     let mut put = |at: usize, bytes: &[u8]| setup[at..at + bytes.len()].copy_from_slice(bytes);
-    put(header::CMDLINE, &CMDLINE_ADDR.to_le_bytes());
-    put(header::LOADER_TYPE, &[QEMU, image[header::LOADFLAGS] | CAN_USE_HEAP]);
-    put(header::HEAP_END, &((CMDLINE_ADDR - SETUP_ADDR - 0x200) as u16).to_le_bytes());
+    put(zero_page::CMD_LINE_PTR, &CMDLINE_ADDR.to_le_bytes());
+    // The flags follow.
+    put(zero_page::TYPE_OF_LOADER, &[QEMU, flags | CAN_USE_HEAP]);
+    put(zero_page::HEAP_END_PTR, &((CMDLINE_ADDR - SETUP_ADDR - 0x200) as u16).to_le_bytes());
     if let Some(mode) = video_mode(&kernel.cmdline)? {
-        put(header::VIDEO_MODE, &mode.to_le_bytes());
+        put(zero_page::VID_MODE, &mode.to_le_bytes());
     }
     if let Some((initrd, _)) = kernel.initrd.first() {
         let above = version >= 0x20c && b.word(header::XLOADFLAGS).is_some_and(|f| f & ABOVE_4G != 0);
-        let bound = if above { u32::MAX } else { b.dword(header::RAMDISK_MOST).unwrap_or(0) };
+        let bound = if above { u32::MAX } else { b.dword(header::INITRD_ADDR_MAX).unwrap_or(0) };
         let most = u64::from(bound).min(layout.low.saturating_sub(TABLES + 1));
         let size = initrd.len() as u64;
         let least = u64::from(KERNEL_ADDR) + rest.len() as u64;
         let at = most.checked_sub(size).map(|at| at & !0xfff).filter(|at| *at >= least);
         let at = at.ok_or("kernel and initial RAM disk are too large for the machine's memory")? as u32;
-        put(header::RAMDISK_IMAGE, &at.to_le_bytes());
-        put(header::RAMDISK_SIZE, &(size as u32).to_le_bytes());
+        put(zero_page::RAMDISK_IMAGE, &at.to_le_bytes());
+        put(zero_page::RAMDISK_SIZE, &(size as u32).to_le_bytes());
         items.set(key::INITRD_ADDR, at.to_le_bytes());
         items.set(key::INITRD_SIZE, (size as u32).to_le_bytes());
         items.set(key::INITRD_DATA, &initrd[..]);
