@@ -42,7 +42,7 @@ pub(super) struct Transfer {
     last: u8,
     /// Heads had to move.
     sought: bool,
-    /// Where on the medium, and how many bytes at most.
+    /// Where on the medium, and how many bytes: at most, until they are known.
     at: u64,
     most: usize,
     /// Data on their way, and how much of them the host has had.
@@ -53,6 +53,24 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    /// One of one side, from a place (track, head, sector) to the last sector, of which nothing is known yet.
+    fn new(kind: Kind, dma: bool, (track, head, sector): (u8, u8, u8), last: u8) -> Self {
+        Self {
+            kind,
+            dma,
+            both_sides: false,
+            track,
+            head,
+            sector,
+            last,
+            sought: false,
+            at: 0,
+            most: 0,
+            buffer: Vec::new(),
+            given: 0,
+            waiting: false,
+        }
+    }
     /// What the main status register shows.
     pub(super) fn status(&self) -> u8 {
         let to_host = if self.kind == Kind::Read { bits::TO_HOST } else { 0 };
@@ -83,19 +101,9 @@ impl FdcDevice {
         let rate = self.rate;
         let sought = self.drive(n).is_some_and(|d| d.seek(track));
         let transfer = Transfer {
-            kind,
-            dma: self.output & bits::DMA != 0,
             both_sides: p[0] & 0x80 != 0,
-            track,
-            head,
-            sector,
-            last,
             sought,
-            at: 0,
-            most: 0,
-            buffer: Vec::new(),
-            given: 0,
-            waiting: false,
+            ..Transfer::new(kind, self.output & bits::DMA != 0, (track, head, sector), last)
         };
         let checked = match self.drive(n).and_then(|d| Some((&*d, d.format?))) {
             None => Err(st1::NO_ADDRESS_MARK),
@@ -122,19 +130,8 @@ impl FdcDevice {
         let (size, count, fill, rate) = (p[2], p[3], p[5], self.rate);
         let place = self.drive(n).map_or((0, 0), |d| (d.track, d.head));
         let transfer = Transfer {
-            kind: Kind::Format(fill),
-            dma: self.output & bits::DMA != 0,
-            both_sides: false,
-            track: place.0,
-            head: place.1,
-            sector: 1,
-            last: count,
-            sought: false,
-            at: 0,
             most: usize::from(count) * 4,
-            buffer: Vec::new(),
-            given: 0,
-            waiting: false,
+            ..Transfer::new(Kind::Format(fill), self.output & bits::DMA != 0, (place.0, place.1, 1), count)
         };
         let checked = match self.drive(n).and_then(|d| Some((&*d, d.format?))) {
             None => Err(st1::NO_ADDRESS_MARK),
@@ -201,16 +198,12 @@ impl FdcDevice {
     /// All has come that is to be written.
     fn store(&mut self, cx: &mut Cx<'_>) {
         let Phase::Execution(t) = &mut self.phase else { return };
-        let bytes = match t.kind {
+        let mut bytes = match t.kind {
             Kind::Format(fill) => vec![fill; usize::from(t.last) * SECTOR as usize],
-            _ => {
-                let mut bytes = t.buffer.clone();
-                bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
-                bytes
-            }
+            _ => std::mem::take(&mut t.buffer),
         };
-        t.waiting = true;
-        t.buffer = bytes.clone();
+        bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
+        (t.waiting, t.most) = (true, bytes.len());
         let request = Request::write(0, t.at, bytes);
         self.submit(cx, request);
     }
@@ -239,12 +232,8 @@ impl FdcDevice {
                     self.set_interrupt(cx, true);
                 }
             }
-            (Kind::Verify, None) => {
+            (_, None) => {
                 let len = t.most;
-                self.over(cx, len);
-            }
-            (Kind::Write | Kind::Format(_), None) => {
-                let len = t.buffer.len();
                 self.over(cx, len);
             }
         }

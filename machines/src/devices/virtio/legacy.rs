@@ -36,9 +36,15 @@ impl Transport {
         let vectors = self.msix.as_ref().is_some_and(|m| m.enabled());
         u64::from(if vectors { WITH_VECTORS } else { PLAIN })
     }
-    pub(super) fn legacy_read(&mut self, cx: &mut Cx<'_>, offset: u64, size: u8, config: &[u8]) -> u64 {
+    pub(super) fn legacy_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        offset: u64,
+        size: u8,
+        config: impl FnOnce() -> Vec<u8>,
+    ) -> u64 {
         if let Some(at) = offset.checked_sub(self.legacy_config()) {
-            return super::pci::field(config, at, size);
+            return super::pci::field(&config(), at, size);
         }
         match offset {
             port::DEVICE_FEATURES => self.legacy_offer() & 0xffff_ffff,

@@ -121,12 +121,19 @@ fn set_half(value: &mut u64, high: bool, part: u64) {
 
 impl Transport {
     /// A load. With `peek`, nothing changes by it.
-    pub(super) fn modern_read(&mut self, cx: &mut Cx<'_>, offset: u64, size: u8, config: &[u8], peek: bool) -> u64 {
+    pub(super) fn modern_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        offset: u64,
+        size: u8,
+        config: impl FnOnce() -> Vec<u8>,
+        peek: bool,
+    ) -> u64 {
         match ORDER[(offset / EACH) as usize % ORDER.len()] {
             COMMON => self.common_read(offset % EACH),
             ISR if peek => self.isr.into(),
             ISR => self.take_isr(cx).into(),
-            DEVICE => field(config, offset % EACH, size),
+            DEVICE => field(&config(), offset % EACH, size),
             _ => 0,
         }
     }

@@ -214,12 +214,11 @@ pub struct Function<D> {
 
 impl<D: VirtioDevice> Function<D> {
     fn carry_out(&mut self, cx: &mut Cx<'_>, action: Action) {
-        let config_bytes = self.device.config().len();
         let mut io = Io { cx, transport: &mut self.transport };
         match action {
             Action::Notify(queue) => self.device.notified(&mut io, queue),
             Action::Start => self.device.start(&mut io),
-            Action::Config(offset, data) if offset.saturating_add(data.len()) <= config_bytes => {
+            Action::Config(offset, data) if offset.saturating_add(data.len()) <= self.device.config().len() => {
                 self.device.write_config(&mut io, offset, &data);
             }
             Action::Config(offset, _) => {
@@ -239,7 +238,7 @@ impl<D: VirtioDevice> Function<D> {
         }
     }
     fn modern_read(&mut self, cx: &mut Cx<'_>, offset: u64, size: u8, peek: bool) -> u64 {
-        self.transport.modern_read(cx, offset, size, &self.device.config(), peek)
+        self.transport.modern_read(cx, offset, size, || self.device.config(), peek)
     }
     fn modern_write(&mut self, cx: &mut Cx<'_>, offset: u64, size: u8, value: u64) {
         let action = self.transport.modern_write(cx, offset, size, value);
@@ -272,7 +271,7 @@ impl<D: VirtioDevice> Device for Function<D> {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         self.end_reset(cx);
         match region {
-            LEGACY => self.transport.legacy_read(cx, offset, size, &self.device.config()),
+            LEGACY => self.transport.legacy_read(cx, offset, size, || self.device.config()),
             MODERN => self.modern_read(cx, offset, size, false),
             _ => {
                 let word = self.transport.msix.as_ref().map_or(0, |m| m.read(offset & !3));
