@@ -1,12 +1,13 @@
 //! `gearbox img`: images without a machine, as qemu-img has it. What needs more than reading and writing of images is left to that.
 
 use crate::backend::block::{Format, ImageOptions, Node, create};
+use crate::control::image_info;
 use crate::failure::Failure;
 use crate::object::parse_size;
+use crate::qmp::types::block::ImageInfo;
 use crate::sizes::human_size;
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Makes, shows and converts disk images.
@@ -106,20 +107,26 @@ fn open(file: &Path, format: Option<Format>) -> Result<std::sync::Arc<Node>, Fai
 /// What an image is, in the form of `qemu-img info`.
 fn info(file: &Path, format: Option<Format>) -> Result<String, Failure> {
     let node = open(file, format)?;
-    let (info, size) = (node.info(), node.size());
-    let on_disk = std::fs::metadata(file).map_or(0, |m| m.blocks() * 512);
-    let mut text = format!(
-        "image: {}\nfile format: {}\nvirtual size: {} ({size} bytes)\ndisk size: {}\n",
-        file.display(),
-        info.format.name(),
-        human_size(size),
-        human_size(on_disk)
-    );
-    if let Some(backing) = info.backing.first() {
-        text +=
-            &format!("backing file: {}\nbacking file format: {}\n", backing.filename.display(), backing.format.name());
+    let image = image_info(node.info(), node.size());
+    let mut text = describe(&image);
+    if let Some(format) = &image.backing_filename_format {
+        text += &format!("backing file format: {format}\n");
     }
     Ok(text)
+}
+
+/// An image in QEMU's words, of `qemu-img info` and `info block -v`.
+pub(crate) fn describe(image: &ImageInfo) -> String {
+    let ImageInfo { filename, format, virtual_size, actual_size, .. } = image;
+    let size = human_size(virtual_size.cast_unsigned());
+    let on_disk = actual_size.map_or_else(|| "unavailable".to_owned(), |n| human_size(n.cast_unsigned()));
+    let mut text = format!(
+        "image: {filename}\nfile format: {format}\nvirtual size: {size} ({virtual_size} bytes)\ndisk size: {on_disk}\n"
+    );
+    if let Some(backing) = &image.backing_filename {
+        text += &format!("backing file: {backing}\n");
+    }
+    text
 }
 
 /// Copies an image. What is zero takes no space in the new one.

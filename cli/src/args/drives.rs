@@ -161,7 +161,7 @@ pub fn keys() -> impl Iterator<Item = (String, String)> {
 
 /// Interfaces that boards have places for.
 const INTERFACES: [Interface; 5] =
-    [Interface::Ide, Interface::Floppy, Interface::Virtio, Interface::Pflash, Interface::None];
+    [Interface::Ide, Interface::Virtio, Interface::Floppy, Interface::Pflash, Interface::None];
 
 fn interface(name: &str) -> Result<Interface, Refusal> {
     match Interface::from_name(name) {
@@ -378,5 +378,6 @@ mod tests {
     fn every_key_is_shown() {
         let shown: Vec<_> = keys().map(|(key, _)| key).collect();
         assert!(shown.contains(&"media=disk|cdrom".to_owned()) && shown.len() == KEYS.len());
+        assert!(shown.contains(&format!("if={}", INTERFACES.map(Interface::name).join("|"))));
     }
 }

@@ -172,8 +172,7 @@ impl Control {
     pub fn insert_medium(&self, name: DriveName<'_>, node: &str) -> Result<()> {
         let drive = self.find_drive(name)?;
         let medium = self.blocks().node(node).map_err(|_| Error::generic(format!("Node '{node}' not found")))?;
-        let of_another = |b: &Arc<BlockBackend>| b.medium().is_some_and(|m| Arc::ptr_eq(&m, &medium));
-        if self.blocks().backends().iter().any(of_another) {
+        if self.blocks().user(&medium).is_some() {
             return Err(Error::generic(format!("Node '{node}' is already in use")));
         }
         Ok(self.machine()?.board().with(|s| s.insert_medium(&drive, medium))?)
@@ -241,9 +240,7 @@ impl Control {
         };
         let size = u64::try_from(size).map_err(|_| Error::generic("Parameter 'size' expects a >0 size"))?;
         medium.resize(size)?;
-        let has = |b: &Arc<BlockBackend>| b.medium().is_some_and(|m| Arc::ptr_eq(&m, &medium));
-        let user = self.blocks().backends().into_iter().find(has);
-        if let (Some(user), Ok(machine)) = (user, self.machine()) {
+        if let (Some(user), Ok(machine)) = (self.blocks().user(&medium), self.machine()) {
             machine.board().with(|s| s.medium_resized(&user));
         }
         Ok(())
@@ -271,26 +268,30 @@ fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn node_info(node: &NodeInfo, size: u64) -> BlockDeviceInfo {
+/// What an image of `size` bytes is, for people and programs that do not ask for more.
+pub(crate) fn image_info(node: &NodeInfo, size: u64) -> ImageInfo {
     let own_file = node.file_node == node.name;
-    let drv = if own_file { node.protocol.name() } else { node.format.name() };
     let backing = node.backing.first();
     let path = |path: &Path| path.display().to_string();
-    let image = ImageInfo {
+    ImageInfo {
         filename: path(&node.filename),
-        format: drv.to_owned(),
+        format: if own_file { node.protocol.name() } else { node.format.name() }.to_owned(),
         virtual_size: whole(size),
         actual_size: std::fs::metadata(&node.filename).ok().map(|m| whole(m.blocks() * 512)),
         backing_filename: backing.map(|b| path(&b.filename)),
         full_backing_filename: backing.map(|b| path(&b.filename)),
         backing_filename_format: backing.map(|b| b.format.name().to_owned()),
-    };
+    }
+}
+
+fn node_info(node: &NodeInfo, size: u64) -> BlockDeviceInfo {
+    let image = image_info(node, size);
     BlockDeviceInfo {
-        file: path(&node.filename),
+        file: image.filename.clone(),
         node_name: Some(node.name.clone()),
         ro: node.read_only,
-        drv: drv.to_owned(),
-        backing_file: backing.map(|b| path(&b.filename)),
+        drv: image.format.clone(),
+        backing_file: image.backing_filename.clone(),
         backing_file_depth: whole(node.backing.len() as u64),
         encrypted: false,
         detect_zeroes: match node.detect_zeroes {

@@ -21,6 +21,7 @@ mod pci;
 mod run_state;
 
 pub use blocks::DriveName;
+pub(crate) use blocks::image_info;
 pub use error::{Error, ErrorClass, Result};
 pub use facts::Facts;
 pub use fdsets::FdSets;

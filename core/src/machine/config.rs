@@ -212,6 +212,10 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
+    /// A property of the machine; where it is given more than once, as it was last.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().rev().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    }
     /// Number of CPUs that the machine has at the start.
     pub fn boot_cpus(&self) -> u32 {
         self.cpus.unwrap_or(u32::MAX).min(self.topology.total())

@@ -1,11 +1,11 @@
 //! `info block` and `info blockstats`.
 
+use crate::img::describe;
 use crate::monitor::HumanMonitor;
 use crate::monitor::grammar::Arguments;
 use crate::monitor::output::{Done, Failure, Output};
 use crate::qmp::types::block::{BlockDeviceInfo, BlockInfo};
 use crate::qmp::types::blockdev::BlockdevDetectZeroesOptions;
-use crate::sizes::human_size;
 use std::fmt::Write;
 
 /// `info block`: drives, or images with `-n`; those of one name, if it is given.
@@ -82,17 +82,7 @@ fn show(drive: Option<&BlockInfo>, medium: Option<&BlockDeviceInfo>, verbose: bo
         writeln!(out, "    Detect zeroes:    {}", m.detect_zeroes.name())?;
     }
     if verbose {
-        let i = &m.image;
-        writeln!(out, "\nImages:\nimage: {}\nfile format: {}", i.filename, i.format)?;
-        writeln!(out, "virtual size: {} ({} bytes)", human_size(i.virtual_size.cast_unsigned()), i.virtual_size)?;
-        writeln!(
-            out,
-            "disk size: {}",
-            i.actual_size.map_or_else(|| "unavailable".to_owned(), |n| human_size(n.cast_unsigned()))
-        )?;
-        if let Some(backing) = &i.backing_filename {
-            writeln!(out, "backing file: {backing}")?;
-        }
+        write!(out, "\nImages:\n{}", describe(&m.image))?;
     }
     Ok(())
 }

@@ -230,10 +230,8 @@ impl Blocks {
     /// There is none, or somebody has it.
     pub fn remove_node(&self, name: &str) -> Result<(), BlockError> {
         let mut state = self.state.lock();
-        if let Some(file) = state.files.get(name) {
-            if file.user.strong_count() > 0 {
-                return Err(BlockError::InUse(name.to_owned()));
-            }
+        if state.files.contains_key(name) {
+            state.free_file(name)?;
             state.files.remove(name);
             return Ok(());
         }
@@ -353,17 +351,23 @@ impl Blocks {
             return Ok(d.backend.clone());
         }
         let _opened = self.open_file(id)?;
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let Some(node) = state.nodes.get(id).and_then(Weak::upgrade) else {
             let names = state.drives.iter().map(|d| d.backend.name());
             let near =
                 crate::closest(id, names.chain(state.nodes.keys().chain(state.files.keys()).map(String::as_str)));
             return Err(BlockError::Unknown { id: id.to_owned(), hint: crate::did_you_mean(near) });
         };
-        let backend = BlockBackend::new("", self.workers.clone(), Some(node), OnError::Report, OnError::Enospc);
+        drop(state);
+        Ok(self.anonymous(Some(node)))
+    }
+    /// A new back end without a name, for a device.
+    fn anonymous(&self, medium: Option<Arc<Node>>) -> Arc<BlockBackend> {
+        let backend = BlockBackend::new("", self.workers.clone(), medium, OnError::Report, OnError::Enospc);
+        let mut state = self.state.lock();
         state.anonymous.retain(|b| b.strong_count() > 0);
         state.anonymous.push(Arc::downgrade(&backend));
-        Ok(backend)
+        backend
     }
     /// Opens the file that is a node `name`, if there is one, for somebody who wants it as it is.
     fn open_file(&self, name: &str) -> Result<Option<Arc<Node>>, BlockError> {
@@ -382,15 +386,17 @@ impl Blocks {
     }
     /// A new back end without a medium and a name, for a device that can do without.
     pub fn empty(&self) -> Arc<BlockBackend> {
-        let backend = BlockBackend::new("", self.workers.clone(), None, OnError::Report, OnError::Enospc);
-        self.state.lock().anonymous.push(Arc::downgrade(&backend));
-        backend
+        self.anonymous(None)
     }
     /// All back ends, in the order in which they were made: those with a name, then those that were made for a device.
     pub fn backends(&self) -> Vec<Arc<BlockBackend>> {
         let state = self.state.lock();
         let named = state.drives.iter().map(|d| d.backend.clone());
         named.chain(state.anonymous.iter().filter_map(Weak::upgrade)).collect()
+    }
+    /// The back end that has a node as its medium.
+    pub fn user(&self, node: &Arc<Node>) -> Option<Arc<BlockBackend>> {
+        self.backends().into_iter().find(|b| b.medium().is_some_and(|m| Arc::ptr_eq(&m, node)))
     }
     /// The back end with that name, or of the device with that id or path.
     pub fn find(&self, name_or_device: &str) -> Option<Arc<BlockBackend>> {

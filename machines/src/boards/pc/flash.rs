@@ -19,8 +19,7 @@ const MOST: u64 = 8 << 20;
 
 /// Are there chips?
 pub(super) fn given(config: &MachineConfig) -> bool {
-    let named = config.properties.iter().any(|(name, _)| *name == PROPERTIES[0]);
-    named || !config.blocks.places(Interface::Pflash).is_empty()
+    config.property(PROPERTIES[0]).is_some() || !config.blocks.places(Interface::Pflash).is_empty()
 }
 
 /// The drives of the chips: those that properties name, and those of `-drive if=pflash`.
@@ -33,9 +32,8 @@ fn drives(config: &MachineConfig) -> Result<[Option<Arc<BlockBackend>>; 2], Buil
     for ((n, property), drive) in (0..).zip(PROPERTIES).zip(&mut drives) {
         let place = DrivePlace { interface: Interface::Pflash, bus: 0, unit: n };
         let legacy = config.blocks.at(place).map(|(drive, _)| drive);
-        let named = config.properties.iter().rev().find(|(name, _)| name == property);
-        *drive = match (named, legacy) {
-            (Some((_, id)), legacy) => {
+        *drive = match (config.property(property), legacy) {
+            (Some(id), legacy) => {
                 let wrong = |reason| wrong("machine", format!("{property}={id}"), reason);
                 if legacy.is_some() {
                     return Err(wrong(format!("clashes with -drive if=pflash,unit={n}")));

@@ -267,12 +267,12 @@ impl PcVersion {
 
 /// Whether there are event timers.
 fn has_hpet(config: &MachineConfig) -> bool {
-    config.properties.iter().rev().find(|(name, _)| name == "hpet").is_none_or(|(_, value)| value == "on")
+    config.property("hpet").is_none_or(|value| value == "on")
 }
 
 /// Whether there is system management mode: by default, where the accelerator has it.
 fn has_smm(config: &MachineConfig, s: &BoardState) -> Result<bool, BuildError> {
-    match config.properties.iter().rev().find(|(name, _)| name == "smm").map(|(_, value)| &**value) {
+    match config.property("smm") {
         Some("on") if !s.has_smm => Err(BuildError::Option {
             option: "machine",
             value: "smm=on".into(),
