@@ -1,11 +1,18 @@
 //! Random input for a time, each case from a seed of its own. A case that fails is printed with its seed and in a form that can be run again.
-//! The programs run their cases in a child process, so that one that kills it is printed too.
+//! The program runs its cases in a child process, so that one that kills it is printed too.
 
-pub mod cpu;
-pub mod qmp;
-pub mod qtest;
+mod board;
+mod cpu;
+mod kernel;
+mod media;
+mod qcow2;
+mod qmp;
+mod qtest;
+mod rom;
+mod virtqueue;
 
 use crate::random::Random;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +32,31 @@ pub trait Target {
     /// Runs them; panics when something is wrong.
     fn run(&self, steps: &[String]);
 }
+
+/// A target by its name.
+pub struct Entry {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What the input is.
+    pub about: &'static str,
+    /// Makes it.
+    pub make: fn() -> Box<dyn Target>,
+}
+
+/// All targets.
+pub static TARGETS: &[Entry] = &[
+    Entry { name: "cpu", about: "code, page tables and registers for the software CPU", make: || Box::new(cpu::Cpu) },
+    Entry { name: "qtest", about: "qtest commands at every device of the board", make: || Box::new(qtest::Qtest) },
+    Entry { name: "qmp", about: "bytes and mutated messages at QMP", make: || Box::new(qmp::Qmp::default()) },
+    Entry { name: "qcow2", about: "disk images", make: || Box::new(qcow2::Qcow2) },
+    Entry { name: "disk", about: "ATA commands at a disk", make: || Box::new(media::Disk) },
+    Entry { name: "iso", about: "ATAPI commands at a CD-ROM", make: || Box::new(media::Iso) },
+    Entry { name: "floppy", about: "commands of the floppy controller, at floppies", make: || Box::new(media::Floppy) },
+    Entry { name: "kernel", about: "ELF files and bzImages to boot", make: || Box::new(kernel::Kernel) },
+    Entry { name: "option-rom", about: "option ROMs", make: || Box::new(rom::OptionRom) },
+    Entry { name: "pflash", about: "flash images and commands of their chips", make: || Box::new(rom::Flash) },
+    Entry { name: "virtqueue", about: "queues of virtio devices", make: || Box::new(virtqueue::Virtqueue) },
+];
 
 /// A case that failed.
 #[derive(Debug)]
@@ -106,23 +138,28 @@ fn watch(current: std::sync::Weak<Mutex<Option<(Start, Failure)>>>) {
     });
 }
 
-const USAGE: &str = "options: --seconds N (default 60), --seed N (default: the time), --replay FILE";
+fn usage() -> String {
+    let mut text =
+        "TARGET [--seconds N (default 60)] [--seed N (default: the time)] [--replay FILE]\ntargets:".to_owned();
+    TARGETS.iter().for_each(|t| text += &format!("\n    {:<12}{}", t.name, t.about));
+    text
+}
 
-/// What a fuzz program does with its arguments.
-pub fn main(target: &dyn Target) -> ExitCode {
+/// What the program does with its arguments.
+pub fn main() -> ExitCode {
     match arguments() {
         Err(wrong) => {
-            eprintln!("{wrong}\n{USAGE}");
+            eprintln!("{wrong}\n{}", usage());
             ExitCode::from(2)
         }
-        Ok(Task::Replay(steps)) => {
-            target.run(&steps);
+        Ok((entry, Task::Replay(steps))) => {
+            (entry.make)().run(&steps);
             println!("{} steps, nothing wrong", steps.len());
             ExitCode::SUCCESS
         }
-        Ok(Task::Run { time, seed }) => match std::env::var_os(SEED_FILE) {
-            Some(file) => child(target, time, seed, &file),
-            None => parent(target, seed).unwrap_or_else(|e| {
+        Ok((entry, Task::Run { time, seed })) => match std::env::var_os(SEED_FILE) {
+            Some(file) => child(&*(entry.make)(), time, seed, &file),
+            None => parent(&*(entry.make)(), seed).unwrap_or_else(|e| {
                 eprintln!("cannot run the cases in a child process: {e}");
                 ExitCode::FAILURE
             }),
@@ -133,9 +170,14 @@ pub fn main(target: &dyn Target) -> ExitCode {
 /// Names the file in which a child leaves the seed of the case that it runs.
 const SEED_FILE: &str = "GEARBOX_FUZZ_SEED_FILE";
 
+/// Memory that a case may take before it is stopped as one that takes all.
+const MEMORY: u64 = 2 << 30;
+
 /// Runs the cases.
 fn child(target: &dyn Target, time: Duration, seed: u64, file: &std::ffi::OsStr) -> ExitCode {
     let file = std::fs::OpenOptions::new().write(true).open(file).expect("the file that the parent has made");
+    let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
+    setrlimit(Resource::Data, limit).expect("less than there was");
     let begin = |seed: u64| file.write_all_at(&seed.to_le_bytes(), 0).expect("room for a number");
     match campaign(target, time, seed, &begin) {
         Ok(cases) => {
@@ -176,10 +218,12 @@ enum Task {
     Replay(Vec<String>),
 }
 
-fn arguments() -> Result<Task, String> {
+fn arguments() -> Result<(&'static Entry, Task), String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let (mut time, mut seed) = (Duration::from_secs(60), now.as_secs() << 20);
     let mut words = std::env::args().skip(1);
+    let name = words.next().ok_or("which target?")?;
+    let entry = TARGETS.iter().find(|t| t.name == name).ok_or_else(|| format!("{name}: there is no such target"))?;
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|e| format!("{word} {value}: {e}"));
@@ -188,10 +232,17 @@ fn arguments() -> Result<Task, String> {
             "--seed" => seed = number()?,
             "--replay" => {
                 let text = std::fs::read_to_string(&value).map_err(|e| format!("{value}: {e}"))?;
-                return Ok(Task::Replay(text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect()));
+                let steps = text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
+                return Ok((entry, Task::Replay(steps)));
             }
             _ => return Err(format!("{word}: there is no such option")),
         }
     }
-    Ok(Task::Run { time, seed })
+    Ok((entry, Task::Run { time, seed }))
+}
+
+/// Bytes from pairs of hexadecimal digits.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }

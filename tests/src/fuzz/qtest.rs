@@ -1,14 +1,8 @@
 //! Random commands of qtest at every device that a PC can have, in process.
-//!
-//! A step is a line of the protocol. Lines that begin with `!` are no commands of it: `!reset` resets the board, `!add TYPE` plugs a device, `!del ID`
-//! unplugs one.
 
 use super::Target;
+use super::board::{self, device_types};
 use crate::random::Random;
-use gearbox::board::ResetKind;
-use gearbox::testing::{Bench, Vm};
-use gearbox_accel_qtest::Session;
-use gearbox_core::object::types;
 use std::fmt::Write as _;
 
 /// The target.
@@ -85,10 +79,6 @@ fn address(r: &mut Random) -> u64 {
     let &(first, length) = r.pick(MEMORY);
     first + r.below(length)
 }
-fn device_types() -> Vec<&'static str> {
-    types().user_creatable().filter(|t| t.device.is_some()).map(|t| t.name).collect()
-}
-
 fn step(r: &mut Random, devices: &[&str]) -> String {
     let width = *r.pick(&['b', 'w', 'l']);
     let wide = *r.pick(&['b', 'w', 'l', 'q']);
@@ -131,44 +121,20 @@ fn step(r: &mut Random, devices: &[&str]) -> String {
     }
 }
 
-/// A PC with every device that it takes as it is.
-fn everything() -> Bench {
-    let bench = Vm::pc().memory(16 << 20).args(["-serial", "null", "-serial", "null"]).bench().expect("a pc");
-    for name in device_types() {
-        // Some need a back end, and some are where another is.
-        let _ = bench.with(|s| s.add_device(name, &[], false));
-    }
-    bench
-}
-
 impl Target for Qtest {
     fn generate(&self, random: &mut Random) -> Vec<String> {
         let devices = device_types();
+        let board = ["-serial", "null", "-serial", "null"].map(|word| format!("!word {word}"));
         let steps: Vec<String> = (0..STEPS).map(|_| step(random, &devices)).collect();
-        steps.iter().flat_map(|s| s.lines()).map(str::to_owned).collect()
+        board.into_iter().chain(steps.iter().flat_map(|s| s.lines()).map(str::to_owned)).collect()
     }
+    /// On a PC with every device that it takes as it is.
     fn run(&self, steps: &[String]) {
-        let mut bench = everything();
-        let mut session = Session::new(bench.board().clone());
-        let mut plugged = 0;
-        for step in steps {
-            match step.split_once(' ').unwrap_or((step, "")) {
-                ("!reset", _) => bench.with(|s| s.reset(ResetKind::System)),
-                ("!add", name) => {
-                    let id = ("id".to_owned(), format!("d{plugged}").into());
-                    plugged += u32::from(bench.with(|s| s.add_device(name, &[id], true)).is_ok());
-                }
-                ("!del", id) => {
-                    let _ = bench.with(|s| s.request_unplug(id));
-                }
-                _ => {
-                    let mut answers = Vec::new();
-                    session.feed(format!("{step}\n").as_bytes(), &mut |line| answers.push(line.to_owned()));
-                    let last = answers.last().unwrap_or_else(|| panic!("{step}: no answer"));
-                    assert!(["OK", "FAIL", "ERR"].iter().any(|a| last.starts_with(a)), "{step}: {last}");
-                }
+        board::run(steps, |bench| {
+            for name in device_types() {
+                // Some need a back end, and some are where another is.
+                let _ = bench.with(|s| s.add_device(name, &[], false));
             }
-            bench.requests();
-        }
+        });
     }
 }
