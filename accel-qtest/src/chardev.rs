@@ -1,6 +1,6 @@
 //! A character back end in memory, whose far end is the test.
 
-use gearbox_core::backend::chardev::CharBackend;
+use gearbox_core::backend::chardev::{CharBackend, Received};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ struct State {
     output: Vec<u8>,
     /// How many bytes of output are taken before the back end is full; without bound if `None`.
     room: Option<usize>,
+    /// Whether somebody is there, where that matters, and whether the device has heard of it.
+    connection: Option<(bool, bool)>,
+    window: Option<(u16, u16)>,
 }
 
 impl BenchChardev {
@@ -57,6 +60,16 @@ impl BenchChardev {
         self.state.lock().room = Some(bytes);
         self.call_ready();
     }
+    /// Somebody comes or goes. From the first call on there is nobody else.
+    pub fn connect(&self, connected: bool) {
+        self.state.lock().connection = Some((connected, false));
+        self.call_ready();
+    }
+    /// It is a terminal of so many columns and rows.
+    pub fn set_window_size(&self, columns: u16, rows: u16) {
+        self.state.lock().window = Some((columns, rows));
+        self.call_ready();
+    }
     fn call_ready(&self) {
         let ready = self.ready.lock().clone();
         if let Some(ready) = ready {
@@ -73,6 +86,22 @@ impl CharBackend for BenchChardev {
             *to = from;
         }
         n
+    }
+    fn has_connections(&self) -> bool {
+        self.state.lock().connection.is_some()
+    }
+    fn receive(&self, buf: &mut [u8]) -> Received {
+        if let Some((connected, told @ false)) = &mut self.state.lock().connection {
+            *told = true;
+            return if *connected { Received::Connected } else { Received::Disconnected };
+        }
+        match self.read(buf) {
+            0 => Received::Nothing,
+            n => Received::Bytes(n),
+        }
+    }
+    fn window_size(&self) -> Option<(u16, u16)> {
+        self.state.lock().window
     }
     fn write(&self, data: &[u8]) -> usize {
         let mut s = self.state.lock();

@@ -184,6 +184,18 @@ pub enum Event {
         /// It is open now.
         tray_open: bool,
     },
+    /// The guest has opened or closed a port of a virtio-serial device.
+    VserportChange {
+        /// Id of the port.
+        id: String,
+        /// It is open now.
+        open: bool,
+    },
+    /// The memory that a balloon leaves the guest has changed.
+    BalloonChange {
+        /// In bytes.
+        actual: u64,
+    },
     /// The guest's answer to a hot-plug, by ACPI's `_OST`.
     AcpiDeviceOst {
         /// QMP's `ACPIOSTInfo`: slot, slot-type, source, status and, if it has one, the device's id.

@@ -4,8 +4,9 @@ use super::events::Notice;
 use super::qapi::{Empty, Path, Qapi, Type};
 use super::types::control::{ShutdownCause, WatchdogAction};
 use super::types::event::{
-    AcpiDeviceOstData, AcpiOstInfo, BlockErrorAction, BlockIoErrorData, DeviceData, DeviceTrayMovedData,
-    GuestPanicAction, GuestPanicData, IoOperationType, RtcChangeData, ShutdownData, WatchdogData,
+    AcpiDeviceOstData, AcpiOstInfo, BalloonChangeData, BlockErrorAction, BlockIoErrorData, DeviceData,
+    DeviceTrayMovedData, GuestPanicAction, GuestPanicData, IoOperationType, RtcChangeData, ShutdownData,
+    VserportChangeData, WatchdogData,
 };
 use gearbox_core::event::Event;
 
@@ -32,6 +33,8 @@ pub const EVENTS: &[EventInfo] = &[
     EventInfo { name: "RTC_CHANGE", data: RtcChangeData::ty },
     EventInfo { name: "BLOCK_IO_ERROR", data: BlockIoErrorData::ty },
     EventInfo { name: "DEVICE_TRAY_MOVED", data: DeviceTrayMovedData::ty },
+    EventInfo { name: "VSERPORT_CHANGE", data: VserportChangeData::ty },
+    EventInfo { name: "BALLOON_CHANGE", data: BalloonChangeData::ty },
     EventInfo { name: "ACPI_DEVICE_OST", data: AcpiDeviceOstData::ty },
 ];
 
@@ -77,6 +80,12 @@ pub fn notice(event: &Event) -> Option<Notice> {
         Event::DeviceTrayMoved { device, id, tray_open } => {
             let data = DeviceTrayMovedData { device: device.clone(), id: id.clone(), tray_open: *tray_open };
             Notice::new("DEVICE_TRAY_MOVED", &data)
+        }
+        Event::VserportChange { id, open } => {
+            Notice::new("VSERPORT_CHANGE", &VserportChangeData { id: id.clone(), open: *open }).limited_for(id)
+        }
+        Event::BalloonChange { actual } => {
+            Notice::new("BALLOON_CHANGE", &BalloonChangeData { actual: *actual as i64 }).limited()
         }
         Event::AcpiDeviceOst { info } => {
             let info = AcpiOstInfo::decode(info.clone(), &Path::Root).ok()?;

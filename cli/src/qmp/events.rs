@@ -19,7 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// An event and its data.
 pub struct Notice {
     name: &'static str,
-    limited: bool,
+    /// Events of the same name and this are told once in a while only.
+    limited: Option<String>,
     data: Map<String, Value>,
 }
 
@@ -28,11 +29,15 @@ impl Notice {
     pub fn new<T: QapiObject>(name: &'static str, data: &T) -> Self {
         let mut members = Map::new();
         data.write(&mut members);
-        Self { name, limited: false, data: members }
+        Self { name, limited: None, data: members }
     }
     /// The same; a guest causes it as often as it likes.
     pub fn limited(self) -> Self {
-        Self { limited: true, ..self }
+        self.limited_for("")
+    }
+    /// The same; those of another `source` are apart.
+    pub fn limited_for(self, source: &str) -> Self {
+        Self { limited: Some(source.to_owned()), ..self }
     }
 
     fn stamped(self) -> (&'static str, Value) {
@@ -60,7 +65,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Limited {
-    events: BTreeMap<&'static str, Held>,
+    events: BTreeMap<(&'static str, String), Held>,
     /// There is a thread that tells what is held back.
     teller: bool,
 }
@@ -80,14 +85,13 @@ impl Hub {
     }
     /// Tells an event, now or later.
     pub fn publish(&self, notice: Notice) {
-        let limited = notice.limited;
+        let limited = notice.limited.clone();
         let (name, event) = notice.stamped();
-        if !limited {
-            return self.0.tell(&event);
-        }
+        let Some(source) = limited else { return self.0.tell(&event) };
+        let key = (name, source);
         let mut limits = self.0.limited.lock();
         let now = Instant::now();
-        match limits.events.get_mut(name).filter(|held| held.until > now || held.last.is_some()) {
+        match limits.events.get_mut(&key).filter(|held| held.until > now || held.last.is_some()) {
             Some(held) => {
                 held.last = Some(event);
                 if !std::mem::replace(&mut limits.teller, true) {
@@ -96,7 +100,7 @@ impl Hub {
                 }
             }
             None => {
-                limits.events.insert(name, Held { until: now + INTERVAL, last: None });
+                limits.events.insert(key, Held { until: now + INTERVAL, last: None });
                 drop(limits);
                 self.0.tell(&event);
             }

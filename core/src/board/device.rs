@@ -46,6 +46,8 @@ pub trait Device: Any + Send {
     fn plugged(&mut self, _cx: &mut Cx<'_>, bus: &str, _part: Box<dyn Any + Send>) -> Result<(), String> {
         Err(format!("nothing can be plugged into {bus}"))
     }
+    /// A device that was a part of this one has gone from the bus.
+    fn unplugged(&mut self, _cx: &mut Cx<'_>, _bus: &str, _device: DeviceId) {}
     /// An input pin changed to `level`.
     fn pin(&mut self, _cx: &mut Cx<'_>, _index: u32, _level: bool) {}
     /// The timer claimed with `tag` is due.

@@ -59,8 +59,7 @@ impl Realize<'_> {
                 }
             }
         };
-        let path = self.path();
-        let name = path.strip_prefix("/machine/peripheral/").unwrap_or(path).to_owned();
+        let name = self.user_id().unwrap_or(self.path()).to_owned();
         let memory = self.fabric.dma().clone();
         let client = BlockClient { device: name, memory, ready: Box::new(ready), failed: Box::new(failed) };
         match backend.attach(client, media) {

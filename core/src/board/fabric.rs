@@ -89,7 +89,8 @@ pub struct Fabric {
     clock: Arc<dyn ClockSource>,
     dma: Arc<AddressSpace>,
     msi: Arc<dyn MsiSink>,
-    chardevs: BTreeMap<(DeviceId, u32), Arc<dyn CharBackend>>,
+    /// Character back ends by the device that uses one, with the one that has it as a property.
+    chardevs: BTreeMap<(DeviceId, u32), (Arc<dyn CharBackend>, DeviceId)>,
     /// Block back ends by the device that uses one, with the one that has it as a property.
     pub(super) drives: BTreeMap<(DeviceId, u32), (Arc<BlockBackend>, DeviceId)>,
     pub(super) blocks: Arc<Blocks>,
@@ -205,10 +206,10 @@ impl Fabric {
         &self.msi
     }
     pub(super) fn chardev(&self, device: DeviceId, tag: u32) -> Option<&dyn CharBackend> {
-        self.chardevs.get(&(device, tag)).map(|c| &**c)
+        self.chardevs.get(&(device, tag)).map(|(c, _)| &**c)
     }
-    /// Gives a back end to a device; it hears [`super::Device::backend_ready`] whenever the back end has input or room.
-    pub(super) fn attach(&mut self, device: DeviceId, tag: u32, chardev: Arc<dyn CharBackend>) {
+    /// Gives a back end to a device; it hears [`super::Device::backend_ready`] whenever the back end has input or room. `owner` has it as a property.
+    pub(super) fn attach(&mut self, device: DeviceId, tag: u32, chardev: Arc<dyn CharBackend>, owner: DeviceId) {
         let board = self.board.clone();
         chardev.on_ready(Box::new(move || {
             if let Some(board) = board.upgrade() {
@@ -219,7 +220,7 @@ impl Fabric {
                 });
             }
         }));
-        self.chardevs.insert((device, tag), chardev);
+        self.chardevs.insert((device, tag), (chardev, owner));
     }
     /// Lets no device hear of input: what comes before the power-on reset would go down with it.
     pub(crate) fn hold_input(&mut self) {
@@ -228,7 +229,7 @@ impl Fabric {
     /// Lets devices hear of input, of what has come meanwhile too.
     pub(crate) fn release_input(&mut self) {
         self.input_held = false;
-        self.chardevs.values().for_each(|c| c.call_again());
+        self.chardevs.values().for_each(|(c, _)| c.call_again());
     }
     pub(super) fn emit(&self, event: &Event) {
         self.events.emit(event);
@@ -244,8 +245,20 @@ impl Fabric {
         };
         self.drives.iter().filter(of).map(|(_, (drive, _))| drive.clone()).collect()
     }
+    /// The devices on the buses of another one.
+    pub(super) fn members_of(&self, device: DeviceId) -> Vec<DeviceId> {
+        self.buses.iter().filter(|b| b.owner == device).flat_map(|b| b.members.clone()).collect()
+    }
+    /// Takes a device off its bus, whose owner and name are returned.
+    pub(super) fn leave_bus(&mut self, device: DeviceId) -> Option<(DeviceId, String)> {
+        let bus = self.buses.iter_mut().find(|b| b.members.contains(&device))?;
+        bus.members.retain(|d| *d != device);
+        Some((bus.owner, bus.name.clone()))
+    }
     /// Forgets a device that goes; returns what the lines fed that it held high.
     pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Sink> {
+        self.buses.retain(|b| b.owner != device);
+        self.buses.iter_mut().for_each(|b| b.units.retain(|_, d| *d != device));
         self.timers.remove(device);
         self.inputs.remove(&device);
         self.firmware.forget(device);
@@ -253,11 +266,12 @@ impl Fabric {
         self.consoles.forget(device);
         self.claimed.retain(|c| c.device() != device);
         self.pci.remove(device);
-        self.chardevs.retain(|(owner, _), chardev| {
-            if *owner == device {
+        self.chardevs.retain(|(user, _), (chardev, owner)| {
+            let goes = *user == device || *owner == device;
+            if goes {
                 chardev.on_ready(Box::new(|| {}));
             }
-            *owner != device
+            !goes
         });
         self.drives.retain(|(user, _), (drive, owner)| {
             let goes = *user == device || *owner == device;

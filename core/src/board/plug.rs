@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::object::{AnySpec, NodeId, Value, types};
 use crate::pci::Devfn;
 use std::any::Any;
+use std::collections::BTreeMap;
 
 /// A bus that devices plug into.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Bus {
     pub(super) most: usize,
     /// Those that are.
     pub(super) members: Vec<DeviceId>,
+    /// The places on it that are numbered and taken.
+    pub(super) units: BTreeMap<u32, DeviceId>,
 }
 
 /// What a hot-plug handler (QEMU's interface of that name, here a part of [`Device`](super::Device)) is told.
@@ -108,6 +111,17 @@ pub enum UnplugError {
     /// Its bus does not let devices go.
     #[error("Bus '{0}' does not support hotplugging")]
     ColdBus(String),
+}
+
+/// Why there is no place on a bus ([`Realize::take_unit`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoUnit {
+    /// Somebody has it.
+    Taken,
+    /// There are none behind this one.
+    Beyond(u32),
+    /// All are taken.
+    Full,
 }
 
 /// A value set for a type and its descendants before each of their instances is realized (`-global`, and what differs between versions of a machine).
@@ -254,16 +268,13 @@ impl BoardState {
         if let Some(part) = part {
             let plugged = self.try_call(bus.owner, |d, cx| d.plugged(cx, &bus.name, part));
             if let Err(reason) = plugged.unwrap_or_else(|| Err(format!("Bus '{}' has gone", bus.name))) {
-                self.leave_bus(device);
+                self.fabric.leave_bus(device);
                 return Err(reason);
             }
         }
         let target = self.objects.path(bus.node);
         self.objects.set_link(node, "parent_bus", bus.kind, target);
         Ok(())
-    }
-    pub(super) fn leave_bus(&mut self, device: DeviceId) {
-        self.fabric.buses.iter_mut().for_each(|b| b.members.retain(|d| *d != device));
     }
     /// Tells the board's hot-plug handler.
     pub fn tell_hotplug(&mut self, event: Hotplug) {
@@ -311,15 +322,20 @@ impl BoardState {
     pub fn unrealize(&mut self, id: DeviceId) -> Option<Box<dyn super::Device>> {
         let slot = *self.slots.get_mut(id.0 as usize)?.take()?;
         slot.claims.give_back(&mut self.fabric);
-        self.leave_bus(id);
+        if let Some((owner, bus)) = self.fabric.leave_bus(id) {
+            self.try_call(owner, |d, cx| d.unplugged(cx, &bus, id));
+        }
         for sink in self.fabric.forget(id) {
             self.deliver(sink, false);
         }
         self.objects.remove(slot.node);
         Some(slot.device)
     }
-    /// Carries out what [`Cx::unplug`](super::Cx::unplug) asked for.
+    /// Carries out what [`Cx::eject`](super::Cx::eject) and the like asked for. What is on a bus of the device goes first.
     pub(super) fn finish_unplug(&mut self, id: DeviceId) {
+        for member in self.fabric.members_of(id) {
+            self.finish_unplug(member);
+        }
         let Some(Slot { id: name, path, .. }) = self.slot(id) else { return };
         let event = Event::DeviceDeleted { id: name.clone(), path: path.clone() };
         let cpu = self.cpu_index(id);
@@ -340,7 +356,37 @@ impl Realize<'_> {
     pub fn bus_for(&mut self, name: &str, kind: &'static str, hotplug: bool, most: usize) {
         let node = self.child(name, kind);
         let (name, owner) = (name.to_owned(), self.id);
-        self.claims.buses.push(Bus { name, kind, hotplug, node, owner, most, members: Vec::new() });
+        let (members, units) = (Vec::new(), BTreeMap::new());
+        self.claims.buses.push(Bus { name, kind, hotplug, node, owner, most, members, units });
+    }
+    /// The name that a bus of this device has unless its type says otherwise: after the device's id, or numbered among those of its kind.
+    pub fn bus_name(&self, kind: &str) -> String {
+        match self.user_id() {
+            Some(id) => format!("{id}.0"),
+            None => {
+                let numbered = (0..).map(|n| format!("{}.{n}", kind.to_lowercase()));
+                let mut free = numbered.filter(|name| self.fabric.buses.iter().all(|b| b.name != *name));
+                free.next().expect("there are few buses")
+            }
+        }
+    }
+    /// Takes a numbered place on a bus: `wanted`, or the first one from `first` on.
+    ///
+    /// # Errors
+    /// There is none, or somebody has it.
+    pub fn take_unit(&mut self, bus: &str, wanted: Option<u32>, first: u32) -> Result<u32, NoUnit> {
+        let id = self.id;
+        let bus = self.fabric.buses.iter_mut().find(|b| b.name == bus).ok_or(NoUnit::Full)?;
+        let end = u32::try_from(bus.most).unwrap_or(u32::MAX);
+        let taken = |unit: &u32| bus.units.contains_key(unit);
+        let unit = match wanted {
+            Some(unit) if unit >= end => return Err(NoUnit::Beyond(end.saturating_sub(1))),
+            Some(unit) if taken(&unit) => return Err(NoUnit::Taken),
+            Some(unit) => unit,
+            None => (first..end).find(|unit| !taken(unit)).ok_or(NoUnit::Full)?,
+        };
+        bus.units.insert(unit, id);
+        Ok(unit)
     }
     /// The bus that the user chose for the device, or that was found for it. A part of the board says itself where it is.
     pub fn on_bus(&mut self, own: &str) -> String {

@@ -186,6 +186,10 @@ impl<'a> Realize<'a> {
     pub fn path(&self) -> &str {
         self.path
     }
+    /// The user's name for it, if it has one.
+    pub fn user_id(&self) -> Option<&str> {
+        self.path.strip_prefix("/machine/peripheral/")
+    }
     /// Machine time in ns.
     pub fn now(&self) -> u64 {
         self.fabric.now()
@@ -396,8 +400,12 @@ impl<'a> Realize<'a> {
     }
     /// A character back end, if one is given, under `tag`.
     pub fn chardev(&mut self, tag: u32, backend: Option<Arc<dyn CharBackend>>) {
+        self.chardev_of(self.id, tag, backend);
+    }
+    /// The same for a device that is a part of `owner`, who hears of it.
+    pub fn chardev_of(&mut self, owner: DeviceId, tag: u32, backend: Option<Arc<dyn CharBackend>>) {
         if let Some(backend) = backend {
-            self.fabric.attach(self.id, tag, backend);
+            self.fabric.attach(owner, tag, backend, self.id);
         }
     }
     /// The memory tree.

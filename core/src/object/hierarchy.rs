@@ -3,12 +3,13 @@
 use super::TypeInfo;
 
 /// Which bus a type and its descendants plug into.
-pub(super) const BUS_OF: [(&str, &str); 5] = [
+pub(super) const BUS_OF: [(&str, &str); 6] = [
     ("floppy", "floppy-bus"),
     ("ide-device", "IDE"),
     ("isa-device", "ISA"),
     ("pci-device", "PCI"),
     ("sys-bus-device", "System"),
+    ("virtio-serial-port", "virtio-serial-bus"),
 ];
 
 const INTERFACES: [&str; 8] = [
@@ -23,7 +24,7 @@ const INTERFACES: [&str; 8] = [
 ];
 
 /// (name, parent)
-const ABSTRACT: [(&str, &str); 22] = [
+const ABSTRACT: [(&str, &str); 23] = [
     ("bus", "object"),
     ("chardev", "object"),
     ("chardev-fd", "chardev"),
@@ -45,11 +46,12 @@ const ABSTRACT: [(&str, &str); 22] = [
     ("pit-common", "isa-device"),
     ("rng-backend", "object"),
     ("sys-bus-device", "device"),
+    ("virtio-serial-port", "device"),
     ("x86-machine", "machine"),
 ];
 
 /// (name, parent)
-const CONCRETE: [(&str, &str); 16] = [
+const CONCRETE: [(&str, &str); 17] = [
     ("IDE", "bus"),
     ("ISA", "bus"),
     ("PCI", "bus"),
@@ -66,6 +68,7 @@ const CONCRETE: [(&str, &str); 16] = [
     ("floppy-bus", "bus"),
     ("irq", "object"),
     ("memory-region", "object"),
+    ("virtio-serial-bus", "bus"),
 ];
 
 pub(super) fn types() -> Vec<TypeInfo> {

@@ -118,6 +118,20 @@ qapi_struct! {
         status: i64,
     }
 
+    /// `VSERPORT_CHANGE`.
+    struct VserportChangeData {
+        /// The port.
+        id: String,
+        /// The guest has it open.
+        open: bool,
+    }
+
+    /// `BALLOON_CHANGE`.
+    struct BalloonChangeData {
+        /// Bytes that the guest has.
+        actual: i64,
+    }
+
     /// `ACPI_DEVICE_OST`.
     struct AcpiDeviceOstData {
         /// What the guest said.

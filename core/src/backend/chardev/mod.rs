@@ -69,6 +69,10 @@ pub trait CharBackend: Send + Sync {
     /// Asks for another call of the [`CharBackend::on_ready`] function, soon and from a thread of the back end. For those who stopped reading
     /// with input left. Back ends without input have nothing to do.
     fn call_again(&self) {}
+    /// Columns and rows of the terminal that it is, if it is one.
+    fn window_size(&self) -> Option<(u16, u16)> {
+        None
+    }
     /// Waits, for a bounded time, until the host has taken all output. Not to be called with the board locked.
     fn flush(&self) {}
     /// Flushes, and ends what works for this back end, so that no call of the [`CharBackend::on_ready`] function is under way any more. Its input

@@ -197,6 +197,9 @@ impl CharBackend for MuxPort {
     fn call_again(&self) {
         self.mux.below.call_again();
     }
+    fn window_size(&self) -> Option<(u16, u16)> {
+        self.mux.below.window_size()
+    }
     fn flush(&self) {
         self.mux.below.flush();
     }

@@ -199,6 +199,9 @@ impl CharBackend for Front {
     fn call_again(&self) {
         self.below.call_again();
     }
+    fn window_size(&self) -> Option<(u16, u16)> {
+        self.below.window_size()
+    }
     fn flush(&self) {
         self.below.flush();
     }

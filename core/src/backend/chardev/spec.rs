@@ -232,6 +232,9 @@ impl CharBackend for Stdio {
     fn call_again(&self) {
         self.0.call_again();
     }
+    fn window_size(&self) -> Option<(u16, u16)> {
+        rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| (size.ws_col, size.ws_row))
+    }
     fn flush(&self) {
         self.0.flush();
     }

@@ -81,7 +81,7 @@ impl CharBackend for Stream {
             return Received::Connected;
         }
         match self.shared.take_input(&mut q, buf) {
-            0 if q.connection.tell_end() => {
+            0 if q.input.is_empty() && q.connection.tell_end() => {
                 // The next one is let in.
                 self.shared.wake.notify();
                 Received::Disconnected

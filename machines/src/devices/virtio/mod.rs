@@ -11,6 +11,7 @@ mod modern;
 mod pci;
 mod queue;
 pub mod rng;
+pub mod serial;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -6,9 +6,10 @@ use super::transport::{Action, Io, Transport, VirtioDevice};
 use super::{legacy, queue};
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, Device, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceId, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{Backends, PropertyValue, TypeEntry, TypeInfo, Value, parse_switch};
 use gearbox_core::pci::{BarKind, ConfigHeader, IntxPin, Msix, PciPlace};
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
@@ -225,7 +226,7 @@ impl<D: VirtioDevice> Function<D> {
                 io.cx.guest_error(format_args!("a write at {offset:#x}, behind the end of the device's configuration"));
             }
             Action::Reset => {
-                self.device.reset();
+                self.device.reset(cx);
                 self.transport.resetting = true;
                 self.end_reset(cx);
             }
@@ -260,10 +261,11 @@ impl<D: VirtioDevice> Function<D> {
         let access = cx.config().filter(|_| self.transport.has_modern).and_then(|c| modern::through_window(c, 0, 0));
         access.into_iter().for_each(|a| self.window(cx, a));
     }
-    fn with_io(&mut self, cx: &mut Cx<'_>, f: impl FnOnce(&mut D, &mut Io<'_, '_>)) {
-        f(&mut self.device, &mut Io { cx, transport: &mut self.transport });
+    fn with_io<R>(&mut self, cx: &mut Cx<'_>, f: impl FnOnce(&mut D, &mut Io<'_, '_>) -> R) -> R {
+        let result = f(&mut self.device, &mut Io { cx, transport: &mut self.transport });
         self.end_reset(cx);
         self.refresh_window(cx);
+        result
     }
 }
 
@@ -310,6 +312,12 @@ impl<D: VirtioDevice> Device for Function<D> {
         let access = access.and_then(|c| modern::through_window(c, offset, len));
         access.into_iter().for_each(|a| self.window(cx, a));
     }
+    fn plugged(&mut self, cx: &mut Cx<'_>, _bus: &str, part: Box<dyn Any + Send>) -> Result<(), String> {
+        self.with_io(cx, |device, io| device.plugged(io, part))
+    }
+    fn unplugged(&mut self, cx: &mut Cx<'_>, _bus: &str, device: DeviceId) {
+        self.with_io(cx, |this, io| this.unplugged(io, device));
+    }
     fn backend_ready(&mut self, cx: &mut Cx<'_>, tag: u32) {
         self.with_io(cx, |device, io| device.backend_ready(io, tag));
     }
@@ -324,7 +332,7 @@ impl<D: VirtioDevice> Device for Function<D> {
         });
     }
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
-        self.device.reset();
+        self.device.reset(cx);
         self.transport.reset(cx);
         if let Some(msix) = &mut self.transport.msix {
             msix.reset();

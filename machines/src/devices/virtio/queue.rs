@@ -162,6 +162,11 @@ impl VirtQueue {
         self.in_use += 1;
         Ok(Some(Chain { head, readable: Segments::new(readable), writable: Segments::new(writable) }))
     }
+    /// Has the chain that was taken last available again.
+    pub(super) fn unpop(&mut self) {
+        self.in_use = self.in_use.saturating_sub(1);
+        self.rings.go_to_previous_position();
+    }
     /// Gives a chain back, of whose buffers to write `written` bytes have been.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::pci::{Flavour, Function, Identity, OnOffAuto, VirtioPci, virtio_pci};
 use super::transport::{Io, VirtioDevice};
 use super::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::rng::{RngReader, RngSource};
-use gearbox_core::board::{DeviceSpec, Realize, RealizeError, Timer};
+use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Timer};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl VirtioDevice for RngDevice {
             self.next(io);
         }
     }
-    fn reset(&mut self) {
+    fn reset(&mut self, _: &mut Cx<'_>) {
         self.chain = None;
     }
     fn backend_ready(&mut self, io: &mut Io<'_, '_>, _tag: u32) {

@@ -4,8 +4,9 @@ use super::chain::Chain;
 use super::pci::NO_VECTOR;
 use super::queue::{Broken, VirtQueue};
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, Timer};
+use gearbox_core::board::{Cx, DeviceId, Timer};
 use gearbox_core::pci::Msix;
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use virtio_bindings::virtio_config::{
@@ -58,11 +59,20 @@ pub trait VirtioDevice: Send + 'static {
     /// The driver has made something available in a queue.
     fn notified(&mut self, io: &mut Io<'_, '_>, queue: u16);
     /// Forgets all that it had of the driver.
-    fn reset(&mut self);
+    fn reset(&mut self, cx: &mut Cx<'_>);
     /// What it had before a reset is still under way.
     fn is_busy(&self) -> bool {
         false
     }
+    /// As [`gearbox_core::board::Device::plugged`].
+    ///
+    /// # Errors
+    /// As there.
+    fn plugged(&mut self, _io: &mut Io<'_, '_>, _part: Box<dyn Any + Send>) -> Result<(), String> {
+        Err("nothing can be plugged into it".to_owned())
+    }
+    /// As [`gearbox_core::board::Device::unplugged`].
+    fn unplugged(&mut self, _io: &mut Io<'_, '_>, _device: DeviceId) {}
     /// As [`gearbox_core::board::Device::backend_ready`].
     fn backend_ready(&mut self, _io: &mut Io<'_, '_>, _tag: u32) {}
     /// As [`gearbox_core::board::Device::medium`].
@@ -249,6 +259,10 @@ impl Io<'_, '_> {
     pub(super) fn has(&self, feature: u32) -> bool {
         self.transport.has(feature)
     }
+    /// The driver has said that it is ready.
+    pub(super) fn is_started(&self) -> bool {
+        self.transport.status & status::DRIVER_OK != 0
+    }
     /// Ends the device's work until it is reset: the driver made a mistake.
     pub(super) fn fail(&mut self, why: fmt::Arguments<'_>) {
         self.transport.fail(self.cx, why);
@@ -277,12 +291,16 @@ impl Io<'_, '_> {
             deal_with(self, chain);
             left -= 1;
             if left == 0 {
-                self.transport.waiting.insert(n);
-                self.cx.arm(self.transport.turn, self.cx.now());
+                self.again(n);
                 break;
             }
         }
         self.interrupt(n);
+    }
+    /// Has the device notified of this queue once more when others have had their turn.
+    pub(super) fn again(&mut self, n: u16) {
+        self.transport.waiting.insert(n);
+        self.cx.arm(self.transport.turn, self.cx.now());
     }
     /// Takes the next request of a queue, if there is one. At the end the driver is asked to tell of the next one.
     pub(super) fn pop(&mut self, n: u16) -> Option<Chain> {
@@ -293,6 +311,13 @@ impl Io<'_, '_> {
             None => Ok(None),
         })
         .flatten()
+    }
+    /// Has the request that was taken last wait in its queue after all.
+    pub(super) fn unpop(&mut self, n: u16) {
+        self.on_queue(n, |queue, _| {
+            queue.unpop();
+            Ok(())
+        });
     }
     /// Gives a request back, with `written` bytes in its buffers to write. The driver is not told yet.
     pub(super) fn push(&mut self, n: u16, head: u16, written: u32) {

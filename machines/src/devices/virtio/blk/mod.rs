@@ -10,6 +10,7 @@ use super::chain::{Chain, Segments};
 use super::transport::{Io, VirtioDevice};
 use config::Config;
 use gearbox_core::backend::block::{BlockBackend, Completion, MediumEvent, Operation, Request, SECTOR};
+use gearbox_core::board::Cx;
 pub use spec::Blk;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -197,7 +198,7 @@ impl VirtioDevice for BlkDevice {
     fn notified(&mut self, io: &mut Io<'_, '_>, queue: u16) {
         io.serve(queue, |io, chain| self.request(io, queue, chain));
     }
-    fn reset(&mut self) {
+    fn reset(&mut self, _: &mut Cx<'_>) {
         self.backend.cancel();
         self.pending.clear();
         self.config.reset();

@@ -4,6 +4,7 @@ mod blk;
 mod driver;
 mod hostile;
 mod rng;
+mod serial;
 mod transport;
 
 use super::blk::{Blk, BlkDevice};
