@@ -152,7 +152,8 @@ pub fn write_initrd_with(path: &Path, busybox: &Path, init: &str, files: &[PathB
 /// The prompt of the shell that [`init`] starts.
 pub const PROMPT: &str = "guest# ";
 
-/// An `/init` that mounts the usual file systems, runs `commands`, and leaves an interactive shell on the console.
+/// An `/init` that mounts the usual file systems, runs `commands`, and leaves an interactive shell on the console, to which the kernel writes no more: its
+/// messages would come between the letters of a command.
 pub fn init(commands: &str) -> String {
     format!(
         "#!/bin/busybox sh\n\
@@ -162,6 +163,7 @@ pub fn init(commands: &str) -> String {
          mount -t proc proc /proc\n\
          mount -t sysfs sys /sys\n\
          {commands}\n\
+         dmesg -n 1\n\
          exec setsid cttyhack sh\n"
     )
 }

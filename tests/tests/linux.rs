@@ -61,6 +61,7 @@ fn works(kernel: Kernel) {
             .run("dd if=/dev/zero bs=1M count=16 2>/dev/null | md5sum")
             .starts_with("2c7ab85a893283e98c931e9511add182")
     );
+    // Each is waited for: a child that ends later interrupts the shell's write(), which then loses a letter of its echo.
     assert_eq!(guest.run("n=0; while [ $n -lt 100 ]; do (:); n=$((n+1)); done; echo $n").trim(), "100");
     assert!(guest.run("cat /proc/cpuinfo").contains("QEMU Virtual CPU version 2.5+"));
     assert_eq!(guest.complaints(), [""; 0]);

@@ -101,9 +101,10 @@ fn probe_file(path: &Path) -> io::Result<Format> {
     probe(&start_of(path)?).map_err(unsupported)
 }
 
-/// Refuses to write to a qcow2 image by whose tables the cluster with its header is free, so that it would be given to somebody. (imago allocates without an
-/// end then.) The fields are named as in the specification (QEMU, docs/interop/qcow2.txt).
-fn check_reference_counts(path: &Path) -> io::Result<()> {
+/// Refuses to write to a qcow2 image by whose tables the cluster with its header is free, so that it would be given to somebody (imago allocates without an
+/// end then), and to one whose first table does not cover its size (imago walks through all of what is missing when the size changes). The fields are named as
+/// in the specification (QEMU, docs/interop/qcow2.txt).
+fn check_qcow2(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let corrupt = || io::Error::other("the image is corrupt: its header has no reference count");
     let field = |at: u64, len: usize| -> io::Result<u64> {
@@ -112,6 +113,12 @@ fn check_reference_counts(path: &Path) -> io::Result<()> {
         Ok(u64::from_be_bytes(bytes))
     };
     let version = field(4, 4)?;
+    // An entry of the first table is for a second one, a cluster with entries of 8 bytes for a cluster each.
+    let (cluster_bits, size, l1_size) = (field(20, 4)?, field(24, 8)?, field(36, 4)?);
+    let covered = u128::from(l1_size) << (2 * cluster_bits.clamp(9, 21) - 3);
+    if covered < size.into() {
+        return Err(io::Error::other("L1 table is too small"));
+    }
     let refcount_table = field(48, 8)?;
     // log2 of the bits of a count; version 2 has 16 bits.
     let refcount_order = if version >= 3 { field(96, 4)? } else { 4 };
@@ -193,7 +200,7 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     let opened = guarded(|| {
         gate.admit(path, format, !read_only)?;
         if format == Format::Qcow2 && !read_only {
-            check_reference_counts(path)?;
+            check_qcow2(path)?;
         }
         let storage = StorageOpenOptions::new().direct(options.cache.direct);
         Ok(match format {

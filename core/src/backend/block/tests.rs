@@ -261,6 +261,18 @@ fn hostile_images_are_refused() {
     }
 }
 
+#[test]
+fn a_qcow2_image_larger_than_its_tables_is_not_written() {
+    let dir = Dir::new();
+    let path = dir.0.join("large");
+    create(&path, Format::Qcow2, 1 << 20).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[24..32].copy_from_slice(&(1u64 << 62).to_be_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let error = Node::open("n", "file", &ImageOptions::new(&path)).unwrap_err().to_string();
+    assert!(error.contains("L1 table is too small"), "{error}");
+}
+
 /// A qcow2 image whose first cluster is not where a cluster can be.
 fn broken_qcow2() -> Vec<u8> {
     let mut image = vec![0; 3 << 16];
