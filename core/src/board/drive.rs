@@ -66,7 +66,7 @@ impl Realize<'_> {
             Ok(()) => {
                 self.fabric.drives.insert((device, tag), (backend.clone(), self.id));
             }
-            Err(_) => self.conflicts.push(format!("Drive '{}' is already in use by another block device", drive.id())),
+            Err(e) => self.conflicts.push(format!("Drive '{}' {e}", drive.id())),
         }
     }
     /// A source of random numbers, for which a thread waits: [`super::Device::backend_ready`] is called with `tag` when some have come.

@@ -1,19 +1,18 @@
 //! What a device holds on to: a place for a medium, with requests under way.
 
-use super::medium::{Media, MediumRefusal};
+use super::medium::Media;
 use super::node::Node;
 use super::options::OnError;
 use super::request::{Completion, Data, IoError, Operation, Request};
 use super::stats::BlockStats;
+use super::transfer::transfer;
 use super::workers::Workers;
 use crate::mem::AddressSpace;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Bytes that are moved at a time between an image and guest RAM.
-const PIECE: usize = 1 << 20;
 
 /// A request that failed, for whoever watches the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +49,18 @@ pub struct BlockBackend {
     on_write_error: OnError,
     inner: Mutex<Inner>,
     idle: Condvar,
+    quiet: Condvar,
+}
+
+/// Why a device cannot have a back end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    /// It has a user.
+    #[error("is already in use by another block device")]
+    InUse,
+    /// The host has no thread for its requests.
+    #[error("has no thread for its requests: {0}")]
+    NoThread(io::Error),
 }
 
 #[derive(Default)]
@@ -59,7 +70,13 @@ struct Inner {
     media: Media,
     tray_open: bool,
     locked: bool,
-    /// Requests that a worker has or will have, with what follows from them in the device.
+    /// Requests that no worker has begun.
+    waiting: VecDeque<Waiting>,
+    /// How often workers are going to look there. It can be too often after [`BlockBackend::cancel`].
+    looks: usize,
+    /// Requests that are being carried out.
+    running: usize,
+    /// All of these, and those of which the device is being told.
     in_flight: usize,
     done: VecDeque<Completion>,
     /// Requests that failed, to be tried again when the machine continues.
@@ -71,6 +88,13 @@ struct Inner {
     stopped_by: Option<IoError>,
 }
 
+/// A request, with the medium and the user that the back end had when it came.
+struct Waiting {
+    medium: Option<Arc<Node>>,
+    client: Option<Arc<BlockClient>>,
+    request: Request,
+}
+
 impl BlockBackend {
     pub(super) fn new(
         name: &str,
@@ -80,7 +104,8 @@ impl BlockBackend {
         on_write_error: OnError,
     ) -> Arc<Self> {
         let inner = Mutex::new(Inner { medium, ..Inner::default() });
-        Arc::new(Self { name: name.to_owned(), workers, on_read_error, on_write_error, inner, idle: Condvar::new() })
+        let (name, idle, quiet) = (name.to_owned(), Condvar::new(), Condvar::new());
+        Arc::new(Self { name, workers, on_read_error, on_write_error, inner, idle, quiet })
     }
     /// Its name; empty if it was made for a node and a device.
     pub fn name(&self) -> &str {
@@ -141,17 +166,18 @@ impl BlockBackend {
     /// Makes `client` the user, until [`BlockBackend::detach`].
     ///
     /// # Errors
-    /// There is one.
-    pub(crate) fn attach(&self, client: BlockClient, media: Media) -> Result<(), MediumRefusal> {
+    /// There is one, or the host has no thread for it.
+    pub(crate) fn attach(&self, client: BlockClient, media: Media) -> Result<(), AttachError> {
         let mut inner = self.inner.lock();
         if inner.client.is_some() {
-            return Err(MediumRefusal::InUse(self.name.clone()));
+            return Err(AttachError::InUse);
         }
+        self.workers.start().map_err(AttachError::NoThread)?;
         inner.client = Some(Arc::new(client));
         inner.media = media;
         Ok(())
     }
-    /// Lets the user go. What it has asked for is still carried out, and nobody is told.
+    /// Lets the user go, after [`BlockBackend::cancel`].
     pub(crate) fn detach(&self) {
         self.cancel();
         let client = self.inner.lock().client.take();
@@ -160,24 +186,34 @@ impl BlockBackend {
 
     /// Begins a request. A [`Completion`] with its tag comes at some time.
     pub fn submit(self: &Arc<Self>, request: Request) {
-        let (medium, client, epoch) = {
-            let mut inner = self.inner.lock();
-            inner.in_flight += 1;
-            (inner.medium.clone(), inner.client.clone(), inner.epoch)
-        };
-        let this = self.clone();
-        self.workers.run(move || this.perform(medium, client, epoch, request));
+        let mut inner = self.inner.lock();
+        let (medium, client) = (inner.medium.clone(), inner.client.clone());
+        inner.waiting.push_back(Waiting { medium, client, request });
+        inner.in_flight += 1;
+        let looks = inner.looks;
+        inner.looks = looks.max(inner.waiting.len());
+        if inner.looks > looks {
+            drop(inner);
+            let this = self.clone();
+            self.workers.run(move || this.carry_out_next());
+        }
     }
     /// Takes the oldest request that is done.
     pub fn completed(&self) -> Option<Completion> {
         self.inner.lock().done.pop_front()
     }
-    /// Forgets all requests: no completion of them comes any more. Those which a worker has are carried out nevertheless.
+    /// Forgets all requests: no completion of them comes any more, and what no worker has begun is not carried out. Waits for what is being carried out, so
+    /// that guest RAM is not touched any more. (That takes as long as the host takes, also where the board is locked: a worker needs it only afterwards.)
     pub fn cancel(&self) {
         let mut inner = self.inner.lock();
         inner.epoch += 1;
         inner.done.clear();
         inner.held.clear();
+        let forgotten = std::mem::take(&mut inner.waiting).len();
+        self.finished(&mut inner, forgotten);
+        while inner.running > 0 {
+            self.quiet.wait(&mut inner);
+        }
     }
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
@@ -200,10 +236,29 @@ impl BlockBackend {
         held.into_iter().for_each(|request| self.submit(request));
     }
 
-    fn perform(&self, medium: Option<Arc<Node>>, client: Option<Arc<BlockClient>>, epoch: u64, mut request: Request) {
+    fn carry_out_next(&self) {
+        let (next, epoch) = {
+            let mut inner = self.inner.lock();
+            inner.looks -= 1;
+            let Some(next) = inner.waiting.pop_front() else { return };
+            inner.running += 1;
+            (next, inner.epoch)
+        };
+        self.carry_out(next, epoch);
+        self.finished(&mut self.inner.lock(), 1);
+    }
+    /// So many requests are not in flight any more.
+    fn finished(&self, inner: &mut Inner, requests: usize) {
+        inner.in_flight -= requests;
+        if inner.in_flight == 0 {
+            self.idle.notify_all();
+        }
+    }
+    fn carry_out(&self, next: Waiting, epoch: u64) {
+        let Waiting { medium, client, mut request } = next;
         let memory = client.as_ref().map(|c| &*c.memory);
         let start = Instant::now();
-        let result = medium.as_ref().ok_or(IoError::NoMedium).and_then(|node| carry_out(node, memory, &mut request));
+        let result = medium.as_ref().ok_or(IoError::NoMedium).and_then(|node| perform(node, memory, &mut request));
         let action = self.action(&request, &result);
         let failure = action.map(|action| IoFailure {
             device: self.name.clone(),
@@ -216,6 +271,10 @@ impl BlockBackend {
             let mut inner = self.inner.lock();
             let range = (request.offset, request.length);
             inner.stats.count(request.operation, range, start, result.as_ref().err());
+            inner.running -= 1;
+            if inner.running == 0 {
+                self.quiet.notify_all();
+            }
             let current = inner.epoch == epoch;
             match action {
                 _ if !current => {}
@@ -239,11 +298,6 @@ impl BlockBackend {
                 (client.ready)();
             }
         }
-        let mut inner = self.inner.lock();
-        inner.in_flight -= 1;
-        if inner.in_flight == 0 {
-            self.idle.notify_all();
-        }
     }
     /// What is to be done about a failure of the host; nothing where it is the guest's.
     fn action(&self, request: &Request, result: &Result<(), IoError>) -> Option<OnError> {
@@ -262,7 +316,7 @@ impl std::fmt::Debug for BlockBackend {
     }
 }
 
-fn carry_out(node: &Node, memory: Option<&AddressSpace>, request: &mut Request) -> Result<(), IoError> {
+fn perform(node: &Node, memory: Option<&AddressSpace>, request: &mut Request) -> Result<(), IoError> {
     let Request { operation, offset, length, data, .. } = request;
     let (operation, offset, length) = (*operation, *offset, *length);
     match operation {
@@ -281,57 +335,8 @@ fn carry_out(node: &Node, memory: Option<&AddressSpace>, request: &mut Request) 
             if offset.checked_add(length).is_none_or(|end| end > node.size()) {
                 return Err(IoError::OutOfRange);
             }
-            let pieces = Pieces { segments, done: 0 };
-            let mut at = offset;
-            for piece in pieces {
-                let mut buffer = vec![0; piece.iter().map(|(_, len)| len).sum()];
-                if operation == Operation::Read {
-                    node.read(at, &mut buffer)?;
-                }
-                let mut rest = &mut buffer[..];
-                for (addr, len) in piece {
-                    let (part, later) = rest.split_at_mut(len);
-                    match operation {
-                        Operation::Read => memory.write(addr, part),
-                        _ => memory.read(addr, part),
-                    }
-                    .map_err(|_| IoError::NotRam)?;
-                    rest = later;
-                }
-                if operation == Operation::Write {
-                    node.write(at, &buffer)?;
-                }
-                at += buffer.len() as u64;
-            }
-            Ok(())
+            transfer(node, memory, operation, offset, segments)
         }
-    }
-}
-
-/// Cuts guest memory into lists of at most [`PIECE`] bytes.
-struct Pieces<'a> {
-    segments: &'a [super::Segment],
-    /// Bytes of the first segment that are done.
-    done: u64,
-}
-
-impl Iterator for Pieces<'_> {
-    type Item = Vec<(u64, usize)>;
-    fn next(&mut self) -> Option<Self::Item> {
-        let (mut piece, mut room) = (Vec::new(), PIECE);
-        while let Some((first, later)) = self.segments.split_first() {
-            let n = (first.len - self.done).min(room as u64);
-            if n > 0 {
-                piece.push((first.addr.wrapping_add(self.done), n as usize));
-            }
-            room -= n as usize;
-            self.done += n;
-            if self.done < first.len {
-                break;
-            }
-            (self.segments, self.done) = (later, 0);
-        }
-        (!piece.is_empty()).then_some(piece)
     }
 }
 

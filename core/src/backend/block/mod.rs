@@ -20,6 +20,7 @@ mod request;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod workers;
 
 pub use create::create;

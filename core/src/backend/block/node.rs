@@ -4,6 +4,7 @@ use super::image::{self, Access, BackingFile, OpenError, PROBED, guarded, probe}
 use super::lock::ImageLock;
 use super::options::{CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
 use super::request::{IoError, Operation, SECTOR};
+use imago::io_buffers::{IoVector, IoVectorMut};
 use parking_lot::RwLock;
 use std::io;
 use std::path::PathBuf;
@@ -121,8 +122,12 @@ impl Node {
     /// # Errors
     /// The range is not inside the image, or the host's reason.
     pub fn read(&self, offset: u64, data: &mut [u8]) -> Result<(), IoError> {
-        self.check(Operation::Read, offset, data.len() as u64)?;
-        Ok(guarded(|| self.access.read().read(data, offset))?)
+        self.readv(offset, data.into())
+    }
+    /// Reads into memory that lies in pieces.
+    pub(super) fn readv(&self, offset: u64, data: IoVectorMut<'_>) -> Result<(), IoError> {
+        self.check(Operation::Read, offset, data.len())?;
+        Ok(guarded(|| self.access.read().readv(data, offset))?)
     }
     /// Writes. With a cache mode that says so, the data are on stable storage afterwards.
     ///
@@ -134,8 +139,17 @@ impl Node {
             return self.write_zeroes(offset, data.len() as u64, self.info.detect_zeroes == DetectZeroes::Unmap);
         }
         self.keep_format(offset, data)?;
-        self.fill_last_sector(offset + data.len() as u64)?;
-        guarded(|| self.access.read().write(data, offset))?;
+        self.writev(offset, data.into())
+    }
+    /// Must data be looked at before they are written at `offset`?
+    pub(super) fn looks_at_writes(&self, offset: u64) -> bool {
+        self.info.detect_zeroes != DetectZeroes::Off || self.probed && offset < PROBED as u64
+    }
+    /// Writes from memory that lies in pieces, where nobody [looks at it](Node::looks_at_writes).
+    pub(super) fn writev(&self, offset: u64, data: IoVector<'_>) -> Result<(), IoError> {
+        self.check(Operation::Write, offset, data.len())?;
+        self.fill_last_sector(offset + data.len())?;
+        guarded(|| self.access.read().writev(data, offset))?;
         self.written()
     }
     /// Has a range read as zeroes.

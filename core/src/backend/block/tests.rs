@@ -1,5 +1,5 @@
 use super::*;
-use crate::mem::{AddressSpace, MemTree, RamBlock};
+use crate::mem::{AddressSpace, DirtyClient, MemTree, RamBlock};
 use parking_lot::{Condvar, Mutex};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -142,10 +142,41 @@ fn guest_memory_is_scattered_and_gathered() {
     assert_eq!(u.ask(Request::guest(2, Operation::Write, 0, segments)).result, Ok(()));
     let now = std::fs::read(&path).unwrap();
     assert!(now[..512] == [0xee; 512] && now[512..0x28_0000] == disk[1536..1024 + 0x28_0000]);
+    // More ranges than the host takes at a time.
+    let crumbs: Vec<_> = (0..1536).map(|n| Segment { addr: 0x2000 + 3 * n, len: 1 }).collect();
+    assert_eq!(u.ask(Request::guest(5, Operation::Read, 1536, crumbs.clone())).result, Ok(()));
+    assert_eq!(u.ask(Request::guest(6, Operation::Write, 0, crumbs)).result, Ok(()));
+    let then = std::fs::read(&path).unwrap();
+    assert!(then[..1536] == now[1536..3072] && then[1536..] == now[1536..]);
+    assert!(ram.take_dirty(DirtyClient::Migration, 0x2000) && !ram.take_dirty(DirtyClient::Migration, 0x8000));
     let nowhere = vec![Segment { addr: 5 << 20, len: 512 }];
     assert_eq!(u.ask(Request::guest(3, Operation::Read, 0, nowhere)).result, Err(IoError::NotRam));
     let endless = vec![Segment { addr: 0, len: u64::MAX }, Segment { addr: 0, len: u64::MAX }];
     assert_eq!(u.ask(Request::guest(4, Operation::Read, 0, endless)).result, Err(IoError::OutOfRange));
+}
+
+#[test]
+fn what_has_to_be_looked_at_is_copied_first() {
+    let dir = Dir::new();
+    let (zeroes, guessed) = (dir.file("a", &[7; 4096]), dir.file("b", &[7; 4096]));
+    let ram = RamBlock::new("ram", 0x2000).unwrap();
+    let mut tree = MemTree::new("m", u64::MAX);
+    let region = tree.ram(&ram, 0, 0x2000);
+    tree.map(tree.root(), 0, region, 0);
+    let memory = Arc::new(AddressSpace::new());
+    memory.install(tree.render());
+    let write = |options: &ImageOptions, bytes: &[u8]| {
+        let blocks = Blocks::default();
+        let u = User::new(drive(&blocks, Some(blocks.open(None, options).unwrap()), REPORT), memory.clone());
+        memory.write(0, bytes).unwrap();
+        let all = vec![Segment { addr: 0, len: bytes.len() as u64 }];
+        u.ask(Request::guest(1, Operation::Write, 0, all)).result
+    };
+    let detect = ImageOptions { detect_zeroes: DetectZeroes::Unmap, unmap: true, ..raw(&zeroes) };
+    assert_eq!(write(&detect, &[0; 4096]), Ok(()));
+    assert_eq!(std::fs::read(&zeroes).unwrap(), [0; 4096]);
+    assert_eq!(write(&ImageOptions::new(&guessed), b"QFI\xfb\0\0\0\x03"), Err(IoError::ReadOnly));
+    assert_eq!(std::fs::read(&guessed).unwrap(), [7; 4096]);
 }
 
 #[test]
@@ -271,6 +302,33 @@ fn a_qcow2_image_larger_than_its_tables_is_not_written() {
     std::fs::write(&path, bytes).unwrap();
     let error = Node::open("n", "file", &ImageOptions::new(&path)).unwrap_err().to_string();
     assert!(error.contains("L1 table is too small"), "{error}");
+}
+
+#[test]
+fn tables_of_reference_counts_that_lead_nowhere_are_refused() {
+    let dir = Dir::new();
+    let good = dir.0.join("good.qcow2");
+    if !qemu_img(&["create", "-q", "-f", "qcow2", good.to_str().unwrap(), "1M"]) {
+        return;
+    }
+    let bytes = std::fs::read(&good).unwrap();
+    let table = u64::from_be_bytes(bytes[48..56].try_into().unwrap()) as usize;
+    let first = bytes[table..table + 8].to_vec();
+    let open = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bad = bytes.clone();
+        change(&mut bad);
+        let options = ImageOptions { format: Some(Format::Qcow2), ..ImageOptions::new(dir.file("bad", &bad)) };
+        Node::open("n", "file", &options).map(drop).map_err(|e| e.reason)
+    };
+    let names = |block: &str| Err(format!("the image is corrupt: its table of reference counts names {block}"));
+    assert_eq!(open(&|_| {}), Ok(()));
+    assert_eq!(open(&|b| b[table + 8..table + 16].copy_from_slice(&first)), names("0x20000"));
+    assert_eq!(open(&|b| b[table + 8] = 1), names("0x100000000000000"));
+    let headless = Err("the image is corrupt: its header has no reference count".to_owned());
+    assert_eq!(open(&|b| b[table..table + 8].fill(0)), headless);
+    assert_eq!(open(&|b| b[0x2_0000..0x2_0002].fill(0)), headless);
+    let large = Err("the image is corrupt: its table of reference counts is too large".to_owned());
+    assert_eq!(open(&|b| b[56..60].fill(0xff)), large);
 }
 
 /// A qcow2 image whose first cluster is not where a cluster can be.

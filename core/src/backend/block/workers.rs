@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that come when there is work for them, and go when there is none. They go with the last reference.
+/// Threads that come when there is work for them, and go when there is none, but for the last one. They go with the last reference.
 #[derive(Default)]
 pub(super) struct Workers(Arc<Shared>);
 
@@ -31,24 +32,21 @@ struct Queue {
 }
 
 impl Workers {
-    /// Has `job` done, in the order of the calls as far as there are threads. Where the host has no more threads and there is none yet, it is done by the
-    /// caller.
+    /// Has one thread at least from now on, so that [`Workers::run`] never depends on what the host has left.
+    ///
+    /// # Errors
+    /// The host has no more threads.
+    pub(super) fn start(&self) -> io::Result<()> {
+        let mut queue = self.0.queue.lock();
+        if queue.threads > 0 { Ok(()) } else { self.0.spawn(&mut queue) }
+    }
+    /// Has `job` done, in the order of the calls as far as there are threads. [`Workers::start`] has been called.
     pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.0.queue.lock();
         queue.jobs.push_back(Box::new(job));
         if queue.idle < queue.jobs.len() && queue.threads < MOST {
-            let shared = self.0.clone();
-            match std::thread::Builder::new().name("block".into()).spawn(move || shared.serve()) {
-                Ok(_) => queue.threads += 1,
-                Err(e) if queue.threads == 0 => {
-                    tracing::warn!("no thread for block I/O: {e}");
-                    let jobs = std::mem::take(&mut queue.jobs);
-                    drop(queue);
-                    jobs.into_iter().for_each(|job| job());
-                    return;
-                }
-                Err(_) => {}
-            }
+            // Without another thread it waits for one of those that there are.
+            let _ = self.0.spawn(&mut queue);
         }
         drop(queue);
         self.0.work.notify_one();
@@ -63,6 +61,12 @@ impl Drop for Workers {
 }
 
 impl Shared {
+    fn spawn(self: &Arc<Self>, queue: &mut Queue) -> io::Result<()> {
+        let shared = self.clone();
+        std::thread::Builder::new().name("block".into()).spawn(move || shared.serve())?;
+        queue.threads += 1;
+        Ok(())
+    }
     fn serve(&self) {
         let mut queue = self.queue.lock();
         loop {
@@ -78,7 +82,8 @@ impl Shared {
             queue.idle += 1;
             let waited = self.work.wait_for(&mut queue, IDLE);
             queue.idle -= 1;
-            if waited.timed_out() && queue.jobs.is_empty() {
+            // The last one stays.
+            if waited.timed_out() && queue.jobs.is_empty() && queue.threads > 1 {
                 break;
             }
         }

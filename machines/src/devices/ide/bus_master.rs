@@ -1,6 +1,7 @@
 //! The bus master of a channel: it moves data between a drive and the memory that a table of regions names (Intel, Programming Interface for Bus Master
 //! IDE Controller, 2.1).
 
+use gearbox_core::backend::block::Segment;
 use gearbox_core::board::Cx;
 use gearbox_core::mem::NotRam;
 
@@ -116,6 +117,16 @@ impl BusMaster {
             }
         }
         taken
+    }
+    /// The regions for `bytes`, for others to move data to and from; there is room for them.
+    pub(super) fn lend(&mut self, cx: &Cx<'_>, bytes: u64) -> Result<Vec<Segment>, NotRam> {
+        let regions: Vec<_> =
+            self.take(bytes as usize).into_iter().map(|(addr, n)| Segment { addr, len: n as u64 }).collect();
+        if cx.may_master() {
+            return Ok(regions);
+        }
+        cx.guest_error(format_args!("a transfer by the bus master while bus mastering is disabled"));
+        Err(NotRam(regions.first().map_or(0, |r| r.addr)))
     }
     /// Reads `bytes` from memory; there is room for them.
     pub(super) fn gather(&mut self, cx: &mut Cx<'_>, bytes: usize) -> Result<Vec<u8>, NotRam> {

@@ -215,7 +215,9 @@ impl Channel {
                         drive.dma_failed();
                         return;
                     }
-                    if drive.dma_writes() {
+                    if drive.moves_directly() {
+                        master.lend(cx, bytes).map(|regions| drive.dma_move(regions))
+                    } else if drive.dma_writes() {
                         master.gather(cx, bytes as usize).map(|data| drive.store(data))
                     } else {
                         drive.dma_fetch(bytes);

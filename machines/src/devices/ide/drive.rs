@@ -1,17 +1,18 @@
 //! A drive: its registers, and how it moves data.
 //!
 //! Data go through a buffer, of which the back end fills or takes up to [`CHUNK`] bytes in one request. The host moves them by the data register, in blocks
-//! with an interrupt each, or the bus master does. The protocols are those of ATA/ATAPI-6, clause 9.
+//! with an interrupt each, or the bus master does; between a disk and guest RAM it has the back end do that, without a buffer. The protocols are those of
+//! ATA/ATAPI-6, clause 9.
 
 use super::cdrom::Cdrom;
 use super::disk::Disk;
 use super::registers::{TaskFile, command, device, error, reason, status};
-use gearbox_core::backend::block::{BlockBackend, Completion, IoError, Request};
+use gearbox_core::backend::block::{BlockBackend, Completion, IoError, Operation, Request, Segment};
 use std::sync::Arc;
 
 /// Bytes that are asked of the back end in one request.
 pub(super) const CHUNK: u64 = 128 << 10;
-/// The same where the bus master moves them.
+/// The same where the bus master moves them from or to a buffer.
 const DMA_CHUNK: u64 = 1 << 20;
 /// Bytes of a command packet.
 pub(super) const PACKET: usize = 12;
@@ -85,6 +86,8 @@ pub(super) struct Transfer {
 pub(super) enum Wait {
     Fetch,
     Store,
+    /// So many bytes move between the medium and guest RAM.
+    Move(u64),
     /// The drive's cache is off: what was written goes on to the medium.
     Settle,
     /// FLUSH CACHE.
@@ -333,8 +336,20 @@ impl Drive {
             // A drive for CDs sends what it has; what there is no room for is lost.
             true if room > 0 => t.left.min(DMA_CHUNK),
             true => 0,
+            false if self.moves_directly() => t.left.min(room) / 512 * 512,
             false => t.left.min(room).min(DMA_CHUNK) / 512 * 512,
         }
+    }
+    /// Are the bus master's data those of a disk?
+    pub(super) fn moves_directly(&self) -> bool {
+        !self.is_cdrom() && self.transfer.is_some_and(|t| t.purpose == Purpose::Medium)
+    }
+    /// The bus master has the back end move data between the medium and these regions of guest RAM.
+    pub(super) fn dma_move(&mut self, regions: Vec<Segment>) {
+        let Some(t) = self.transfer else { return };
+        let operation = if t.write { Operation::Write } else { Operation::Read };
+        let request = Request::guest(0, operation, t.at, regions);
+        self.ask(Wait::Move(request.length), request);
     }
     /// Is it the bus master that brings the data?
     pub(super) fn dma_writes(&self) -> bool {
@@ -456,14 +471,22 @@ impl Drive {
             }
             Wait::Store => {
                 self.advance(completion.data.len() as u64);
-                if self.write_cache { self.stored() } else { self.ask(Wait::Settle, Request::flush(0)) }
+                self.settle();
+            }
+            Wait::Move(bytes) => {
+                self.advance(bytes);
+                if transfer.is_some_and(|t| t.write) { self.settle() } else { self.dma_next() }
             }
             Wait::Settle => self.stored(),
             Wait::Discard => self.trim_next(),
             Wait::Flush => self.done(),
         }
     }
-    /// A chunk has been written.
+    /// A chunk has been written, to the drive's cache if it is on.
+    fn settle(&mut self) {
+        if self.write_cache { self.stored() } else { self.ask(Wait::Settle, Request::flush(0)) }
+    }
+    /// It is where it belongs.
     fn stored(&mut self) {
         match self.transfer {
             Some(t) if t.dma => self.dma_next(),
