@@ -223,10 +223,6 @@ impl Transport {
         if value == 0 {
             return Some(Action::Reset);
         }
-        if self.resetting {
-            cx.guest_error(format_args!("the status is written before the reset is over"));
-            return None;
-        }
         let new = value & !self.status;
         self.status = value | self.status & status::NEEDS_RESET;
         if new & status::FEATURES_OK != 0 && !self.accept_modern(cx) {

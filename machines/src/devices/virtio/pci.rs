@@ -227,15 +227,8 @@ impl<D: VirtioDevice> Function<D> {
             }
             Action::Reset => {
                 self.device.reset(cx);
-                self.transport.resetting = true;
-                self.end_reset(cx);
+                self.transport.reset(cx);
             }
-        }
-    }
-    /// A reset is over when nothing of what was before is under way; until then the status does not read as 0 (4.1.4.3.2).
-    fn end_reset(&mut self, cx: &mut Cx<'_>) {
-        if self.transport.resetting && !self.device.is_busy() {
-            self.transport.reset(cx);
         }
     }
     fn modern_read(&mut self, cx: &mut Cx<'_>, offset: u64, size: u8, peek: bool) -> u64 {
@@ -263,7 +256,6 @@ impl<D: VirtioDevice> Function<D> {
     }
     fn with_io<R>(&mut self, cx: &mut Cx<'_>, f: impl FnOnce(&mut D, &mut Io<'_, '_>) -> R) -> R {
         let result = f(&mut self.device, &mut Io { cx, transport: &mut self.transport });
-        self.end_reset(cx);
         self.refresh_window(cx);
         result
     }
@@ -271,7 +263,6 @@ impl<D: VirtioDevice> Function<D> {
 
 impl<D: VirtioDevice> Device for Function<D> {
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
-        self.end_reset(cx);
         match region {
             LEGACY => self.transport.legacy_read(cx, offset, size, || self.device.config()),
             MODERN => self.modern_read(cx, offset, size, false),
@@ -282,7 +273,6 @@ impl<D: VirtioDevice> Device for Function<D> {
         }
     }
     fn write(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8, value: u64) {
-        self.end_reset(cx);
         match region {
             LEGACY => {
                 let action = self.transport.legacy_write(cx, offset, size, value);
@@ -307,7 +297,6 @@ impl<D: VirtioDevice> Device for Function<D> {
                 cx.set_intx(false);
             }
         }
-        self.end_reset(cx);
         let access = cx.config().filter(|_| self.transport.has_modern);
         let access = access.and_then(|c| modern::through_window(c, offset, len));
         access.into_iter().for_each(|a| self.window(cx, a));

@@ -58,12 +58,8 @@ pub trait VirtioDevice: Send + 'static {
     fn start(&mut self, _io: &mut Io<'_, '_>) {}
     /// The driver has made something available in a queue.
     fn notified(&mut self, io: &mut Io<'_, '_>, queue: u16);
-    /// Forgets all that it had of the driver.
+    /// Forgets all that it had of the driver, whose memory it does not touch any more.
     fn reset(&mut self, cx: &mut Cx<'_>);
-    /// What it had before a reset is still under way.
-    fn is_busy(&self) -> bool {
-        false
-    }
     /// As [`gearbox_core::board::Device::plugged`].
     ///
     /// # Errors
@@ -112,8 +108,6 @@ pub(super) struct Transport {
     pub(super) msix: Option<Msix>,
     /// The driver made a mistake after which nothing goes on.
     broken: bool,
-    /// The driver wants a reset, which is not over yet.
-    pub(super) resetting: bool,
     /// Queues with requests that have to wait for their turn, and when that comes.
     waiting: BTreeSet<u16>,
     turn: Timer,
@@ -143,7 +137,6 @@ impl Transport {
             config_vector: NO_VECTOR,
             msix: None,
             broken: false,
-            resetting: false,
             waiting: BTreeSet::new(),
             turn,
         }
@@ -184,7 +177,7 @@ impl Transport {
     pub(super) fn reset(&mut self, cx: &mut Cx<'_>) {
         (self.status, self.wanted, self.features, self.isr) = (0, 0, 0, 0);
         (self.queue_select, self.device_feature_select, self.driver_feature_select) = (0, 0, 0);
-        (self.config_vector, self.broken, self.resetting) = (NO_VECTOR, false, false);
+        (self.config_vector, self.broken) = (NO_VECTOR, false);
         self.queues.iter_mut().for_each(VirtQueue::reset);
         self.waiting.clear();
         cx.set_intx(false);
@@ -241,7 +234,7 @@ impl Transport {
     }
     /// Buffers are taken and given back now. A driver from before version 1 may use queues before it says that it is ready.
     fn runs(&self) -> bool {
-        !self.broken && !self.resetting && (!self.is_modern() || self.status & status::DRIVER_OK != 0)
+        !self.broken && (!self.is_modern() || self.status & status::DRIVER_OK != 0)
     }
 }
 

@@ -203,9 +203,6 @@ impl VirtioDevice for BlkDevice {
         self.pending.clear();
         self.config.reset();
     }
-    fn is_busy(&self) -> bool {
-        self.backend.in_flight() > 0
-    }
     fn backend_ready(&mut self, io: &mut Io<'_, '_>, _tag: u32) {
         let mut queues = BTreeSet::new();
         while let Some(completion) = self.backend.completed() {

@@ -253,20 +253,25 @@ fn a_reset_ends_what_is_under_way() {
         let mut disk = disk(mode, &pattern(1 << 20));
         for _ in 0..20 {
             disk.d.start(OWN, 1, 64);
+            let mut buffers = Vec::new();
             for n in 0..8 {
-                let (head, ..) = disk.put(0, IN, n, &[], 512);
+                let (head, _, data) = disk.put(0, IN, n, &[], 512);
+                buffers.push(data);
                 disk.d.offer(0, head);
             }
             disk.d.notify(0);
             disk.d.set_status(0);
-            while disk.d.status() != 0 {
-                std::thread::yield_now();
-            }
-            assert_eq!(disk.backend.in_flight(), 0);
+            assert_eq!(disk.d.status(), 0);
             let used = disk.d.rings[0].used;
             let done = disk.d.b.readw(used + 2);
+            buffers.iter().for_each(|&at| disk.d.b.write(at, &[0xa5; 512]));
             disk.blocks.drain();
             assert_eq!(disk.d.b.readw(used + 2), done, "nothing is given back after it");
+            for at in buffers {
+                let mut now = [0; 512];
+                disk.d.b.read(at, &mut now);
+                assert_eq!(now, [0xa5; 512], "and nothing is written");
+            }
         }
         disk.d.start(OWN, 1, 64);
         assert_eq!(disk.ask(IN, 3, &[], 512), (OK, pattern(2048)[1536..].to_vec()));
