@@ -191,6 +191,10 @@ impl<'a> Cx<'a> {
             None => self.fabric.ports.unmap(region),
         }
     }
+    /// The PCI bus, to look at.
+    pub fn pci_bus(&self) -> &PciBus {
+        &self.fabric.pci
+    }
     /// The PCI bus.
     pub fn pci(&mut self) -> &mut PciBus {
         &mut self.fabric.pci

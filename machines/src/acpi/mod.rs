@@ -149,6 +149,8 @@ impl TableFile {
         self.bytes.extend(table);
         self.pointers.extend(pointers.iter().map(|&(offset, size)| (at + offset, size, to)));
         if !pointers.is_empty() {
+            // OVMF takes the sum with what stands there, and puts its complement in that place.
+            self.bytes[at + table::CHECKSUM] = 0;
             self.sums.push((at, table.len()));
         }
         at as u32

@@ -75,6 +75,41 @@ fn cmos_as_qemu_fills_it() {
     }
 }
 
+/// A file of the firmware configuration device.
+fn fw_cfg_file(b: &mut Bench, name: &str) -> Vec<u8> {
+    let read = |b: &mut Bench, key: u16, n: usize| {
+        b.outw(0x510, key);
+        (0..n).map(|_| b.inb(0x511)).collect::<Vec<_>>()
+    };
+    let count = u32::from_be_bytes(read(b, 0x19, 4).try_into().unwrap());
+    let directory = read(b, 0x19, 4 + 64 * count as usize);
+    let entry = directory[4..].chunks(64).find(|e| e[8..].starts_with(format!("{name}\0").as_bytes())).unwrap();
+    let size = u32::from_be_bytes(entry[..4].try_into().unwrap());
+    read(b, u16::from_be_bytes([entry[4], entry[5]]), size as usize)
+}
+
+#[test]
+fn firmware_finds_the_power_management_ports_where_it_has_put_them() {
+    let (mut b, _) = build("pc", &MachineConfig::default());
+    /// Where the FADT says that the event block, the control block and the timer are.
+    fn ports(b: &mut Bench) -> [u32; 3] {
+        let tables = fw_cfg_file(b, "etc/acpi/tables");
+        let fadt = tables.chunks(64).position(|c| c.starts_with(b"FACP")).unwrap() * 64;
+        [56, 64, 76].map(|at| u32::from_le_bytes(tables[fadt + at..][..4].try_into().unwrap()))
+    }
+    let put = |b: &mut Bench, base: u32| {
+        config(b, 1, 3, 0x40);
+        b.outl(0xcfc, base | 1);
+    };
+    put(&mut b, 0xb000);
+    assert_eq!(ports(&mut b), [0xb000, 0xb004, 0xb008]);
+    put(&mut b, 0x600);
+    assert_eq!(ports(&mut b), [0xb000, 0xb004, 0xb008], "firmware has them already");
+    b.reset();
+    put(&mut b, 0x600);
+    assert_eq!(ports(&mut b), [0x600, 0x604, 0x608]);
+}
+
 #[test]
 fn ram_above_the_hole() {
     let (mut b, _) = build("pc", &MachineConfig { ram_size: 4 << 30, ..MachineConfig::default() });

@@ -4,6 +4,7 @@
 
 use gearbox_core::board::{Cx, Device, DeviceSpec, FirmwareFile, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{TypeEntry, TypeInfo};
+use gearbox_core::pci::PciBus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,14 +72,21 @@ pub enum ItemError {
 }
 
 /// The items: a [`FwCfg`] to be, and what a [`FwCfgDevice`] serves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FwCfg {
     plain: BTreeMap<u16, Arc<[u8]>>,
     /// By name: keys are given in the order of names, as QEMU does.
     files: BTreeMap<String, Arc<[u8]>>,
     /// What the boot order is made from, if there is one.
     boot: Option<BootList>,
+    /// Those of the files that tell how firmware has set the board up, and who makes them.
+    description: Option<(Vec<&'static str>, Describe)>,
 }
+
+/// Files with their names.
+pub type Files = Vec<(&'static str, Vec<u8>)>;
+/// Makes files of the board's state as firmware has made it.
+pub type Describe = Arc<dyn Fn(&PciBus) -> Files + Send + Sync>;
 
 /// What firmware is told to boot from, besides the devices that have a boot index.
 #[derive(Clone, Debug, Default)]
@@ -166,6 +174,28 @@ impl FwCfg {
         self.files.insert(name.into(), bytes.into());
         Ok(())
     }
+    /// Adds the files that `describe` has made. They are made anew when firmware selects one of them for the first time after a reset: it has set the board
+    /// up by then, and knows their sizes, which stay (QEMU's `acpi_build_update`).
+    ///
+    /// # Errors
+    /// As [`FwCfg::add_file`].
+    pub fn add_description(&mut self, made: Files, describe: Describe) -> Result<(), ItemError> {
+        let names = made.iter().map(|(name, _)| *name).collect();
+        self.description = Some((names, describe));
+        made.into_iter().try_for_each(|(name, bytes)| self.add_file(name, bytes))
+    }
+    /// Makes them anew if the key is that of one of them; says whether it is.
+    fn describe(&mut self, key: u16, devices: &FromDevices<'_>, bus: &PciBus) -> bool {
+        let Some((names, describe)) = &self.description else { return false };
+        let number = key.checked_sub(key::FILE_FIRST).map(usize::from);
+        let selected = number.and_then(|n| self.files(devices).into_keys().nth(n));
+        if !selected.is_some_and(|name| names.contains(&name)) {
+            return false;
+        }
+        let made = describe(bus).into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into()));
+        self.files.extend(made);
+        true
+    }
     /// Adds the file `bootorder`, which is made anew whenever firmware looks at it.
     pub fn set_boot_list(&mut self, list: BootList) {
         self.boot = Some(list);
@@ -217,6 +247,8 @@ pub struct FwCfgDevice {
     items: FwCfg,
     selected: Item,
     offset: usize,
+    /// Firmware has seen how it set the board up, since the last reset.
+    described: bool,
     /// DMA descriptor address as far as written.
     dma_high: u32,
 }
@@ -233,7 +265,7 @@ impl DeviceSpec for FwCfg {
         r.ports_wide(PORTS, "fwcfg", PORT, 2, 2);
         r.ports_wide(DMA, "fwcfg.dma", DMA_PORT, 8, 4);
         let selected = self.item(key::SIGNATURE, &FromDevices::default());
-        Ok((FwCfgDevice { items: self, selected, offset: 0, dma_high: 0 }, ()))
+        Ok((FwCfgDevice { items: self, selected, offset: 0, described: false, dma_high: 0 }, ()))
     }
 }
 
@@ -245,6 +277,7 @@ impl FwCfgDevice {
         &mut self.items
     }
     fn select(&mut self, cx: &Cx<'_>, key: u16) {
+        self.described = self.described || self.items.describe(key, &FromDevices::of(cx), cx.pci_bus());
         self.selected = self.items.item(key, &FromDevices::of(cx));
         self.offset = 0;
     }
@@ -339,7 +372,7 @@ impl Device for FwCfgDevice {
         }
     }
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
-        self.dma_high = 0;
+        (self.dma_high, self.described) = (0, false);
         self.select(cx, key::SIGNATURE);
     }
 }
@@ -384,6 +417,21 @@ mod tests {
         let dir: [u8; 132] = item(&mut b, 0x19);
         assert_eq!(dir[..18], *b"\0\0\0\x02\0\0\0\x05\0\x20\0\0etc/a\0");
         assert_eq!(dir[68..82], *b"\0\0\0\x05\0\x21\0\0etc/b\0");
+    }
+
+    #[test]
+    fn descriptions_are_made_anew_once_after_each_reset() {
+        let mut items = FwCfg::new();
+        items.add_file("etc/a", *b"a").unwrap();
+        let times = std::sync::atomic::AtomicU8::new(0);
+        let describe =
+            move |_: &PciBus| vec![("etc/b", vec![times.fetch_add(1, std::sync::atomic::Ordering::Relaxed)])];
+        items.add_description(vec![("etc/b", vec![9])], Arc::new(describe)).unwrap();
+        let mut b = Bench::with_ram(0x10000);
+        b.realize(items).unwrap();
+        assert_eq!((item(&mut b, 0x20), item(&mut b, 0x21), item(&mut b, 0x21)), (*b"a", [0], [0]));
+        b.reset();
+        assert_eq!((item(&mut b, 0x20), item(&mut b, 0x21)), (*b"a", [1]));
     }
 
     #[test]

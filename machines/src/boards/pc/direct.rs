@@ -1,7 +1,7 @@
 //! What firmware does on this board before an operating system starts, for machines that boot a kernel without firmware.
 
 use super::memory::{EBDA, Layout};
-use super::{PIIX_SLOT, SCI};
+use super::{PIIX_SLOT, PM, SCI};
 use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::cpu_hotplug;
@@ -68,7 +68,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
 fn interrupt(at: Devfn, pin: u8) -> PciInterrupt {
     let irq = match at {
         // Power management: its pin is the SCI.
-        at if at == Devfn::new(PIIX_SLOT, 3) => SCI,
+        at if at == PM => SCI,
         at => PIRQ_IRQS[piix3::pirq(u32::from(at.slot()) * 4 + u32::from(pin))],
     };
     PciInterrupt { slot: at.slot(), pin, irq }
@@ -193,7 +193,7 @@ impl Setup<'_> {
         /// PAM0 has only a high half.
         const SHADOW: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
         const ELCR: u16 = 0x4d0;
-        let (host, isa, pm) = (Devfn::new(0, 0), Devfn::new(PIIX_SLOT, 0), Devfn::new(PIIX_SLOT, 3));
+        let (host, isa) = (Devfn::new(0, 0), Devfn::new(PIIX_SLOT, 0));
         for (register, value) in (i440fx::config::PAM0..).zip(SHADOW) {
             self.set_config(host, register, 1, value.into());
         }
@@ -208,8 +208,8 @@ impl Setup<'_> {
         for register in ide::TIMING {
             self.set_config(Devfn::new(PIIX_SLOT, 1), register, 2, ide::DECODE_ENABLE.into());
         }
-        self.set_config(pm, piix4_pm::config::PMBASE, 4, u32::from(PM_BASE) | 1);
-        self.set_config(pm, piix4_pm::config::PMREGMISC, 1, 1);
+        self.set_config(PM, piix4_pm::config::PMBASE, 4, u32::from(PM_BASE) | 1);
+        self.set_config(PM, piix4_pm::config::PMREGMISC, 1, 1);
     }
 
     /// Assigns base addresses and interrupt lines to every function, and lets it decode.

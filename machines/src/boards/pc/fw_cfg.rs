@@ -3,12 +3,14 @@
 use super::memory::Layout;
 use super::{boot_order, kernel, numa};
 use crate::acpi::Platform;
-use crate::devices::fw_cfg::{BootList, FwCfg, ItemError, key};
+use crate::devices::fw_cfg::{BootList, Describe, FwCfg, FwCfgDevice, ItemError, key};
 use crate::devices::hpet;
 use crate::devices::pci::piix4_pm;
 use crate::smbios;
+use gearbox_core::board::{BoardState, DeviceId};
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig, OptionRom};
+use std::sync::Arc;
 
 /// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
 const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | piix4_pm::SLEEP_S5];
@@ -49,11 +51,32 @@ pub(super) fn items(config: &MachineConfig, cpus: u16, nodes: &NumaNodes, layout
 ///
 /// # Errors
 /// The user has items of their names.
-pub(super) fn add_tables(items: &mut FwCfg, platform: &Platform, smbios: &smbios::Tables) -> Result<(), BuildError> {
+pub(super) fn add_tables(
+    s: &mut BoardState,
+    fw_cfg: DeviceId,
+    platform: Platform,
+    smbios: &smbios::Tables,
+) -> Result<(), BuildError> {
     let smbios =
         [("etc/smbios/smbios-anchor", smbios.anchor.clone()), ("etc/smbios/smbios-tables", smbios.structures.clone())];
-    let mut files = crate::acpi::script(platform).firmware_files().chain(smbios);
-    files.try_for_each(|(name, bytes)| items.add_file(name, bytes).map_err(|e| wrong("fw_cfg", name, e)))
+    let describe = acpi_tables(platform);
+    let acpi = describe(&s.fabric.pci);
+    let Some(items) = s.device::<FwCfgDevice>(fw_cfg).map(FwCfgDevice::items) else { return Ok(()) };
+    smbios
+        .into_iter()
+        .try_for_each(|(name, bytes)| items.add_file(name, bytes).map_err(|e| wrong("fw_cfg", name, e)))?;
+    items.add_description(acpi, describe).map_err(|e| wrong("fw_cfg", "ACPI tables", e))
+}
+
+/// The ACPI tables, with the power management ports where firmware has put them.
+fn acpi_tables(platform: Platform) -> Describe {
+    Arc::new(move |bus| {
+        let mut platform = platform.clone();
+        if let Some(pm) = &mut platform.pm {
+            pm.base = piix4_pm::base(bus, super::PM);
+        }
+        crate::acpi::script(&platform).firmware_files().collect()
+    })
 }
 
 /// The event timers: how many blocks there are, or that nothing is known of them, and id and address of each of up to eight.

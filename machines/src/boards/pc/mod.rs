@@ -15,7 +15,6 @@ use crate::acpi::Processor;
 use crate::boot;
 use crate::devices::a20::A20;
 use crate::devices::floppy::{self, IsaFdc};
-use crate::devices::fw_cfg::FwCfgDevice;
 use crate::devices::hpet::Hpet;
 use crate::devices::i8042::I8042;
 use crate::devices::i8254::Pit;
@@ -42,6 +41,8 @@ use versions::PcVersion;
 
 /// Slot of the PIIX3 and its functions.
 const PIIX_SLOT: u8 = 1;
+/// Its power management.
+const PM: Devfn = Devfn::new(PIIX_SLOT, 3);
 /// The interrupt of ACPI.
 const SCI: u8 = 9;
 /// Interrupts that a PIRQ can be routed to (290550, PIRQRC).
@@ -194,9 +195,8 @@ impl PcVersion {
         // The PIIX3 and its functions.
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let ide = s.realize(UNATTACHED, PiixIde { at: Devfn::new(PIIX_SLOT, 1) })?;
-        let at = Devfn::new(PIIX_SLOT, 3);
         let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
-        let pm = Piix4Pm { at, serials: [present(0), present(1)], parallel: false, cpus };
+        let pm = Piix4Pm { at: PM, serials: [present(0), present(1)], parallel: false, cpus };
         let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
         s.connect_isa_irq(pm.sci, SCI);
@@ -243,9 +243,7 @@ impl PcVersion {
 
         let platform = direct::platform(s, config, nodes, layout);
         let smbios = smbios::build(&self.smbios(config, layout, s));
-        if let Some(fw_cfg) = s.device::<FwCfgDevice>(fw_cfg.id) {
-            fw_cfg::add_tables(fw_cfg.items(), &platform, &smbios)?;
-        }
+        fw_cfg::add_tables(s, fw_cfg.id, platform.clone(), &smbios)?;
         let smi = smm.then_some(pm.smi);
         let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
         Ok((wiring, platform, smbios))

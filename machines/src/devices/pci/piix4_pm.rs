@@ -15,7 +15,7 @@ use gearbox_core::board::{
 use gearbox_core::event::{Event, ShutdownCause};
 use gearbox_core::mem::RegionId;
 use gearbox_core::object::{TypeEntry, TypeInfo, Value};
-use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, status};
+use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, PciBus, status};
 
 /// Configuration registers beyond the standard header.
 pub mod config {
@@ -28,6 +28,9 @@ pub mod config {
     /// SMBus base.
     pub const SMBBASE: u8 = 0x90;
 }
+
+/// The address in PMBASE.
+const BASE_MASK: u16 = 0xffc0;
 
 /// Offsets of the registers from PMBASE.
 pub mod port {
@@ -51,6 +54,12 @@ pub const GPE0: u16 = 0xafe0;
 pub const GPE0_LEN: u8 = 4;
 /// SLP_TYP of soft-off.
 pub const SLEEP_S5: u8 = 0;
+
+/// Where the function at `at` has its power management ports now.
+pub fn base(bus: &PciBus, at: Devfn) -> u16 {
+    let registers = u32::from(at.0) << 8 | u32::from(config::PMBASE);
+    bus.config_read(registers, 2) as u16 & BASE_MASK
+}
 
 /// A [`Piix4PmDevice`] to be.
 pub struct Piix4Pm {
@@ -171,7 +180,7 @@ impl Piix4PmDevice {
     /// Moves the ports to where PMBASE and PMREGMISC say.
     fn map_ports(&self, cx: &mut Cx<'_>) {
         let Some(c) = cx.config() else { return };
-        let (base, on) = (c.word(config::PMBASE) & 0xffc0, c.byte(config::PMREGMISC) & 1 != 0);
+        let (base, on) = (c.word(config::PMBASE) & BASE_MASK, c.byte(config::PMREGMISC) & 1 != 0);
         cx.map_ports(self.ports, on.then_some(base));
     }
     /// Drives SCI and arms the timer for its next event.
