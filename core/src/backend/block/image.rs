@@ -2,6 +2,7 @@
 
 use super::lock::ImageLock;
 use super::options::{Format, ImageOptions, Protocol};
+use super::qcow2;
 use imago::file::File as HostFile;
 use imago::format::gate::ImplicitOpenGate;
 use imago::qcow2::Qcow2;
@@ -9,7 +10,6 @@ use imago::raw::Raw;
 use imago::{FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage, StorageOpenOptions};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -101,37 +101,6 @@ fn probe_file(path: &Path) -> io::Result<Format> {
     probe(&start_of(path)?).map_err(unsupported)
 }
 
-/// Refuses to write to a qcow2 image by whose tables the cluster with its header is free, so that it would be given to somebody (imago allocates without an
-/// end then), and to one whose first table does not cover its size (imago walks through all of what is missing when the size changes). The fields are named as
-/// in the specification (QEMU, docs/interop/qcow2.txt).
-fn check_qcow2(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
-    let corrupt = || io::Error::other("the image is corrupt: its header has no reference count");
-    let field = |at: u64, len: usize| -> io::Result<u64> {
-        let mut bytes = [0; 8];
-        file.read_exact_at(&mut bytes[8 - len..], at)?;
-        Ok(u64::from_be_bytes(bytes))
-    };
-    let version = field(4, 4)?;
-    // An entry of the first table is for a second one, a cluster with entries of 8 bytes for a cluster each.
-    let (cluster_bits, size, l1_size) = (field(20, 4)?, field(24, 8)?, field(36, 4)?);
-    let covered = u128::from(l1_size) << (2 * cluster_bits.clamp(9, 21) - 3);
-    if covered < size.into() {
-        return Err(io::Error::other("L1 table is too small"));
-    }
-    let refcount_table = field(48, 8)?;
-    // log2 of the bits of a count; version 2 has 16 bits.
-    let refcount_order = if version >= 3 { field(96, 4)? } else { 4 };
-    let block = field(refcount_table, 8).map_err(|_| corrupt())?;
-    let bytes = (1usize << refcount_order.min(6)).div_ceil(8);
-    let mut count = if block == 0 { 0 } else { field(block, bytes).map_err(|_| corrupt())? };
-    if refcount_order < 3 {
-        // Counts of less than a byte begin with the lowest bits.
-        count &= (1 << (1 << refcount_order)) - 1;
-    }
-    if count == 0 { Err(corrupt()) } else { Ok(()) }
-}
-
 /// The host's words for an error, without the path that comes before them already.
 fn words(e: &io::Error) -> String {
     match e.raw_os_error() {
@@ -200,7 +169,7 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     let opened = guarded(|| {
         gate.admit(path, format, !read_only)?;
         if format == Format::Qcow2 && !read_only {
-            check_qcow2(path)?;
+            qcow2::check_tables(path)?;
         }
         let storage = StorageOpenOptions::new().direct(options.cache.direct);
         Ok(match format {

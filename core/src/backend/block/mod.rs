@@ -15,6 +15,7 @@ mod medium;
 mod node;
 mod options;
 mod place;
+mod qcow2;
 mod registry;
 mod request;
 mod stats;
