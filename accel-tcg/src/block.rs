@@ -131,7 +131,7 @@ pub(crate) struct JumpEntry {
 }
 
 /// Entries of the jump cache.
-pub(crate) const JUMPS: usize = 4096;
+pub(crate) const JUMPS: usize = 32768;
 /// Ops kept before everything is thrown away.
 const MAX_OPS: usize = 1 << 20;
 /// Dead blocks kept before they are freed.
