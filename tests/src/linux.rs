@@ -48,9 +48,18 @@ impl Kernel {
 
 /// A file that `.ci/guests` fetches; says that it skips where it is not.
 pub fn fetched(name: &str) -> Option<PathBuf> {
+    in_guests(name, "fetched by .ci/guests")
+}
+
+/// The disk with Debian bookworm that `.ci/bookworm` makes, not to be written to; says that it skips where it is not.
+pub fn bookworm() -> Option<PathBuf> {
+    in_guests("bookworm.img", "made by .ci/bookworm")
+}
+
+fn in_guests(name: &str, origin: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target/guests").join(name);
     if !path.exists() {
-        eprintln!("skipped: no {} (fetched by .ci/guests)", path.display());
+        eprintln!("skipped: no {} ({origin})", path.display());
         return None;
     }
     Some(path)
@@ -151,6 +160,17 @@ pub fn write_initrd_with(path: &Path, busybox: &Path, init: &str, files: &[PathB
 
 /// The prompt of the shell that [`init`] starts.
 pub const PROMPT: &str = "guest# ";
+
+/// What a shell with [`PROMPT`] says to a command; the command itself comes first, as the terminal has it.
+///
+/// # Panics
+/// The prompt does not come again.
+pub fn ask(guest: &mut Process, command: &str, patience: Duration) -> String {
+    guest.send(&format!("{command}; echo o''ver\n"));
+    let said = guest.expect("over\r\n", patience);
+    guest.expect(PROMPT, patience);
+    said.replace('\r', "")
+}
 
 /// An `/init` that mounts the usual file systems, runs `commands`, and leaves an interactive shell on the console, to which the kernel writes no more: its
 /// messages would come between the letters of a command.

@@ -96,7 +96,7 @@ pub fn isolinux_cd(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf>
     Some(image)
 }
 
-/// Where the partition of a disk begins, and how large it is, in bytes.
+/// Where the partition of a disk begins, in [`crate::linux::bookworm`] too, and how large it is, in bytes.
 const PARTITION: (u64, u64) = (1 << 20, 63 << 20);
 
 /// A disk with a master boot record, GRUB, and a file system with a journal in its only partition.
@@ -129,6 +129,50 @@ pub fn grub_disk(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf> {
     let (offset, blocks) = (format!("offset={start}"), format!("{}k", size >> 10));
     run("mkfs.ext4", &["-q", "-F", "-E", &offset, "-d", text(&root), text(&image), &blocks]);
     Some(image)
+}
+
+/// The file system of a disk of [`grub_disk`] or [`crate::linux::bookworm`], as e2fsprogs names it.
+pub fn file_system(disk: &Path) -> String {
+    format!("{}?offset={}", text(disk), PARTITION.0)
+}
+
+/// Wants `fsck` to find nothing wrong in that file system, once its journal has been replayed.
+///
+/// # Panics
+/// It does.
+pub fn check_file_system(disk: &Path) {
+    /// Nothing was wrong; or what was has been put right, such as a file that was open when it was removed.
+    const REPAIRED: [i32; 2] = [0, 1];
+    for (how, fine) in [(&["-p"][..], &REPAIRED[..]), (&["-f", "-n"], &REPAIRED[..1])] {
+        let output = Command::new("/usr/sbin/e2fsck").args(how).arg(file_system(disk)).output().expect("e2fsck");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code().is_some_and(|code| fine.contains(&code)), "{how:?}: {said}");
+    }
+}
+
+/// A raw image of a qcow2 image that a process had, which may have been killed.
+///
+/// # Panics
+/// The image is damaged.
+pub fn raw_copy(qcow2: &Path) -> PathBuf {
+    let checked = Command::new("qemu-img").args(["check", text(qcow2)]).output().expect("qemu-img");
+    // 3: clusters that nobody uses, which cost space and nothing else.
+    assert!(matches!(checked.status.code(), Some(0 | 3)), "{checked:?}");
+    let raw = qcow2.with_extension("raw");
+    run("qemu-img", &["convert", "-O", "raw", text(qcow2), text(&raw)]);
+    raw
+}
+
+/// A new qcow2 image over one that stays as it is; says that it skips where there is no `qemu-img`.
+///
+/// # Panics
+/// It cannot be made.
+pub fn overlay(directory: &Path, base: &Path) -> Option<PathBuf> {
+    has(&[("qemu-img", "qemu-utils")]).then(|| {
+        let image = directory.join("overlay.qcow2");
+        run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", text(base), text(&image)]);
+        image
+    })
 }
 
 /// Writes the boot sector with a table of one active partition, and GRUB's core into the gap behind it, where the boot sector looks for it.

@@ -1,7 +1,8 @@
 //! Disks behind the PIIX3, booted by GRUB and driven by Debian's ata_piix.
 
 use super::*;
-use gearbox_tests::media::linux_disk;
+use gearbox_tests::linux;
+use gearbox_tests::media::{check_file_system, linux_disk};
 use std::process::Command;
 
 /// A disk that boots to a shell.
@@ -9,25 +10,9 @@ pub(super) fn disk(directory: &Path) -> Option<PathBuf> {
     linux_disk(directory).filter(|_| has_seabios())
 }
 
-/// What the shell says to a command; the command itself comes first, as the terminal has it.
+/// What the shell says to a command.
 pub(super) fn ask(guest: &mut Process, command: &str) -> String {
-    guest.send(&format!("{command}; echo o''ver\n"));
-    let said = guest.expect("over\r\n", PATIENCE);
-    guest.expect(PROMPT, PATIENCE);
-    said.replace('\r', "")
-}
-
-/// Wants `fsck` to find nothing wrong in the file system of the disk that [`disk`] makes, once it has replayed its journal.
-pub(super) fn check(disk: &Path) {
-    let partition = disk.with_extension("partition");
-    let bytes = std::fs::read(disk).expect("a disk");
-    std::fs::write(&partition, &bytes[1 << 20..]).expect("a file");
-    let fsck = |how: &[&str]| {
-        let output = Command::new("/usr/sbin/e2fsck").args(how).arg(&partition).output().expect("e2fsck");
-        assert!(output.status.success(), "{how:?}: {}", String::from_utf8_lossy(&output.stdout));
-    };
-    fsck(&["-p"]);
-    fsck(&["-f", "-n"]);
+    linux::ask(guest, command, PATIENCE)
 }
 
 /// From the master boot record to user space; what is written is read back, and there after the machine is off.
@@ -61,5 +46,5 @@ fn grub_loads_linux_that_writes_and_reads() {
     ask(&mut guest, "mount ${boot}1 /tmp && cp /bin/busybox /tmp/new && umount /tmp");
     guest.send("poweroff -f\n");
     assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
-    check(&disk);
+    check_file_system(&disk);
 }
