@@ -2,8 +2,7 @@
 
 use crate::args::{Config, DriveArg, Problem, Problems};
 use crate::backend::block::{
-    BlockBackend, BlockError, Blocks, CacheMode, DetectZeroes, DriveMedia, DrivePlace, Format, ImageOptions, Interface,
-    Protocol,
+    BlockBackend, BlockError, Blocks, CacheMode, DetectZeroes, Format, ImageOptions, Protocol,
 };
 use crate::board::well_formed_id;
 use crate::control::{Error, Result as ControlResult};
@@ -26,8 +25,8 @@ pub(crate) fn open(config: &Config) -> Result<Arc<Blocks>, Problems> {
     for d in &config.drives {
         problems.value(add_drive(&blocks, d).map(drop).map_err(|e| d.problem(e)));
     }
-    if config.default_cdrom {
-        blocks.add_default_drive(DrivePlace { interface: Interface::Ide, bus: 1, unit: 0 }, DriveMedia::Cdrom);
+    for (place, media) in &config.default_drives {
+        blocks.add_default_drive(*place, *media);
     }
     problems.or(Arc::new(blocks))
 }

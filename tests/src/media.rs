@@ -131,36 +131,40 @@ pub fn grub_disk(directory: &Path, contents: &Contents<'_>) -> Option<PathBuf> {
     Some(image)
 }
 
-/// The file system of a disk of [`grub_disk`] or [`crate::linux::bookworm`], as e2fsprogs names it.
-pub fn file_system(disk: &Path) -> String {
-    format!("{}?offset={}", text(disk), PARTITION.0)
-}
-
-/// Wants `fsck` to find nothing wrong in that file system, once its journal has been replayed.
-///
-/// # Panics
-/// It does.
-pub fn check_file_system(disk: &Path) {
-    /// Nothing was wrong; or what was has been put right, such as a file that was open when it was removed.
-    const REPAIRED: [i32; 2] = [0, 1];
-    for (how, fine) in [(&["-p"][..], &REPAIRED[..]), (&["-f", "-n"], &REPAIRED[..1])] {
-        let output = Command::new("/usr/sbin/e2fsck").args(how).arg(file_system(disk)).output().expect("e2fsck");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.code().is_some_and(|code| fine.contains(&code)), "{how:?}: {said}");
-    }
-}
-
-/// A raw image of a qcow2 image that a process had, which may have been killed.
+/// A copy of the partition of a raw or qcow2 disk of [`grub_disk`] or [`crate::linux::bookworm`], which a killed process may have had; says that it skips
+/// where there is no `qemu-img`.
 ///
 /// # Panics
 /// The image is damaged.
-pub fn raw_copy(qcow2: &Path) -> PathBuf {
-    let checked = Command::new("qemu-img").args(["check", text(qcow2)]).output().expect("qemu-img");
-    // 3: clusters that nobody uses, which cost space and nothing else.
-    assert!(matches!(checked.status.code(), Some(0 | 3)), "{checked:?}");
-    let raw = qcow2.with_extension("raw");
-    run("qemu-img", &["convert", "-O", "raw", text(qcow2), text(&raw)]);
-    raw
+pub fn partition(disk: &Path) -> Option<PathBuf> {
+    if !has(&[("qemu-img", "qemu-utils")]) {
+        return None;
+    }
+    let qcow2 = disk.extension().is_some_and(|e| e == "qcow2");
+    if qcow2 {
+        let checked = Command::new("qemu-img").args(["check", text(disk)]).output().expect("qemu-img");
+        // 3: clusters that nobody uses, which cost space and nothing else.
+        assert!(matches!(checked.status.code(), Some(0 | 3)), "{checked:?}");
+    }
+    let file = if qcow2 { "file.driver=qcow2,file.file.filename" } else { "file.driver=file,file.filename" };
+    let source = format!("driver=raw,offset={},{file}={}", PARTITION.0, text(disk));
+    let copy = disk.with_extension("partition");
+    run("qemu-img", &["convert", "-O", "raw", "--image-opts", &source, text(&copy)]);
+    Some(copy)
+}
+
+/// Wants `fsck` to find nothing wrong in a file system, once its journal has been replayed, for which e2fsck wants the partition alone.
+///
+/// # Panics
+/// It does.
+pub fn check_file_system(partition: &Path) {
+    /// Nothing was wrong; or what was has been put right, such as a file that was open when it was removed.
+    const REPAIRED: [i32; 2] = [0, 1];
+    for (how, fine) in [(&["-p"][..], &REPAIRED[..]), (&["-f", "-n"], &REPAIRED[..1])] {
+        let output = Command::new("/usr/sbin/e2fsck").args(how).arg(partition).output().expect("e2fsck");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code().is_some_and(|code| fine.contains(&code)), "{how:?}: {said}");
+    }
 }
 
 /// A new qcow2 image over one that stays as it is; says that it skips where there is no `qemu-img`.

@@ -4,8 +4,12 @@
 mod cds;
 #[path = "media/disks.rs"]
 mod disks;
+#[path = "media/floppies.rs"]
+mod floppies;
 #[path = "media/long.rs"]
 mod long;
+#[path = "media/prompt.rs"]
+mod prompt;
 
 use gearbox::testing::Vm;
 use gearbox_core::backend::firmware::FirmwarePath;

@@ -30,6 +30,7 @@ pub use properties::{Properties, unknown};
 pub use tables::{AcpiTable, Smbios};
 
 use gearbox_core::accel::{Accelerator, Choice, Icount};
+use gearbox_core::backend::block::{DriveMedia, DrivePlace, Interface};
 use gearbox_core::backend::firmware::FirmwarePath;
 use gearbox_core::board::Global;
 use gearbox_core::machine::numa::Numa;
@@ -111,8 +112,8 @@ pub struct Config {
     pub blockdevs: Vec<BlockdevArg>,
     /// `-drive` and its short forms, in order.
     pub drives: Vec<DriveArg>,
-    /// The machine has a CD-ROM drive that nobody asked for.
-    pub default_cdrom: bool,
+    /// Empty drives that the machine has and nobody asked for.
+    pub default_drives: Vec<(DrivePlace, DriveMedia)>,
     /// `-object`.
     pub objects: Vec<ObjectArg>,
     /// `-global`.
@@ -279,9 +280,10 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
     let blockdevs: Vec<_> = o.blockdev.iter().map(|text| problems.value(blockdev::read(text).map(Some))).collect();
     let drives = problems.value(drives::drives(&o));
-    let has_cdrom = selected.as_ref().is_some_and(|s| s.machine.has_cdrom());
-    let default_cdrom =
-        has_cdrom && !o.nodefaults && !devices.iter().flatten().any(|d| d.type_name.starts_with("ide-"));
+    let default_drives = selected.as_ref().map_or(&[][..], |s| s.machine.default_drives()).iter();
+    let instead =
+        |(place, _): &&(DrivePlace, _)| devices.iter().flatten().any(|d| replaces(&d.type_name, place.interface));
+    let default_drives = default_drives.filter(|drive| !o.nodefaults && !instead(drive)).copied().collect();
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
     let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
     let (boot, splash) = problems.value(boot::order(&o.boot, floppy_check));
@@ -312,7 +314,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             devices: devices.into_iter().flatten().collect(),
             blockdevs: blockdevs.into_iter().flatten().collect(),
             drives,
-            default_cdrom,
+            default_drives,
             objects: objects.into_iter().flatten().collect(),
             globals: globals.into_iter().flatten().collect(),
             memory_backend,
@@ -353,6 +355,15 @@ fn kernel(o: &Options) -> Result<Option<KernelFiles>, Problems> {
     };
     let (initrd, cmdline) = (o.initrd.clone(), o.append.clone().unwrap_or_default());
     Ok(Some(KernelFiles { kernel: kernel.into(), initrd, cmdline }))
+}
+
+/// A device of this type is there in place of default drives on this interface.
+fn replaces(device: &str, interface: Interface) -> bool {
+    match interface {
+        Interface::Ide => device.starts_with("ide-"),
+        Interface::Floppy => device == "floppy",
+        _ => false,
+    }
 }
 
 fn consoles(o: &Options) -> Result<Consoles, Problems> {

@@ -2,7 +2,7 @@
 
 use super::cpus::{Cpus, Plugged, globals, is_cpu};
 use super::numa::Numa;
-use crate::backend::block::{Blocks, DrivePlace};
+use crate::backend::block::{Blocks, DriveMedia, DrivePlace};
 use crate::backend::chardev::{CharBackend, Chardevs};
 use crate::backend::firmware::FirmwarePath;
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
@@ -445,9 +445,9 @@ pub trait MachineType: Sync {
     fn default_cpu_type(&self) -> Option<&'static str> {
         None
     }
-    /// It has a CD-ROM drive, unless it is asked not to.
-    fn has_cdrom(&self) -> bool {
-        false
+    /// Drives that it has, empty, unless it is asked not to: their places, and what they take.
+    fn default_drives(&self) -> &'static [(DrivePlace, DriveMedia)] {
+        &[]
     }
     /// The firmware that starts without a kernel, unless another one is asked for.
     fn default_firmware(&self) -> Option<&'static str> {

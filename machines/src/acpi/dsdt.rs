@@ -1,11 +1,11 @@
 //! The DSDT: what is on the board and cannot be discovered, in AML (ACPI 6.4, chapters 5.3, 6 and 20).
 
 use super::aml::{
-    Interrupts, Raw, device, dma, field, hid, list, method, name, path, ports, raw, region, resources, scope, store,
+    Interrupts, Raw, device, field, hid, list, method, name, path, ports, raw, region, resources, scope, store,
 };
 use super::cpu_hotplug::{self, processor_name};
 use super::table::table;
-use super::{LINK_IRQS, Platform, pci_hotplug};
+use super::{LINK_IRQS, Platform, floppy, pci_hotplug};
 use crate::devices::hpet::SIZE;
 use acpi_tables::Aml;
 use acpi_tables::aml::{
@@ -201,8 +201,7 @@ fn isa_devices(p: &Platform) -> Vec<Raw> {
         let crs = resources("_CRS", &[&ports(*base, 8), &Interrupts { edge: true, numbers: &numbers }]);
         devices.push(device(&format!("COM{}", n + 1), &[hid("PNP0501"), name("_UID", &(n as u32 + 1)), crs]));
     }
-    let fdc = [&ports(0x3f2, 4) as &dyn Aml, &ports(0x3f7, 1), &irq(&[6]), &dma(1 << 2)];
-    devices.push(isa("FDC0", "PNP0700", &fdc));
+    devices.push(floppy::controller(p.floppies));
     let fw_cfg = [name("_HID", &"QEMU0002"), name("_STA", &0x0bu8), resources("_CRS", &[&ports(0x510, 12)])];
     devices.push(device("FWCF", &fw_cfg));
     devices.extend(p.pvpanic.map(pvpanic));

@@ -5,6 +5,7 @@ mod aml;
 mod cpu_hotplug;
 mod dsdt;
 mod fixed;
+mod floppy;
 mod loader;
 mod mp;
 mod numa;
@@ -13,6 +14,7 @@ mod table;
 mod vmgenid;
 
 use crate::boot::Blob;
+use crate::devices::floppy::DriveKind;
 use crate::devices::vmgenid::page as vmgenid_page;
 pub use loader::Script;
 use loader::Zone;
@@ -41,6 +43,8 @@ pub struct Platform {
     pub pvpanic: Option<u16>,
     /// Number of a [`VmGenId`](crate::devices::vmgenid::VmGenId).
     pub generation: Option<Uuid>,
+    /// The drives of the floppy controller.
+    pub floppies: [Option<DriveKind>; 2],
     /// There is a PS/2 mouse.
     pub mouse: bool,
     /// Where the event timers are.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::boot::image::Bytes;
+use crate::devices::floppy::DriveKind;
 
 fn processors(list: impl IntoIterator<Item = (u32, bool)>) -> Vec<Processor> {
     list.into_iter().map(|(apic_id, present)| Processor { apic_id, present }).collect()
@@ -23,6 +24,7 @@ fn platform() -> Platform {
         serials: vec![(0x3f8, 4), (0x2f8, 3)],
         pvpanic: Some(0x505),
         generation: Some(uuid::Uuid::from_u128(7)),
+        floppies: [Some(DriveKind::K288), None],
         mouse: true,
         hpet: Some(0xfed0_0000),
         more: Vec::new(),
@@ -159,6 +161,16 @@ fn dsdt_describes_hot_plug() {
 
     let fixed = dsdt::dsdt(&Platform { hotplug: None, ..platform() });
     assert!(has(&fixed, b"C003") && !has(&fixed, b"_EJ0") && !has(&fixed, b"_E01"));
+}
+
+#[test]
+fn dsdt_describes_floppy_drives() {
+    let t = tables();
+    let d = find(&t, b"DSDT");
+    // As QEMU's tables tell of an empty drive.
+    let information = b"_FDI\x12\x20\x10\x00\x0a\x05\x0a\x4f\x0a\x30\x01\x0a\xaf\x0a\x02\x0a\x25\x0a\x02\x0a\x12\x0a\x1b\x0a\xff\x0a\x6c\x0a\xf6\x0a\x0f\x0a\x08";
+    assert!(has(d, b"FLPA") && !has(d, b"FLPB") && has(d, information));
+    assert!(has(d, b"_FDE\x11\x17\x0a\x14\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0"));
 }
 
 #[test]

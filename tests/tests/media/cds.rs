@@ -51,19 +51,3 @@ fn isolinux_loads_memtest() {
     guest.expect("Memtest86+", PATIENCE);
     guest.expect("Status: Testing", PATIENCE);
 }
-
-/// What is typed on the keyboard at the prompt of GRUB is on the screen.
-#[test]
-fn a_prompt_shows_what_is_typed() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let cd = grub_cd(directory.path(), &Contents { files: Vec::new(), config: "" });
-    let Some(cd) = cd.filter(|_| has_seabios()) else { return };
-    let arguments = ["-bios", "bios-256k.bin", "-vga", "std", "-cdrom", text(&cd)];
-    let mut vm = Vm::pc().accel("tcg").args(arguments).start().expect("a machine");
-    vm.expect_screen("grub>", PATIENCE).expect("a prompt");
-    for key in ["e", "c", "h", "o", "spc", "shift-h", "e", "l", "l", "o", "minus", "4", "2", "ret"] {
-        let keys: Vec<_> = key.split('-').collect();
-        vm.send_keys(&keys).expect("a key");
-    }
-    vm.expect_screen(r"grub> echo Hello-42\s+Hello-42\s+grub>", PATIENCE).expect("what was typed");
-}

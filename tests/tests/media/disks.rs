@@ -2,7 +2,7 @@
 
 use super::*;
 use gearbox_tests::linux;
-use gearbox_tests::media::{check_file_system, linux_disk};
+use gearbox_tests::media::{check_file_system, linux_disk, partition};
 use std::process::Command;
 
 /// A disk that boots to a shell.
@@ -46,5 +46,7 @@ fn grub_loads_linux_that_writes_and_reads() {
     ask(&mut guest, "mount ${boot}1 /tmp && cp /bin/busybox /tmp/new && umount /tmp");
     guest.send("poweroff -f\n");
     assert_eq!(guest.wait(PATIENCE).code(), Some(0), "{}", guest.stderr());
-    check_file_system(&disk);
+    if let Some(partition) = partition(&disk) {
+        check_file_system(&partition);
+    }
 }

@@ -5,6 +5,7 @@ use super::{PIIX_SLOT, PM, SCI};
 use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
 use crate::boot::{Blob, BootImage};
 use crate::devices::cpu_hotplug;
+use crate::devices::floppy::FdcDevice;
 use crate::devices::hpet;
 use crate::devices::ide::piix as ide;
 use crate::devices::ioapic::IOAPIC_BASE;
@@ -33,6 +34,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
     let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
     let generation = ids.iter().find_map(|&id| Some(s.device::<VmGenIdDevice>(id)?.guid()));
     let pvpanic = ids.iter().find_map(|&id| s.device::<PvPanicDevice>(id)?.port());
+    let floppies = ids.iter().find_map(|&id| Some(s.device::<FdcDevice>(id)?.kinds())).unwrap_or_default();
     let functions = s.fabric.pci.functions();
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {
@@ -57,6 +59,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
         serials,
         pvpanic,
         generation,
+        floppies,
         mouse: true,
         hpet: super::has_hpet(config).then_some(hpet::BASE as u32),
         pci_interrupts: pci_interrupts.collect(),

@@ -12,6 +12,12 @@ use gearbox_core::backend::block::{DriveMedia, DrivePlace, Interface};
 use gearbox_core::board::{BoardState, DeviceId};
 use gearbox_core::machine::{BuildError, MachineConfig};
 
+/// Drives without a medium that are there by default: a CD-ROM drive, and the first floppy drive.
+pub(super) const DEFAULT: [(DrivePlace, DriveMedia); 2] = [
+    (DrivePlace { interface: Interface::Ide, bus: 1, unit: 0 }, DriveMedia::Cdrom),
+    (DrivePlace { interface: Interface::Floppy, bus: 0, unit: 0 }, DriveMedia::Disk),
+];
+
 /// Buses of the controller, and places on each.
 const BUSES: usize = 2;
 const UNITS: usize = 2;

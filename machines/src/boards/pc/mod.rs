@@ -32,6 +32,7 @@ use crate::devices::serial::{COM, Serial};
 use crate::devices::vga::Vga;
 use crate::smbios;
 use direct::DirectBoot;
+use gearbox_core::backend::block::{DriveMedia, DrivePlace};
 use gearbox_core::board::{Board, BoardState, ISA_IRQS};
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
@@ -96,8 +97,8 @@ impl MachineType for PcVersion {
     fn has_vga(&self) -> bool {
         true
     }
-    fn has_cdrom(&self) -> bool {
-        true
+    fn default_drives(&self) -> &'static [(DrivePlace, DriveMedia)] {
+        &drives::DEFAULT
     }
     fn default_firmware(&self) -> Option<&'static str> {
         Some("bios-256k.bin")

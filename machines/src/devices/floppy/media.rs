@@ -31,6 +31,11 @@ impl DriveKind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+    /// Cylinders, heads and sectors per track, of the media that have most of them.
+    pub fn limits(self) -> [u8; 3] {
+        let formats = FORMATS.iter().filter(|f| f.kind == self);
+        formats.fold([0; 3], |[c, h, s], f| [c.max(f.tracks), h.max(f.heads), s.max(f.sectors)])
+    }
     /// What CMOS RAM calls it.
     pub fn cmos(self) -> u8 {
         match self {
