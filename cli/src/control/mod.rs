@@ -3,6 +3,7 @@
 //! A [`Control`] is there before its machine and outlives it. Commands are its methods, one file for each subject; what they return are the types of
 //! the schema.
 
+mod balloon;
 mod blocks;
 mod chardevs;
 mod cpu_models;

@@ -163,6 +163,12 @@ pub(super) fn print(_: &mut HumanMonitor, arguments: &Arguments, out: &mut Outpu
     Ok(writeln!(out, "{text}")?)
 }
 
+/// `balloon`: the memory that the guest is to do with, in MiB.
+pub(super) fn balloon(m: &mut HumanMonitor, arguments: &Arguments, _: &mut Output) -> Done {
+    let megabytes = arguments.number("value").unwrap_or_default();
+    Ok(m.control.balloon(megabytes.saturating_mul(1 << 20))?)
+}
+
 /// `sum`: BSD's checksum of physical memory; what nothing answers counts as zeros.
 pub(super) fn sum(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output) -> Done {
     let machine = m.machine()?;

@@ -8,6 +8,7 @@ use super::{blocks, chardevs, devices, display, logging, memory, objects, ports,
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[Command] = &[
+    command(&["balloon"], &[arg("value", Int)], "target", "request VM to change its memory allocation (in MB)", memory::balloon),
     command(&["block_resize"], &[arg("device", Word).from(Source::Drive), arg("size", Word)], "device size", "resize a block image", blocks::resize),
     command(&["change"], &[arg("device", Word).from(Source::Drive), arg("force", Flag('f')), arg("target", File), arg("arg", Word).optional(), arg("read-only-mode", Word).optional()], "device [-f] filename [format [read-only-mode]]", "change a removable medium, optional format, -f forces", blocks::change),
     command(&["chardev-add"], &[arg("args", Word)], "args", "add chardev", chardevs::add),

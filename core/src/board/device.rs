@@ -77,6 +77,12 @@ pub trait Device: Any + Send {
     fn text_screen(&mut self, _cx: &mut Cx<'_>) -> Option<TextScreen> {
         None
     }
+    /// How many bytes of RAM it leaves the guest. Only called on the device that said [`Realize::balloon`].
+    fn balloon_size(&mut self, _cx: &mut Cx<'_>) -> u64 {
+        0
+    }
+    /// The guest is to do with so many bytes. Only called on the device that said [`Realize::balloon`].
+    fn set_balloon_size(&mut self, _cx: &mut Cx<'_>, _bytes: u64) {}
     /// Somebody did something. Only called on devices that said [`Realize::hear_input`].
     fn input(&mut self, _cx: &mut Cx<'_>, _event: InputEvent) {}
 }

@@ -1,5 +1,6 @@
 //! What lies between the devices: lines, timers, address trees, back ends, requests to the machine.
 
+use super::balloon::Balloon;
 use super::boot::BootDevices;
 use super::console::Consoles;
 use super::firmware::FirmwareFiles;
@@ -78,6 +79,7 @@ pub struct Fabric {
     pub(super) firmware_path: FirmwarePath,
     pub(super) boot: BootDevices,
     pub(super) consoles: Consoles,
+    pub(super) balloon: Balloon,
     /// The device that handles hot-plug.
     pub(super) hotplug: Option<DeviceId>,
     /// The CPUs that are there, by index.
@@ -130,6 +132,7 @@ impl Fabric {
             firmware_path: FirmwarePath::default(),
             boot: BootDevices::default(),
             consoles: Consoles::default(),
+            balloon: Balloon::default(),
             board,
             clock,
             dma,
@@ -264,6 +267,7 @@ impl Fabric {
         self.firmware.forget(device);
         self.boot.forget(device);
         self.consoles.forget(device);
+        self.balloon.forget(device);
         self.claimed.retain(|c| c.device() != device);
         self.pci.remove(device);
         self.chardevs.retain(|(user, _), (chardev, owner)| {

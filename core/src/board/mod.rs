@@ -4,6 +4,7 @@
 //! when it was realized: I/O regions, lines, timers, back ends. Driving a line only queues the change; queued changes settle, in
 //! order, after the callback returns, so that no device is ever re-entered and no pulse is lost.
 
+mod balloon;
 mod boot;
 mod bus;
 mod console;

@@ -312,6 +312,7 @@ pub(super) fn build_with(
         s.set_firmware_path(config.firmware_path.clone());
         s.set_user_objects(config.objects.clone());
         s.set_globals(globals(machine, config));
+        s.set_ram_size(config.ram_size);
         s.objects.make_path("/machine", format!("{}-machine", machine.name()));
         cpus.at_start(s, config, offered)
     })?;

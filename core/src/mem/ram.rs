@@ -111,6 +111,29 @@ impl RamBlock {
             self.write(at, &byte);
         }
     }
+    /// Gives the host back what is behind whole pages, which read as zero from then on. False, with nothing done, where the host cannot do that without
+    /// showing something else: in a file that is not shared.
+    ///
+    /// # Panics
+    /// The range is not inside the block, or not of whole pages.
+    pub fn discard(&self, offset: u64, len: usize) -> bool {
+        assert!(offset.is_multiple_of(PAGE_SIZE) && (len as u64).is_multiple_of(PAGE_SIZE), "whole pages");
+        let slice = self.slice(offset, len).expect("range inside the block");
+        if let Some(file) = self.map.file_offset() {
+            let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+            if self.map.flags() & rustix::mm::MapFlags::SHARED.bits() as i32 == 0
+                || rustix::fs::fallocate(file.file(), hole, file.start() + offset, len as u64).is_err()
+            {
+                return false;
+            }
+        }
+        let at = slice.ptr_guard_mut().as_ptr();
+        // SAFETY: the range is inside the mapping, which stays as it is. Its bytes change as by a store of a guest CPU, which may come at any time: nobody
+        // holds a reference to them.
+        let done = unsafe { rustix::mm::madvise(at.cast(), len, rustix::mm::Advice::LinuxDontNeed) }.is_ok();
+        self.mark_dirty(offset, len as u64);
+        done
+    }
     /// QEMU's name for the block, such as `pc.ram`.
     pub fn name(&self) -> &str {
         &self.name
@@ -203,6 +226,28 @@ impl std::fmt::Debug for RamBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn discarded_pages_are_zero_and_no_longer_the_hosts() {
+        let b = RamBlock::new("t", 0x4000).unwrap();
+        b.write(0, &[7; 0x4000]);
+        assert!(b.discard(0x1000, 0x2000));
+        let mut bytes = [1; 0x4000];
+        b.read(0, &mut bytes);
+        assert!(bytes[..0x1000].iter().chain(&bytes[0x3000..]).all(|b| *b == 7));
+        assert!(bytes[0x1000..0x3000].iter().all(|b| *b == 0));
+        let path = std::env::temp_dir().join(format!("gearbox-discard-{}", std::process::id()));
+        for share in [true, false] {
+            std::fs::write(&path, [5; 0x2000]).unwrap();
+            let b = RamBlock::in_file("f", &path, 0x2000, share).unwrap();
+            b.write(0x1000, &[7]);
+            assert_eq!(b.discard(0x1000, 0x1000), share);
+            let mut byte = [1];
+            b.read(0x1000, &mut byte);
+            assert_eq!(byte, if share { [0] } else { [7] }, "only what is shared can be given back");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn writes_mark_pages_dirty_once() {

@@ -1,6 +1,6 @@
 //! An address space: the flat view in force, and access to the RAM in it.
 
-use super::{FlatKind, FlatRange, FlatView, RamAccess, RamBlock};
+use super::{FlatKind, FlatRange, FlatView, PAGE_SIZE, RamAccess, RamBlock};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -146,6 +146,27 @@ impl AddressSpace {
         block.write(offset, data);
         self.code_written(block, offset, data.len() as u64);
     }
+    /// Gives the host back a page of RAM, which reads as zero from then on. What is decoded of it is forgotten, as after a write.
+    ///
+    /// # Errors
+    /// There is no RAM that can be written.
+    pub fn discard_page(&self, addr: u64) -> Result<(), NotRam> {
+        let addr = addr & !(PAGE_SIZE - 1);
+        let view = self.view();
+        let range = view.find(addr).ok_or(NotRam(addr))?;
+        match &range.kind {
+            FlatKind::Ram { block, offset, access: RamAccess::ReadWrite }
+                if range.clip(addr, PAGE_SIZE as usize) == PAGE_SIZE as usize =>
+            {
+                let offset = offset + (addr - range.start);
+                if offset.is_multiple_of(PAGE_SIZE) && block.discard(offset, PAGE_SIZE as usize) {
+                    self.code_written(block, offset, PAGE_SIZE);
+                }
+                Ok(())
+            }
+            _ => Err(NotRam(addr)),
+        }
+    }
     /// Tells the listeners of a write by no vCPU, where it touched code.
     pub(super) fn code_written(&self, block: &Arc<RamBlock>, offset: u64, len: u64) {
         // The mark must not be looked at before the bytes are there.
@@ -235,6 +256,8 @@ mod tests {
         assert_eq!(s.read_array(0x1ffe), Some([9u8, 9]));
         assert_eq!(s.read_array::<4>(0x1ffe), None);
         assert_eq!(s.read(u64::MAX, &mut [0; 2]), Err(NotRam(u64::MAX)));
-        assert_eq!(*log.0.lock(), ["+0", "+1000", "code ffe+2"]);
+        assert_eq!((s.discard_page(0x1000), s.discard_page(0x123)), (Err(NotRam(0x1000)), Ok(())));
+        assert_eq!(s.read_array(0xffe), Some([0u8, 0]));
+        assert_eq!(*log.0.lock(), ["+0", "+1000", "code ffe+2", "code 0+1000"]);
     }
 }

@@ -12,6 +12,11 @@ pub(super) fn memory_size_summary(m: &mut HumanMonitor, _: &Arguments, out: &mut
     summary.plugged_memory.iter().try_for_each(|n| Ok(writeln!(out, "plugged memory: {n}")?))
 }
 
+/// `info balloon`.
+pub(super) fn balloon(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
+    Ok(writeln!(out, "balloon: actual={}", m.control.balloon_info()?.actual >> 20)?)
+}
+
 /// `info memdev`.
 pub(super) fn memdev(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
     for d in m.control.memdevs() {

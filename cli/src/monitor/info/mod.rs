@@ -21,6 +21,7 @@ use crate::board::{BoardState, Device, DeviceId};
 #[rustfmt::skip]
 pub(super) static TOPICS: &[Command] = &[
     command(&["accel"], &[], "", "show which accelerator runs the machine, and why not another", machine::accel),
+    command(&["balloon"], &[], "", "show balloon information", memory::balloon),
     command(&["block"], &[arg("nodes", Flag('n')), arg("verbose", Flag('v')), arg("device", Word).optional().from(Source::Drive)], "[-n] [-v] [device]", "show info of one block device or all block devices (-n: show named nodes; -v: show details)", block::block),
     command(&["blockstats"], &[], "", "show block device statistics", block::stats),
     command(&["chardev"], &[], "", "show the character devices", machine::chardevs),

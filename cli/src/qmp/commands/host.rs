@@ -41,13 +41,9 @@ pub(super) static COMMANDS: &[Command] = commands! {
     /// The back ends of trusted platform modules. There are none.
     "query-tpm-types"() -> Vec<TpmType> = |_| Ok(Vec::<TpmType>::new());
     /// How much memory the guest has left to itself.
-    "query-balloon"() -> BalloonInfo = |_| Err::<BalloonInfo, _>(no_balloon());
+    "query-balloon"() -> BalloonInfo = |call| call.control.balloon_info();
     /// Asks the guest to do with less memory.
-    "balloon"(value: i64) = |_| if value <= 0 {
-        Err(Error::generic("Parameter 'target' expects a size"))
-    } else {
-        Err::<(), _>(no_balloon())
-    };
+    "balloon"(value: i64) = |call| call.control.balloon(value);
 };
 
 fn human_monitor_command(control: &Arc<Control>, line: &str, cpu: Option<i64>) -> Result<String> {
@@ -59,9 +55,4 @@ fn human_monitor_command(control: &Arc<Control>, line: &str, cpu: Option<i64>) -
     }
     // Lines end as on a terminal, as QEMU has it.
     Ok(monitor.run(line).replace('\n', "\r\n"))
-}
-
-/// No device can be asked.
-fn no_balloon() -> Error {
-    Error::device_not_active("No balloon device has been activated")
 }

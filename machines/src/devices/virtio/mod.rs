@@ -4,6 +4,7 @@
 //! all have is in `transport`, the registers of drivers from before version 1 are in `legacy`, the others in `modern`. A `queue` takes the chains of
 //! buffers apart and checks them; a `chain` is bytes in guest RAM. What makes no sense ends the device's work until the driver resets it.
 
+pub mod balloon;
 pub mod blk;
 mod chain;
 mod legacy;

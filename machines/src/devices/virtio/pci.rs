@@ -313,6 +313,12 @@ impl<D: VirtioDevice> Device for Function<D> {
     fn medium(&mut self, cx: &mut Cx<'_>, tag: u32, event: MediumEvent) {
         self.with_io(cx, |device, io| device.medium(io, tag, event));
     }
+    fn balloon_size(&mut self, _: &mut Cx<'_>) -> u64 {
+        self.device.balloon_size()
+    }
+    fn set_balloon_size(&mut self, cx: &mut Cx<'_>, bytes: u64) {
+        self.with_io(cx, |device, io| device.set_balloon_size(io, bytes));
+    }
     fn timer(&mut self, cx: &mut Cx<'_>, tag: u32) {
         let queues = if tag == TURN { self.transport.take_waiting() } else { BTreeSet::new() };
         self.with_io(cx, |device, io| match tag {

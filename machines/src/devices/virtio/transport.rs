@@ -73,6 +73,12 @@ pub trait VirtioDevice: Send + 'static {
     fn backend_ready(&mut self, _io: &mut Io<'_, '_>, _tag: u32) {}
     /// As [`gearbox_core::board::Device::medium`].
     fn medium(&mut self, _io: &mut Io<'_, '_>, _tag: u32, _event: MediumEvent) {}
+    /// As [`gearbox_core::board::Device::balloon_size`].
+    fn balloon_size(&self) -> u64 {
+        0
+    }
+    /// As [`gearbox_core::board::Device::set_balloon_size`].
+    fn set_balloon_size(&mut self, _io: &mut Io<'_, '_>, _bytes: u64) {}
     /// As [`gearbox_core::board::Device::timer`].
     fn timer(&mut self, _io: &mut Io<'_, '_>, _tag: u32) {}
 }

@@ -1,5 +1,6 @@
 //! Devices as a driver sees them: set up by either kind of registers, and driven through queues in guest RAM.
 
+mod balloon;
 mod blk;
 mod driver;
 mod hostile;
