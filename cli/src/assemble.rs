@@ -59,8 +59,13 @@ impl OpenConsoles {
             let backend = this.front(target, "serial", &format!("serial{n}"));
             this.serials.push(problems.value(backend));
         }
+        for (n, target) in consoles.parallels.iter().enumerate() {
+            let index = ("index", n.to_string());
+            problems.value(this.connect_device(target, "parallel", &format!("parallel{n}"), "isa-parallel", index));
+        }
         if let Some(target) = &consoles.debugcon {
-            problems.value(this.connect_debugcon(target));
+            let port = ("iobase", "0xe9".to_owned());
+            problems.value(this.connect_device(target, "debugcon", "debugcon", "isa-debugcon", port));
         }
         if let Some(target) = &consoles.qtest {
             this.qtest = problems.value(this.front(target, "qtest", "qtest"));
@@ -143,21 +148,31 @@ impl OpenConsoles {
         }
     }
 
-    /// A debug console is a device that names its back end.
-    fn connect_debugcon(&mut self, target: &Target) -> Result<(), Problem> {
+    /// A console that is a device which names its back end, with another property.
+    fn connect_device(
+        &mut self,
+        target: &Target,
+        option: &'static str,
+        label: &str,
+        type_name: &str,
+        property: (&str, String),
+    ) -> Result<(), Problem> {
         let id = match target {
             Target::None => return Ok(()),
             Target::Id(id) => id.clone(),
+            Target::New { monitor: true, .. } => {
+                return Err(Problem::new(option, "mon:", "a monitor can share serial ports only"));
+            }
             Target::New { spec, .. } => {
-                let backend =
-                    self.open_one(spec, DEBUGCON, true).map_err(|e| Problem::new("debugcon", describe(spec), e))?;
-                let added = self.chardevs.add(DEBUGCON, describe(spec), Source::One(backend));
-                added.map_err(|e| Problem::new("debugcon", describe(spec), e))?;
-                DEBUGCON.to_owned()
+                let wrong = |e: String| Problem::new(option, describe(spec), e);
+                let backend = self.open_one(spec, label, true).map_err(|e| wrong(e.to_string()))?;
+                let added = self.chardevs.add(label, describe(spec), Source::One(backend));
+                added.map_err(|e| wrong(e.to_string()))?;
+                label.to_owned()
             }
         };
-        let properties = [("iobase", "0xe9".to_owned()), ("chardev", id)].map(|(k, v)| (k.to_owned(), v.into()));
-        self.devices.push(DeviceArg { type_name: "isa-debugcon".to_owned(), properties: properties.to_vec() });
+        let properties = [property, ("chardev", id)].map(|(k, v)| (k.to_owned(), v.into()));
+        self.devices.push(DeviceArg { type_name: type_name.to_owned(), properties: properties.to_vec() });
         Ok(())
     }
 
@@ -175,8 +190,6 @@ impl OpenConsoles {
     }
 }
 
-/// The id of the debug console's back end.
-const DEBUGCON: &str = "debugcon";
 const FULL: &str = "has as many users as it can have";
 
 /// What a back end is connected to, in the form of `query-chardev`.

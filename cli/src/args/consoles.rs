@@ -1,4 +1,4 @@
-//! Where serial ports, the debug console and the monitor are connected.
+//! Where serial and parallel ports, the debug console and the monitor are connected.
 
 use super::properties::unknown;
 use super::qmp::QmpServer;
@@ -59,7 +59,7 @@ pub const CHARDEV_TYPES: &[(&str, &str)] = &[
 /// Types that QEMU has and Gearbox has not.
 const MISSING_TYPES: &str = "vc udp telnet tn3270 websocket serial tty parallel parport ringbuf msmouse wctablet braille testdev spicevmc spiceport con fd";
 
-/// `-serial`, `-monitor` and `-debugcon`.
+/// `-serial`, `-parallel`, `-monitor` and `-debugcon`.
 ///
 /// # Errors
 /// A kind of back end that is unknown or not there.
@@ -188,6 +188,8 @@ pub struct Consoles {
     pub chardevs: Vec<Chardev>,
     /// `-serial`, in order.
     pub serials: Vec<Target>,
+    /// `-parallel`, in order.
+    pub parallels: Vec<Target>,
     /// `-monitor`.
     pub monitor: Option<Target>,
     /// `-debugcon`.
@@ -212,10 +214,10 @@ pub struct Defaults {
 impl Consoles {
     /// All of them, with the options that name them.
     fn targets(&self) -> impl Iterator<Item = (&'static str, &Target)> {
-        let serials = self.serials.iter().map(|t| ("serial", t));
+        let ports = self.serials.iter().map(|t| ("serial", t)).chain(self.parallels.iter().map(|t| ("parallel", t)));
         let single = [("monitor", &self.monitor), ("debugcon", &self.debugcon), ("qtest", &self.qtest)];
         let qmp = self.qmp.iter().map(|q| ("qmp", &q.target));
-        serials.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?)))).chain(qmp)
+        ports.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?)))).chain(qmp)
     }
 
     /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them

@@ -256,7 +256,6 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     for (option, value, only) in [
         ("display", &o.display, "there is no display; only 'none' is implemented yet"),
         ("nic", &o.nic, "there is no network; only 'none' is implemented yet"),
-        ("parallel", &o.parallel, "there is no parallel port; only 'none' is implemented yet"),
     ] {
         if let Some(value) = value.as_deref().filter(|v| *v != "none") {
             problems.add(Problem::new(option, value, only));
@@ -373,6 +372,7 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
     };
     let mut all = Consoles {
         serials: targets("serial", &o.serial),
+        parallels: targets("parallel", &o.parallel),
         monitor: targets("monitor", o.monitor.as_slice()).pop(),
         debugcon: targets("debugcon", o.debugcon.as_slice()).pop(),
         qtest: targets("qtest", o.qtest.as_slice()).pop(),

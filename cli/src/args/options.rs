@@ -186,9 +186,9 @@ pub struct Options {
     /// There is no network; this says so
     #[arg(long, alias = "net", value_name = "none", help_heading = CONSOLES)]
     pub nic: Option<String>,
-    /// There is no parallel port; this says so
-    #[arg(long, value_name = "none", help_heading = CONSOLES)]
-    pub parallel: Option<String>,
+    /// Connect a parallel port, as -serial does a serial one; may be repeated
+    #[arg(long, value_name = "CONSOLE", help_heading = CONSOLES)]
+    pub parallel: Vec<String>,
 
     /// Do not start the machine; the monitor's cont does
     #[arg(long = "S", help_heading = RUNNING)]

@@ -39,6 +39,8 @@ pub struct Platform {
     pub hotplug: Option<Hotplug>,
     /// First port and interrupt of each serial port.
     pub serials: Vec<(u16, u8)>,
+    /// First port and interrupt of each parallel port.
+    pub parallels: Vec<(u16, u8)>,
     /// Port of a [`PvPanic`](crate::devices::pvpanic::PvPanic).
     pub pvpanic: Option<u16>,
     /// Number of a [`VmGenId`](crate::devices::vmgenid::VmGenId).

@@ -22,6 +22,7 @@ fn platform() -> Platform {
             s5: 0,
         }),
         serials: vec![(0x3f8, 4), (0x2f8, 3)],
+        parallels: Vec::new(),
         pvpanic: Some(0x505),
         generation: Some(uuid::Uuid::from_u128(7)),
         floppies: [Some(DriveKind::K288), None],

@@ -9,6 +9,7 @@ use crate::devices::floppy::FdcDevice;
 use crate::devices::hpet;
 use crate::devices::ide::piix as ide;
 use crate::devices::ioapic::IOAPIC_BASE;
+use crate::devices::parallel::ParallelDevice;
 use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
 use crate::devices::pvpanic::PvPanicDevice;
 use crate::devices::serial::SerialDevice;
@@ -32,6 +33,7 @@ const PCI_PORTS: u32 = 0xc000;
 pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNodes, layout: Layout) -> Platform {
     let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
     let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
+    let parallels = ids.iter().filter_map(|&id| Some(s.device::<ParallelDevice>(id)?.isa_resources())).collect();
     let generation = ids.iter().find_map(|&id| Some(s.device::<VmGenIdDevice>(id)?.guid()));
     let pvpanic = ids.iter().find_map(|&id| s.device::<PvPanicDevice>(id)?.port());
     let floppies = ids.iter().find_map(|&id| Some(s.device::<FdcDevice>(id)?.kinds())).unwrap_or_default();
@@ -57,6 +59,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
             cpus: cpu_hotplug::BASE,
         }),
         serials,
+        parallels,
         pvpanic,
         generation,
         floppies,
@@ -103,11 +106,14 @@ impl Boot for DirectBoot {
 }
 
 impl DirectBoot {
-    /// The BIOS data area: serial ports, EBDA segment, KiB of base memory.
+    /// The BIOS data area: serial and parallel ports, EBDA segment, KiB of base memory.
     fn bios_data(&self) -> Blob {
         let mut area = [0; 0x20];
-        for (field, (base, _)) in area.chunks_exact_mut(2).zip(self.platform.serials.iter().take(4)) {
-            field.copy_from_slice(&base.to_le_bytes());
+        let Platform { serials, parallels, .. } = &self.platform;
+        for (at, bases) in [(0, serials.iter().take(4)), (8, parallels.iter().take(3))] {
+            for (field, (base, _)) in area[at..].chunks_exact_mut(2).zip(bases) {
+                field.copy_from_slice(&base.to_le_bytes());
+            }
         }
         area[0x0e..0x10].copy_from_slice(&((EBDA >> 4) as u16).to_le_bytes());
         area[0x13..0x15].copy_from_slice(&((EBDA >> 10) as u16).to_le_bytes());

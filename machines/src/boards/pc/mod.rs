@@ -23,6 +23,7 @@ use crate::devices::i8259::Pic;
 use crate::devices::ide::piix::PiixIde;
 use crate::devices::ioapic::IoApic;
 use crate::devices::mc146818::Rtc;
+use crate::devices::parallel::Parallel;
 use crate::devices::pci::host::PciHost;
 use crate::devices::pci::i440fx::I440fx;
 use crate::devices::pci::piix3::Piix3;
@@ -33,7 +34,7 @@ use crate::devices::vga::Vga;
 use crate::smbios;
 use direct::DirectBoot;
 use gearbox_core::backend::block::{DriveMedia, DrivePlace};
-use gearbox_core::board::{Board, BoardState, ISA_IRQS};
+use gearbox_core::board::{Board, BoardState, DeviceSpec, ISA_IRQS};
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
 use gearbox_core::pci::Devfn;
 use memory::Layout;
@@ -197,7 +198,9 @@ impl PcVersion {
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let ide = s.realize(UNATTACHED, PiixIde { at: Devfn::new(PIIX_SLOT, 1) })?;
         let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
-        let pm = Piix4Pm { at: PM, serials: [present(0), present(1)], parallel: false, cpus };
+        // Users bring it, as they may any card; the function says whether it is there all the same.
+        let parallel = config.devices.iter().any(|d| d.type_name == Parallel::TYPE);
+        let pm = Piix4Pm { at: PM, serials: [present(0), present(1)], parallel, cpus };
         let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
         s.connect_isa_irq(pm.sci, SCI);

@@ -2,11 +2,11 @@
 //! control interrupt, soft-off, and the registers of PCI and CPU hot-plug that QEMU adds to it.
 //!
 //! Sources: Intel 82371AB (PIIX4) datasheet (290562), chapter 7; ACPI 6.4, chapter 4. Contents of the configuration space and the fixed
-//! port of the general-purpose events are those of QEMU's `PIIX4_PM`. Its SMBus controller is not modelled, so that its base and host
-//! configuration registers read as after a reset of the chip.
+//! port of the general-purpose events are those of QEMU's `PIIX4_PM`, and so is where the SMBus host is before firmware moves it.
 
 use super::QEMU_SUBSYSTEM;
 use super::hotplug::{self as pci_hotplug, PciHotplug};
+use super::smbus::{self, SmbusHost};
 use crate::devices::cpu_hotplug::{self, CpuHotplug};
 use crate::devices::pm::{GpeBlock, Pm1, event};
 use gearbox_core::board::{
@@ -27,9 +27,11 @@ pub mod config {
     pub const PMREGMISC: u8 = 0x80;
     /// SMBus base.
     pub const SMBBASE: u8 = 0x90;
+    /// SMBus host configuration: bit 0 enables its ports; bits 1 to 3 say which interrupt it has, 4 for that of ACPI.
+    pub const SMBHSTCFG: u8 = 0xd2;
 }
 
-/// The address in PMBASE.
+/// The address in PMBASE, and in the base of the SMBus.
 const BASE_MASK: u16 = 0xffc0;
 
 /// Offsets of the registers from PMBASE.
@@ -52,6 +54,10 @@ pub const ACPI_DISABLE: u8 = 0xf0;
 pub const GPE0: u16 = 0xafe0;
 /// Number of ports of the general-purpose events.
 pub const GPE0_LEN: u8 = 4;
+/// Where the SMBus host is at first, and its configuration: enabled, with the interrupt of ACPI.
+const SMBUS: u16 = 0xb100;
+const SMBUS_CONFIG: u8 = 0x09;
+const SMBUS_INTERRUPT: u8 = 0x0e;
 /// SLP_TYP of soft-off.
 pub const SLEEP_S5: u8 = 0;
 
@@ -89,6 +95,8 @@ pub struct Piix4PmDevice {
     gpe: GpeBlock,
     apm: [u8; 2],
     ports: RegionId,
+    smbus: SmbusHost,
+    smbus_ports: RegionId,
     pci: PciHotplug,
     cpus: CpuHotplug,
     /// Where the bitmap of CPUs is, and the register set that takes its place.
@@ -106,6 +114,7 @@ const GPE: u32 = 4;
 const PCI_HOTPLUG: u32 = 5;
 const CPU_BITMAP: u32 = 6;
 const CPU_REGISTERS: u32 = 7;
+const SMBUS_HOST: u32 = 8;
 
 impl DeviceSpec for Piix4Pm {
     type Device = Piix4PmDevice;
@@ -126,7 +135,8 @@ impl DeviceSpec for Piix4Pm {
         let c = r.pci_function(Some(self.at), &header);
         let [first, second] = self.serials;
         c.init(config::PMBASE, &[1]);
-        c.init(config::SMBBASE, &[1]);
+        c.init(config::SMBBASE, &(SMBUS | 1).to_le_bytes());
+        c.init(config::SMBHSTCFG, &[SMBUS_CONFIG]);
         // Which legacy devices are decoded on the ISA side: parallel port, then keyboard and ROM, then serial ports.
         c.init(0x5f, &[0x10 | (u8::from(self.parallel) << 7)]);
         c.init(0x63, &[0x60]);
@@ -142,6 +152,7 @@ impl DeviceSpec for Piix4Pm {
             r.ports(CPU_BITMAP, "acpi-cpu-hotplug", cpu_hotplug::BASE, cpu_hotplug::BITMAP_LEN),
             r.port_region(CPU_REGISTERS, "acpi-cpu-hotplug", cpu_hotplug::LEN.into(), 4),
         ];
+        let smbus_ports = r.port_region(SMBUS_HOST, "pm-smbus", smbus::PORTS, 1);
         r.handle_hotplug();
         let tree = r.port_tree();
         let ports = tree.container("piix4-pm", 64);
@@ -158,6 +169,8 @@ impl DeviceSpec for Piix4Pm {
             gpe: GpeBlock::default(),
             apm: [0; 2],
             ports,
+            smbus: SmbusHost::default(),
+            smbus_ports,
             pci: PciHotplug::default(),
             cpus: CpuHotplug::new(self.cpus),
             cpu_regions,
@@ -177,16 +190,19 @@ inventory::submit! {
 }
 
 impl Piix4PmDevice {
-    /// Moves the ports to where PMBASE and PMREGMISC say.
+    /// Moves the ports to where PMBASE and PMREGMISC say, and those of the SMBus likewise.
     fn map_ports(&self, cx: &mut Cx<'_>) {
         let Some(c) = cx.config() else { return };
-        let (base, on) = (c.word(config::PMBASE) & BASE_MASK, c.byte(config::PMREGMISC) & 1 != 0);
-        cx.map_ports(self.ports, on.then_some(base));
+        let blocks =
+            [(self.ports, config::PMBASE, config::PMREGMISC), (self.smbus_ports, config::SMBBASE, config::SMBHSTCFG)]
+                .map(|(ports, base, enable)| (ports, (c.byte(enable) & 1 != 0).then_some(c.word(base) & BASE_MASK)));
+        blocks.into_iter().for_each(|(ports, at)| cx.map_ports(ports, at));
     }
     /// Drives SCI and arms the timer for its next event.
     fn update(&self, cx: &mut Cx<'_>) {
         let now = cx.now();
-        cx.set(self.sci, self.pm1.sci(now) || self.gpe.sci());
+        let routed = cx.config().is_some_and(|c| c.byte(config::SMBHSTCFG) & SMBUS_INTERRUPT == SMBUS_CONFIG - 1);
+        cx.set(self.sci, self.pm1.sci(now) || self.gpe.sci() || routed && self.smbus.interrupts());
         match self.pm1.deadline(now) {
             Some(at) => cx.arm(self.timer, at),
             None => cx.disarm(self.timer),
@@ -256,6 +272,7 @@ impl Device for Piix4PmDevice {
             PCI_HOTPLUG => self.pci.read(offset, size).into(),
             CPU_BITMAP => self.cpus.read_bitmap(offset).into(),
             CPU_REGISTERS => self.cpus.read(offset).into(),
+            SMBUS_HOST => self.smbus.read(offset).into(),
             _ => self.gpe.read(offset).into(),
         }
     }
@@ -268,6 +285,7 @@ impl Device for Piix4PmDevice {
                 }
             }
             PM_TIMER => {}
+            SMBUS_HOST => self.smbus.write(offset, value as u8),
             APM => {
                 self.apm[(offset & 1) as usize] = value as u8;
                 if offset == 0 {
@@ -332,6 +350,7 @@ impl Device for Piix4PmDevice {
         self.pm1 = Pm1::default();
         self.gpe = GpeBlock::default();
         self.apm = [0; 2];
+        self.smbus = SmbusHost::default();
         let fixed = cx.pci().fixed_slots();
         let going = self.pci.reset(fixed);
         (0..32).filter(|slot| going & 1 << slot != 0).for_each(|slot| Self::eject_slot(cx, slot));
@@ -374,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_space_is_qemus_but_for_the_smbus() {
+    fn configuration_space_is_qemus() {
         let (b, _) = bench();
         let nonzero = [
             (0x00, 0x7113_8086),
@@ -386,12 +405,30 @@ mod tests {
             (0x5c, 0x1000_0000),
             (0x60, 0x6000_0000),
             (0x64, 0x0800_0000),
-            (0x90, 0x0000_0001),
+            (0x90, 0x0000_b101),
+            (0xd0, 0x0009_0000),
         ];
         for register in (0..256).step_by(4) {
             let expect = nonzero.iter().find(|(r, _)| *r == register).map_or(0, |(_, v)| *v);
             assert_eq!(b.with(|s| s.fabric.pci.config_read(AT | register, 4)), expect, "{register:#x}");
         }
+    }
+
+    #[test]
+    fn the_smbus_is_where_it_is_put_and_interrupts() {
+        let (mut b, p) = bench();
+        b.outb(0xb103, 0x5a);
+        assert_eq!((b.inb(0xb103), b.inb(0x703)), (0x5a, 0xff));
+        set_config(&b, config::SMBBASE, 4, 0x701);
+        assert_eq!((b.inb(0xb103), b.inb(0x703)), (0xff, 0x5a));
+        // A byte of the first EEPROM, with an interrupt at the end.
+        b.outb(0x704, 0xa1);
+        b.outb(0x702, 0x45);
+        assert_eq!((b.inb(0x700), b.level(p.sci)), (2, true));
+        b.outb(0x700, 2);
+        assert!(!b.level(p.sci));
+        set_config(&b, config::SMBHSTCFG, 1, 8);
+        assert_eq!(b.inb(0x703), 0xff);
     }
 
     #[test]
