@@ -69,7 +69,7 @@ fn main() {
     let mut ratios = Vec::new();
     for ((name, g), q) in names.zip(&best[0]).zip(&best[1]) {
         let ratio = q.cpu / g.cpu;
-        print!("{name:14} {:8.2} s {:8.2} s {ratio:7.2}", g.cpu, q.cpu);
+        print!("{name:22} {:8.2} s {:8.2} s {ratio:7.2}", g.cpu, q.cpu);
         if name == "boot" {
             println!();
             continue;
@@ -77,5 +77,5 @@ fn main() {
         println!("   {:8.2} s {:8.2} s {:7.2}", g.guest, q.guest, q.guest / g.guest);
         ratios.push(ratio);
     }
-    println!("{:14} {:>29.2}", "in the guest", geometric_mean(&ratios));
+    println!("{:22} {:>29.2}", "in the guest", geometric_mean(&ratios));
 }

@@ -67,7 +67,7 @@ pub fn fastest(
 /// The head of a table of both programs by both clocks.
 pub fn head() {
     println!(
-        "{:14} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
+        "{:22} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
         "", "gearbox", "qemu", "speed", "gearbox", "qemu", "speed"
     );
 }

@@ -198,7 +198,7 @@ fn write_disk(image: &Path, boot: &[u8], core: &[u8]) -> io::Result<()> {
 }
 
 /// Modules of Debian's cloud kernel for the PIIX3's disks and CDs, in the order in which they need each other.
-const DRIVERS: [&str; 8] = [
+pub const IDE: [&str; 8] = [
     "drivers/scsi/scsi_common.ko",
     "drivers/scsi/scsi_mod.ko",
     "drivers/ata/libata.ko",
@@ -208,19 +208,36 @@ const DRIVERS: [&str; 8] = [
     "drivers/scsi/sr_mod.ko",
     "fs/isofs/isofs.ko",
 ];
+/// The same for virtio-blk.
+pub const VIRTIO_BLK: [&str; 6] = [
+    "drivers/virtio/virtio_ring.ko",
+    "drivers/virtio/virtio.ko",
+    "drivers/virtio/virtio_pci_legacy_dev.ko",
+    "drivers/virtio/virtio_pci_modern_dev.ko",
+    "drivers/virtio/virtio_pci.ko",
+    "drivers/block/virtio_blk.ko",
+];
 
-/// Debian's cloud kernel with an initial RAM file system that has drivers for IDE, runs `commands` and leaves a shell; says that it skips where one of its
-/// parts is missing.
+/// Debian's cloud kernel with an initial RAM file system that loads drivers, runs `commands` and leaves a shell; says that it skips where one of its parts is
+/// missing.
 ///
 /// # Panics
 /// It cannot be written.
-pub fn linux_with_ide(directory: &Path, commands: &str) -> Option<(PathBuf, PathBuf)> {
+pub fn linux_with(directory: &Path, drivers: &[&str], commands: &str) -> Option<(PathBuf, PathBuf)> {
     let (kernel, busybox) = (Kernel::Cloud.image()?, Kernel::Cloud.busybox()?);
-    let drivers = modules(&kernel, &DRIVERS)?;
+    let drivers = modules(&kernel, drivers)?;
     let load: String = drivers.iter().filter_map(|d| Some(format!("insmod /{}\n", d.file_name()?.to_str()?))).collect();
     let initrd = directory.join("initrd");
     write_initrd_with(&initrd, &busybox, &init(&format!("{load}{commands}")), &drivers).expect("an initrd");
     Some((kernel, initrd))
+}
+
+/// The same with drivers for IDE.
+///
+/// # Panics
+/// As there.
+pub fn linux_with_ide(directory: &Path, commands: &str) -> Option<(PathBuf, PathBuf)> {
+    linux_with(directory, &IDE, commands)
 }
 
 /// [`linux_with_ide`], to a shell, as files of a medium.

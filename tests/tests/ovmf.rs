@@ -2,6 +2,8 @@
 
 use gearbox::testing::{Expect, Vm};
 use gearbox_core::backend::firmware::FirmwarePath;
+use gearbox_tests::linux::{self, Kernel, init, on_tcg, write_initrd};
+use gearbox_tests::process::Process;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,5 +98,28 @@ mod long {
     #[test]
     fn variables_outlive_the_machine_in_the_large_build() {
         to_the_shell_and_back(LARGE, PATIENCE);
+    }
+
+    /// OVMF has its own place for the power management ports, which Linux must find in the tables.
+    #[test]
+    fn linux_turns_acpi_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let Some(images) = images(directory.path(), SMALL) else { return };
+        let (Some(kernel), Some(busybox)) = (Kernel::Cloud.image(), Kernel::Cloud.busybox()) else { return };
+        let initrd = directory.path().join("initrd");
+        write_initrd(&initrd, &busybox, &init("")).expect("an initrd");
+        let flash = flash(&images);
+        let machine = on_tcg(&kernel, &initrd);
+        let mut p = Process::gearbox(&machine.into_iter().chain(flash.iter().map(String::as_str)).collect::<Vec<_>>());
+        p.expect("ACPI: PM-Timer IO Port: 0xb008", PATIENCE);
+        p.expect(linux::PROMPT, PATIENCE);
+        p.send("cat /sys/firmware/acpi/interrupts/sci\n");
+        p.expect(linux::PROMPT, PATIENCE);
+        let log = p.stdout();
+        for line in
+            ["Unable to enable ACPI", "AcpiEnable failed", "Interpreter disabled", "ACPI Error", "ACPI BIOS Error"]
+        {
+            assert!(!log.contains(line), "{line}: {log}");
+        }
     }
 }
