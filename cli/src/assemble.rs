@@ -5,6 +5,7 @@ use crate::args::{Config, ItemSource, KernelFiles, Problem, Problems, USERS_ITEM
 use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source};
 use crate::backend::firmware::read_file;
 use crate::blocks;
+use crate::curses;
 use crate::machine::{DeviceArg, KernelArgs, MachineConfig, OptionRom};
 use crate::messages::{tell, warn};
 use crate::object::UserObjects;
@@ -40,6 +41,8 @@ pub(crate) struct OpenConsoles {
     pub(crate) qtest: Option<Arc<dyn CharBackend>>,
     /// For QMP servers; whether replies are laid out for people.
     pub(crate) qmp: Vec<(Arc<dyn CharBackend>, bool)>,
+    /// Consoles of the view in the terminal.
+    pub(crate) screens: curses::Consoles,
     /// Every back end, to close.
     all: Vec<Arc<dyn CharBackend>>,
 }
@@ -125,6 +128,12 @@ impl OpenConsoles {
     fn front(&mut self, target: &Target, option: &str, label: &str) -> Result<Option<Arc<dyn CharBackend>>, Problem> {
         match target {
             Target::None => Ok(None),
+            Target::Screen => {
+                let console: Arc<dyn CharBackend> = self.screens.add(label);
+                let listed = self.chardevs.add(label, "vc", Source::One(console));
+                let listed = listed.and_then(|()| self.chardevs.attach(label));
+                listed.map(Some).map_err(|e| Problem::new(option, "vc", e))
+            }
             Target::Id(id) => {
                 let taken = self.chardevs.attach(id);
                 taken.map(Some).map_err(|e| Problem::new(option, format!("chardev:{id}"), e))
@@ -160,7 +169,7 @@ impl OpenConsoles {
         let id = match target {
             Target::None => return Ok(()),
             Target::Id(id) => id.clone(),
-            Target::New { monitor: true, .. } => {
+            Target::Screen | Target::New { monitor: true, .. } => {
                 return Err(Problem::new(option, "mon:", "a monitor can share serial ports only"));
             }
             Target::New { spec, .. } => {

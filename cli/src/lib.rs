@@ -33,6 +33,7 @@ pub mod args;
 mod assemble;
 mod blocks;
 pub mod control;
+mod curses;
 mod failure;
 pub mod guest;
 mod help;

@@ -8,6 +8,7 @@ use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::board::Board;
 use crate::control::{Control, Facts};
+use crate::curses::{self, View};
 use crate::event::ShutdownCause;
 use crate::failure::Failure;
 use crate::guest;
@@ -52,8 +53,15 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
         warn(warning);
     }
     config.cpu.ambiguities().iter().for_each(warn);
+    if config.curses {
+        curses::check().map_err(|e| Failure::line(format!("-display curses: {e}")))?;
+    }
     let mut consoles = OpenConsoles::open(&config.consoles)?;
-    if ours {
+    if config.curses {
+        // The interrupt key is the guest's.
+        consoles.terminal = Some(false);
+    }
+    if ours && !config.curses {
         // It has no use for the interrupt key; whoever meets Gearbox for the first time has.
         consoles.terminal = consoles.terminal.map(|_| true);
     }
@@ -127,12 +135,15 @@ impl Outside {
         if let Some(signals) = self.consoles.terminal {
             *self.terminal.lock() = RawTerminal::enter(signals).context("terminal")?;
         }
+        let screens = std::mem::take(&mut self.consoles.screens);
+        let view = config.curses.then(|| View::start(&machine, screens)).transpose().context("curses")?;
         if !config.stopped {
             machine.cont();
         }
 
         let outcome = machine.control(config.policy);
 
+        drop(view);
         drop(monitor);
         drop(qmp);
         drop(qtest);
@@ -213,6 +224,7 @@ fn boots_our_guest(config: &Config) -> bool {
         && config.blockdevs.is_empty()
         && config.option_roms.is_empty()
         && config.boot == boot
+        && !config.curses
 }
 
 /// The firmware is in flash chips.

@@ -168,3 +168,51 @@ fn a_terminal_that_nobody_reads_does_not_keep_it() {
     t.signal(Signal::TERM);
     assert_eq!(t.end(), Some(0));
 }
+
+#[test]
+fn the_view_shows_the_monitor_and_gives_the_terminal_back() {
+    let mut t = OnTerminal::start(&["-accel", "qtest", "-qtest", "null", "-display", "curses", "-S"]);
+    t.expect("\x1b[?1049h");
+    assert!(t.is_raw());
+    // Alt and 2: the monitor. What stood there is drawn, and what is typed.
+    t.send(b"\x1b2");
+    t.expect("(gearbox)");
+    t.send(b"info status\r");
+    // Only what changes is drawn, so blanks are not.
+    t.expect("VM");
+    t.expect("paused");
+    // The screen, and back.
+    t.send(b"\x1b1");
+    t.expect("\x1b[2J");
+    t.send(b"\x1b2");
+    t.expect("VM status");
+    t.send(b"quit\r");
+    t.expect("\x1b[?1049l");
+    assert_eq!(t.end(), Some(0));
+}
+
+#[test]
+fn the_view_shows_what_firmware_says_and_takes_keys_to_it() {
+    if !std::path::Path::new("/usr/share/seabios/bios-256k.bin").exists() {
+        eprintln!("skipped: no SeaBIOS (package seabios)");
+        return;
+    }
+    let mut t = OnTerminal::start(&["-accel", "tcg", "-curses", "-boot", "menu=on"]);
+    t.expect("SeaBIOS");
+    t.expect("Press");
+    t.expect("menu");
+    t.send(b"\x1b");
+    t.expect("Select");
+    t.send(b"\x1b2");
+    t.expect("(gearbox)");
+    t.send(b"quit\r");
+    assert_eq!(t.end(), Some(0));
+}
+
+#[test]
+fn without_a_terminal_there_is_no_view() {
+    let output = gearbox(&["-accel", "qtest", "-display", "curses"]).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("-display curses: standard input and output are no terminal"), "{said}");
+}

@@ -20,6 +20,8 @@ pub enum Target {
     },
     /// A `-chardev`.
     Id(String),
+    /// A console of the view in the terminal (`-display curses`).
+    Screen,
 }
 
 impl Target {
@@ -209,6 +211,8 @@ pub struct Defaults {
     pub no_display: bool,
     /// `-nodefaults`.
     pub nodefaults: bool,
+    /// `-display curses`.
+    pub curses: bool,
 }
 
 impl Consoles {
@@ -222,7 +226,18 @@ impl Consoles {
 
     /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
     /// in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
+    ///
+    /// With a view in the terminal both are consoles of that.
     pub fn complete(&mut self, d: Defaults) {
+        if d.curses {
+            if !d.nodefaults && self.serials.is_empty() {
+                self.serials.push(Target::Screen);
+            }
+            if !d.nodefaults && self.monitor.is_none() {
+                self.monitor = Some(Target::Screen);
+            }
+            return;
+        }
         let taken =
             self.targets().any(|(_, t)| t.is_stdio()) || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
         let quiet = d.nodefaults || taken || (d.no_display && !d.nographic);
@@ -257,6 +272,8 @@ impl Consoles {
         }
         let stdio = uses.iter().filter(|(_, t)| t.is_stdio()).map(|(o, _)| *o);
         let chardevs = self.chardevs.iter().filter(|c| c.spec == ChardevSpec::Stdio).map(|_| "chardev");
+        let view = uses.iter().find(|(_, t)| **t == Target::Screen).map(|_| "display");
+        let stdio = view.into_iter().chain(stdio);
         if let Some(option) = stdio.chain(chardevs).nth(1) {
             problems.add(Problem::new(
                 option,

@@ -138,6 +138,8 @@ pub struct Config {
     pub option_roms: Vec<OptionRomFile>,
     /// `-boot splash=`.
     pub splash: Option<String>,
+    /// `-display curses`: a view of the display in the terminal.
+    pub curses: bool,
     /// `-vga`: the machine has its display adapter.
     pub vga: bool,
     /// `-S`.
@@ -253,10 +255,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
         let reason = format!("machine '{}' has at most {} CPUs", machine.name(), machine.max_cpus());
         problems.add(Problem::new("smp", o.smp.join(","), reason));
     }
-    for (option, value, only) in [
-        ("display", &o.display, "there is no display; only 'none' is implemented yet"),
-        ("nic", &o.nic, "there is no network; only 'none' is implemented yet"),
-    ] {
+    for (option, value, only) in [("nic", &o.nic, "there is no network; only 'none' is implemented yet")] {
         if let Some(value) = value.as_deref().filter(|v| *v != "none") {
             problems.add(Problem::new(option, value, only));
         }
@@ -290,6 +289,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let fw_cfg: Vec<_> = o.fw_cfg.iter().map(|text| problems.value(firmware::item(text).map(Some))).collect();
     let option_roms: Vec<_> =
         o.option_rom.iter().map(|text| problems.value(firmware::option_rom(text).map(Some))).collect();
+    let curses = wants_curses(&o);
     let vga = problems.value(firmware::adapter(&o, selected.as_ref().is_some_and(|s| s.machine.has_vga())));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
@@ -326,6 +326,7 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             fw_cfg: fw_cfg.into_iter().flatten().collect(),
             option_roms: option_roms.into_iter().flatten().collect(),
             splash,
+            curses,
             vga,
             stopped: o.stopped,
             preconfig: o.preconfig,
@@ -365,8 +366,25 @@ fn replaces(device: &str, interface: Interface) -> bool {
     }
 }
 
+fn wants_curses(o: &Options) -> bool {
+    o.curses || o.display.as_deref() == Some("curses")
+}
+
 fn consoles(o: &Options) -> Result<Consoles, Problems> {
     let mut problems = Problems::default();
+    let curses = wants_curses(o);
+    match o.display.as_deref() {
+        Some(display) if !["none", "curses"].contains(&display) => {
+            problems.add(Problem::new("display", display, "there is no such display; there are 'curses' and 'none'"));
+        }
+        Some("none") if o.curses => {
+            problems.add(Problem::new("display", "none", "it contradicts -curses"));
+        }
+        _ if o.nographic && curses => {
+            problems.add(Problem::new("nographic", "", "-nographic cannot be used with -display curses"));
+        }
+        _ => {}
+    }
     let mut targets = |option, given: &[String]| -> Vec<Target> {
         given.iter().filter_map(|text| problems.value(consoles::target(option, text).map(Some))).collect()
     };
@@ -398,6 +416,7 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
     all.complete(consoles::Defaults {
         nographic: o.nographic,
         no_display: o.display.is_some(),
+        curses,
         nodefaults: o.nodefaults,
     });
     problems.value(all.check());

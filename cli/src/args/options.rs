@@ -174,9 +174,12 @@ pub struct Options {
     /// Serial port and monitor on the terminal (Ctrl-A c switches, Ctrl-A x ends). Also the default, as there is no display
     #[arg(long, help_heading = CONSOLES)]
     pub nographic: bool,
-    /// No display and nothing on the terminal
-    #[arg(long, value_name = "none", help_heading = CONSOLES)]
+    /// The guest's text screen in the terminal; Alt-1 shows it, Alt-2 the monitor, Alt-3 the serial port. Or no display and nothing on the terminal
+    #[arg(long, value_name = "curses|none", help_heading = CONSOLES)]
     pub display: Option<String>,
+    /// As -display curses
+    #[arg(long, help_heading = CONSOLES)]
+    pub curses: bool,
     /// No devices and consoles but those asked for
     #[arg(long, help_heading = CONSOLES)]
     pub nodefaults: bool,

@@ -105,7 +105,7 @@ fn what_cannot_be_is_refused_with_what_was_close() {
         ),
         ("-device", "-device: needs a value: -device TYPE[,PROPERTY=VALUE...]|help"),
         ("-append x", "-append x: belongs to a kernel; give one with -kernel"),
-        ("-display gtk", "-display gtk: there is no display; only 'none' is implemented yet"),
+        ("-display gtk", "-display gtk: there is no such display; there are 'curses' and 'none'"),
         ("-nic user", "-nic user: there is no network; only 'none' is implemented yet"),
         ("-action reboot=stop", "-action reboot=stop: 'reboot' takes reset, shutdown, not 'stop'"),
         ("-d in_asm", "-d in_asm: unknown item 'in_asm'; there are: guest_errors"),

@@ -19,7 +19,7 @@ static MISSING: &[Missing] = &[
     Missing {
         hint: "there is no display; use -nographic",
         with_value: "spice rotate vnc k g",
-        flags: "portrait full-screen alt-grab ctrl-grab no-quit sdl curses win2k-hack",
+        flags: "portrait full-screen alt-grab ctrl-grab no-quit sdl win2k-hack",
     },
     Missing { hint: "there is no debug stub", with_value: "gdb", flags: "s" },
     Missing { hint: "the machine always has ACPI", with_value: "", flags: "no-acpi" },
