@@ -217,10 +217,20 @@ impl Shell {
     /// # Panics
     /// It does not come so far.
     pub fn boot(kernel: Kernel, arguments: &[&str]) -> Option<Self> {
+        Self::boot_with(kernel, arguments, &[])
+    }
+    /// The same with modules, by their paths as in [`modules`], which are loaded in this order.
+    ///
+    /// # Panics
+    /// As [`Shell::boot`].
+    pub fn boot_with(kernel: Kernel, arguments: &[&str], names: &[&str]) -> Option<Self> {
         let (image, busybox) = (kernel.image()?, kernel.busybox()?);
+        let modules = if names.is_empty() { Vec::new() } else { modules(&image, names)? };
+        let file_name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let load: String = modules.iter().map(|m| format!("insmod /{}\n", file_name(m))).collect();
         let directory = tempfile::tempdir().expect("a directory");
         let initrd = directory.path().join("initrd");
-        write_initrd(&initrd, &busybox, &init("")).expect("an initrd");
+        write_initrd_with(&initrd, &busybox, &init(&load), &modules).expect("an initrd");
         let mut process = Process::gearbox(&[&on_tcg(&image, &initrd), arguments].concat());
         process.expect(PROMPT, PATIENCE);
         Some(Self { process, _directory: directory })

@@ -209,6 +209,10 @@ impl VirtioDevice for BalloonDevice {
             _ => {}
         }
     }
+    /// Linux puts its first figures in the queue before it says that it is ready.
+    fn start(&mut self, io: &mut Io<'_, '_>) {
+        self.take_figures(io);
+    }
     /// What the driver had given is its own again.
     fn reset(&mut self, cx: &mut Cx<'_>) {
         (self.asks, self.poison) = (None, 0);
