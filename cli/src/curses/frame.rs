@@ -143,7 +143,7 @@ mod tests {
         let mut terminal = vt100::Parser::new(2, 4, 0);
         let first = Frame::of_screen((4, 2), &screen(b"abcd\xc9fgh", 4));
         shown(&first, &Frame::default(), &mut terminal);
-        assert_eq!(terminal.screen().contents(), "abcd╔fgh");
+        assert_eq!(terminal.screen().contents(), "abcd\n╔fgh");
         let cell = terminal.screen().cell(0, 1).unwrap();
         assert_eq!((cell.fgcolor(), cell.bgcolor()), (vt100::Color::Idx(11), vt100::Color::Idx(4)));
         assert_eq!(terminal.screen().cursor_position(), (1, 1));
@@ -153,7 +153,7 @@ mod tests {
         second.draw(&first, &mut bytes).unwrap();
         assert!(bytes.contains(&b'X') && !bytes.contains(&b'a') && !bytes.contains(&b'd'));
         terminal.process(&bytes);
-        assert_eq!(terminal.screen().contents(), "abXd╔fgh");
+        assert_eq!(terminal.screen().contents(), "abXd\n╔fgh");
         second
             .draw(&second, &mut {
                 bytes.clear();

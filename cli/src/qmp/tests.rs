@@ -291,6 +291,8 @@ fn every_event_has_the_form_that_the_schema_says() {
             reason: "Input/output error".into(),
         },
         Event::DeviceTrayMoved { device: "d".into(), id: String::new(), tray_open: true },
+        Event::VserportChange { id: "p".into(), open: true },
+        Event::BalloonChange { actual: 1 << 30 },
         Event::AcpiDeviceOst { info },
     ];
     for event in &events {
