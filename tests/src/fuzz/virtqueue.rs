@@ -21,9 +21,26 @@ const SIZE: u64 = 16;
 /// Where a driver of legacy registers has the rings of a queue.
 const LEGACY_SIZES: [u64; 3] = [64, 128, 256];
 
-/// Devices with queues, and how many; each gets what it needs from the first words.
-const DEVICES: &[(&str, u64)] =
-    &[("virtio-blk-pci,drive=d", 2), ("virtio-blk-pci,drive=d,num-queues=4", 4), ("virtio-rng-pci", 1)];
+/// A device with queues.
+struct Kind {
+    /// As `-device` takes it.
+    device: &'static str,
+    queues: u64,
+    /// What it needs beside the disk: words of the command line.
+    more: &'static [&'static str],
+}
+
+const KINDS: &[Kind] = &[
+    Kind { device: "virtio-blk-pci,drive=d", queues: 1, more: &[] },
+    Kind { device: "virtio-blk-pci,drive=d,num-queues=4", queues: 4, more: &[] },
+    Kind { device: "virtio-rng-pci", queues: 1, more: &[] },
+    Kind { device: "virtio-balloon-pci", queues: 3, more: &[] },
+    Kind {
+        device: "virtio-serial-pci,max_ports=2",
+        queues: 6,
+        more: &["-chardev", "null,id=c", "-device", "virtconsole,chardev=c", "-device", "virtserialport"],
+    },
+];
 
 /// An address that is in memory, mostly.
 fn address(r: &mut Random) -> u64 {
@@ -186,13 +203,14 @@ impl Target for Virtqueue {
         s.file("disk", 1 << 20, &[]);
         s.word("-drive");
         s.word("if=none,id=d,file=@disk@,format=raw,discard=unmap");
-        let &(device, queues) = r.pick(DEVICES);
+        let &Kind { device, queues, more } = r.pick(KINDS);
         let legacy = r.one_in(2).then(|| *r.pick(&LEGACY_SIZES));
         s.word("-device");
         let kind = if legacy.is_some() { "disable-modern=on,disable-legacy=off" } else { "disable-legacy=off" };
         let size =
             legacy.filter(|_| device.contains("blk")).map(|size| format!(",queue-size={size}")).unwrap_or_default();
         s.word(&format!("{device},addr=4,{kind}{size}"));
+        more.iter().for_each(|word| s.word(word));
         map(&mut s, r);
         set_up(&mut s, r, queues, legacy);
         let mut added = vec![0; queues as usize];
