@@ -80,10 +80,8 @@ pub(crate) fn add_node(blocks: &Blocks, options: &BlockdevOptions) -> ControlRes
                 None => drop(blocks.add_node(name, &on_file(options, format, below)?)?),
                 Some(below_name) => {
                     check_name(below_name)?;
-                    blocks.add_file(below_name, &below)?;
-                    let added = on_file(options, format, below)
-                        .and_then(|image| Ok(blocks.add_node_on(name, below_name, &image)?));
-                    added.inspect_err(|_| drop(blocks.remove_node(below_name)))?;
+                    let image = on_file(options, format, below.clone())?;
+                    blocks.add_node_with_file(name, &image, (below_name, &below))?;
                 }
             }
         }

@@ -381,7 +381,7 @@ mod tests {
         let add = json!({"driver": "raw", "node-name": "n", "read-only": true, "file": {"driver": "file", "filename": first}});
         vm.qmp("blockdev-add", add).unwrap();
         let closed = vm.qmp("blockdev-insert-medium", json!({"id": "cd", "node-name": "n"}));
-        assert_eq!(told(closed), "Tray of device 'cd' is not open");
+        assert_eq!(told(closed), "Tray of the device is not open");
         vm.qmp("blockdev-open-tray", json!({"id": "cd"})).unwrap();
         vm.qmp("blockdev-insert-medium", json!({"id": "cd", "node-name": "n"})).unwrap();
         vm.qmp("blockdev-close-tray", json!({"id": "cd"})).unwrap();

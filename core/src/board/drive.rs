@@ -217,7 +217,10 @@ impl BoardState {
     /// # Errors
     /// It cannot be changed, the tray is closed, or there is one.
     pub fn insert_medium(&mut self, drive: &Arc<BlockBackend>, medium: Arc<Node>) -> Result<(), MediumRefusal> {
-        Self::check_open(drive)?;
+        Self::check_open(drive).map_err(|e| match e {
+            MediumRefusal::TrayClosed(_) => MediumRefusal::NoWayIn,
+            other => other,
+        })?;
         if drive.medium().is_some() {
             return Err(MediumRefusal::Full(drive.label()));
         }

@@ -3,7 +3,7 @@
 use crate::img::describe;
 use crate::monitor::HumanMonitor;
 use crate::monitor::grammar::Arguments;
-use crate::monitor::output::{Done, Failure, Output};
+use crate::monitor::output::{Done, Output};
 use crate::qmp::types::block::{BlockDeviceInfo, BlockInfo};
 use crate::qmp::types::blockdev::BlockdevDetectZeroesOptions;
 use std::fmt::Write;
@@ -11,33 +11,27 @@ use std::fmt::Write;
 /// `info block`: drives, or images with `-n`; those of one name, if it is given.
 pub(super) fn block(m: &mut HumanMonitor, arguments: &Arguments, out: &mut Output) -> Done {
     let (verbose, name) = (arguments.flag("verbose"), arguments.text("device"));
-    let mut first = true;
-    let mut begin = |out: &mut Output| -> Done {
-        if !std::mem::take(&mut first) {
+    // A blank line comes before all but the first of all, as in QEMU, also where the first is not asked for.
+    let begin = |n: usize, out: &mut Output| -> Done {
+        if n > 0 {
             writeln!(out)?;
         }
         Ok(())
     };
     let drives = if arguments.flag("nodes") { Vec::new() } else { m.control.block_devices() };
-    let is = |drive: &BlockInfo, name: &str| drive.device == name || drive.qdev.as_deref() == Some(name);
-    let mut found = false;
-    for drive in drives.iter().filter(|d| name.is_none_or(|name| is(d, name))) {
-        begin(out)?;
-        found = true;
+    for (n, drive) in drives.iter().enumerate().filter(|(_, d)| name.is_none_or(|name| d.device == name)) {
+        begin(n, out)?;
         show(Some(drive), drive.inserted.as_ref(), verbose, out)?;
     }
-    if arguments.flag("nodes") || (name.is_some() && !found) {
+    if arguments.flag("nodes") || name.is_some() {
         let nodes = m.control.named_block_nodes();
-        for node in nodes.iter().filter(|n| name.is_none_or(|name| n.node_name.as_deref() == Some(name))) {
-            begin(out)?;
-            found = true;
+        let is = |node: &BlockDeviceInfo| name.is_none_or(|name| node.node_name.as_deref() == Some(name));
+        for (n, node) in nodes.iter().enumerate().filter(|(_, node)| is(node)) {
+            begin(n, out)?;
             show(None, Some(node), verbose, out)?;
         }
     }
-    match name.filter(|_| !found) {
-        Some(name) => Err(Failure::Plain(format!("Device '{name}' not found"))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn show(drive: Option<&BlockInfo>, medium: Option<&BlockDeviceInfo>, verbose: bool, out: &mut Output) -> Done {

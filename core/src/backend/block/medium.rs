@@ -38,6 +38,9 @@ pub enum MediumRefusal {
     /// The tray is closed.
     #[error("Tray of device '{0}' is not open")]
     TrayClosed(String),
+    /// The same, for a medium that is to be put in.
+    #[error("Tray of the device is not open")]
+    NoWayIn,
     /// There is a medium already.
     #[error("There already is a medium in device '{0}'")]
     Full(String),

@@ -5,9 +5,9 @@ use super::image::{self, OpenError};
 use super::node::{Node, NodeInfo};
 use super::options::{Format, ImageOptions, OnError, Protocol};
 use super::place::{DriveMedia, DrivePlace, Interface, WantedPlace};
-use super::request::{IoError, Request};
+use super::request::IoError;
 use super::workers::Workers;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -21,7 +21,7 @@ pub enum BlockError {
     #[error("Duplicate nodes with node-name='{0}'")]
     DuplicateNode(String),
     /// A drive of that name is there.
-    #[error("Device with id '{0}' already exists")]
+    #[error("Duplicate ID '{0}' for drive")]
     DuplicateDrive(String),
     /// The place is taken.
     #[error("drive with bus={bus}, unit={unit} (index={index}) exists")]
@@ -108,13 +108,32 @@ pub struct FileNode {
     pub protocol: Protocol,
     /// The node that is on it.
     user: Weak<Node>,
+    /// It was named with the node that is on it, and goes with that.
+    inline: bool,
 }
 
 /// The images and drives of a machine.
 #[derive(Default)]
 pub struct Blocks {
     workers: Arc<Workers>,
+    leaving: Arc<Leaving>,
     state: Mutex<State>,
+}
+
+/// Media of devices that have gone, which workers flush.
+#[derive(Default)]
+struct Leaving {
+    count: Mutex<usize>,
+    none: Condvar,
+}
+
+impl Leaving {
+    fn wait(&self) {
+        let mut count = self.count.lock();
+        while *count > 0 {
+            self.none.wait(&mut count);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -124,8 +143,8 @@ struct State {
     owned: BTreeMap<String, Arc<Node>>,
     files: BTreeMap<String, FileNode>,
     drives: Vec<Entry>,
-    /// Back ends that were made for a node and a device.
-    anonymous: Vec<Weak<BlockBackend>>,
+    /// All back ends, in the order in which they were made: those of drives, and those that were made for a node and a device.
+    backends: Vec<Weak<BlockBackend>>,
     named: u32,
 }
 
@@ -153,6 +172,10 @@ impl State {
     fn free_file(&self, name: &str) -> Result<&FileNode, BlockError> {
         let file = self.files.get(name).ok_or_else(|| BlockError::NoReference(name.to_owned()))?;
         if file.user.strong_count() > 0 { Err(BlockError::InUse(name.to_owned())) } else { Ok(file) }
+    }
+    fn add_backend(&mut self, backend: &Arc<BlockBackend>) {
+        self.backends.retain(|b| b.strong_count() > 0);
+        self.backends.push(Arc::downgrade(backend));
     }
     fn take_file(&mut self, name: &str, node: &Arc<Node>) {
         if let Some(file) = self.files.get_mut(name) {
@@ -193,7 +216,7 @@ impl Blocks {
         let (protocol, _) = image::reach(options)?;
         let mut state = self.state.lock();
         let name = state.free_name(Some(name))?;
-        state.files.insert(name, FileNode { options: options.clone(), protocol, user: Weak::new() });
+        state.files.insert(name, FileNode { options: options.clone(), protocol, user: Weak::new(), inline: false });
         Ok(())
     }
     /// The file that is a node of that name.
@@ -224,12 +247,35 @@ impl Blocks {
         state.owned.insert(name, node.clone());
         Ok(node)
     }
-    /// Closes a node (`blockdev-del`).
+    /// The same on a file that becomes a node with it, and goes with it.
     ///
     /// # Errors
-    /// There is none, or somebody has it.
-    pub fn remove_node(&self, name: &str) -> Result<(), BlockError> {
+    /// As there, and as [`Blocks::add_file`].
+    pub fn add_node_with_file(
+        &self,
+        name: &str,
+        options: &ImageOptions,
+        (file, below): (&str, &ImageOptions),
+    ) -> Result<Arc<Node>, BlockError> {
+        self.add_file(file, below)?;
+        let added = self.add_node_on(name, file, options);
         let mut state = self.state.lock();
+        match &added {
+            Ok(_) => state.files.get_mut(file).into_iter().for_each(|f| f.inline = true),
+            Err(_) => drop(state.files.remove(file)),
+        }
+        added
+    }
+    /// Closes a node (`blockdev-del`), once what a device that has gone left to write is written. Not to be called with the board locked.
+    ///
+    /// # Errors
+    /// There is none, somebody has it, or it goes with another one.
+    pub fn remove_node(&self, name: &str) -> Result<(), BlockError> {
+        self.leaving.wait();
+        let mut state = self.state.lock();
+        if state.files.get(name).is_some_and(|f| f.inline) {
+            return Err(BlockError::NotOwned(name.to_owned()));
+        }
         if state.files.contains_key(name) {
             state.free_file(name)?;
             state.files.remove(name);
@@ -239,6 +285,7 @@ impl Blocks {
             Some(1) => {
                 state.owned.remove(name);
                 state.nodes.remove(name);
+                state.files.retain(|_, f| !f.inline || f.user.strong_count() > 0);
                 Ok(())
             }
             Some(_) => Err(BlockError::InUse(name.to_owned())),
@@ -284,6 +331,7 @@ impl Blocks {
             return Err(BlockError::DuplicateDrive(name.to_owned()));
         }
         let backend = BlockBackend::new(name, self.workers.clone(), medium, on_read_error, on_write_error);
+        state.add_backend(&backend);
         state.drives.push(Entry { backend: backend.clone(), place, media, default: false });
         Ok(backend)
     }
@@ -293,6 +341,7 @@ impl Blocks {
         let name = place.name(media);
         if !state.drives.iter().any(|d| d.place == place || d.backend.name() == name) {
             let backend = BlockBackend::new(&name, self.workers.clone(), None, OnError::Report, OnError::Enospc);
+            state.add_backend(&backend);
             state.drives.push(Entry { backend, place, media, default: true });
         }
     }
@@ -304,14 +353,23 @@ impl Blocks {
         let mut state = self.state.lock();
         let at = state.drives.iter().position(|d| d.backend.name() == name);
         let entry = state.drives.remove(at.ok_or_else(|| BlockError::NoDrive(name.to_owned()))?);
-        state.anonymous.push(Arc::downgrade(&entry.backend));
         Ok(entry.backend.set_medium(None))
     }
     /// The device that had a drive has gone, and the drive with it.
     pub(crate) fn device_gone(&self, drive: &Arc<BlockBackend>) {
         self.state.lock().drives.retain(|d| !Arc::ptr_eq(&d.backend, drive));
-        // The last who has the medium is a worker that may wait.
-        drive.submit(Request::flush(0));
+        let Some(medium) = drive.set_medium(None) else { return };
+        // It may take a while, and the board is locked here.
+        let leaving = self.leaving.clone();
+        *leaving.count.lock() += 1;
+        self.workers.run(move || {
+            if let Err(e) = medium.flush() {
+                tracing::warn!("{}: flush: {e}", medium.info().filename.display());
+            }
+            drop(medium);
+            *leaving.count.lock() -= 1;
+            leaving.none.notify_all();
+        });
     }
     /// The places of drives that were asked for, and that nobody has looked after.
     pub fn orphans(&self) -> Vec<DrivePlace> {
@@ -364,9 +422,7 @@ impl Blocks {
     /// A new back end without a name, for a device.
     fn anonymous(&self, medium: Option<Arc<Node>>) -> Arc<BlockBackend> {
         let backend = BlockBackend::new("", self.workers.clone(), medium, OnError::Report, OnError::Enospc);
-        let mut state = self.state.lock();
-        state.anonymous.retain(|b| b.strong_count() > 0);
-        state.anonymous.push(Arc::downgrade(&backend));
+        self.state.lock().add_backend(&backend);
         backend
     }
     /// Opens the file that is a node `name`, if there is one, for somebody who wants it as it is.
@@ -388,11 +444,9 @@ impl Blocks {
     pub fn empty(&self) -> Arc<BlockBackend> {
         self.anonymous(None)
     }
-    /// All back ends, in the order in which they were made: those with a name, then those that were made for a device.
+    /// All back ends, in the order in which they were made.
     pub fn backends(&self) -> Vec<Arc<BlockBackend>> {
-        let state = self.state.lock();
-        let named = state.drives.iter().map(|d| d.backend.clone());
-        named.chain(state.anonymous.iter().filter_map(Weak::upgrade)).collect()
+        self.state.lock().backends.iter().filter_map(Weak::upgrade).collect()
     }
     /// The back end that has a node as its medium.
     pub fn user(&self, node: &Arc<Node>) -> Option<Arc<BlockBackend>> {

@@ -457,3 +457,28 @@ fn zeroes_are_found_out() {
     let expected = [vec![0; 512], vec![1; 512], vec![0; 3072]].concat();
     assert_eq!(std::fs::read(&path).unwrap(), expected);
 }
+
+#[test]
+fn what_a_device_leaves_can_be_removed() {
+    let (blocks, dir) = (Blocks::default(), Dir::new());
+    let path = dir.file("a", &[0; 512]);
+    for _ in 0..20 {
+        blocks.add_node("n", &raw(&path)).unwrap();
+        let drive = blocks.drive("n").unwrap();
+        assert_eq!(blocks.remove_node("n"), Err(BlockError::InUse("n".to_owned())));
+        blocks.device_gone(&drive);
+        assert_eq!((blocks.remove_node("n"), drive.medium().is_none()), (Ok(()), true));
+    }
+}
+
+#[test]
+fn a_file_goes_with_the_node_that_named_it() {
+    let (blocks, dir) = (Blocks::default(), Dir::new());
+    let options = raw(&dir.file("a", &[0; 512]));
+    blocks.add_node_with_file("n", &options, ("below", &options)).unwrap();
+    assert_eq!(blocks.remove_node("below"), Err(BlockError::NotOwned("below".to_owned())));
+    blocks.remove_node("n").unwrap();
+    assert_eq!(blocks.remove_node("below"), Err(BlockError::NoNode("below".to_owned())));
+    assert!(blocks.add_node_with_file("n", &raw(&dir.0.join("none")), ("below", &options)).is_err());
+    assert!(blocks.files().is_empty());
+}
