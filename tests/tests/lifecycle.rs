@@ -1,5 +1,6 @@
 //! Starting and killing leaves nothing behind: no thread, no file, no raw terminal.
 
+use gearbox_core::backend::firmware::FirmwarePath;
 use gearbox_core::board::SystemRequest;
 use gearbox_core::machine::{Machine, MachineConfig, Policy, ShutdownCause};
 use gearbox_tests::accel::{WITH_CPU, open};
@@ -24,6 +25,19 @@ fn settles(what: &str, before: usize, now: impl Fn() -> usize) {
         assert!(Instant::now() < end, "{what}: {before} before, {} after", now());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The master of a new terminal, and its name.
+fn pty() -> (File, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+    grantpt(&master).expect("grantpt");
+    unlockpt(&master).expect("unlockpt");
+    let name = ptsname(&master, Vec::new()).expect("ptsname").into_string().expect("a path");
+    (File::from(master), name)
+}
+
+fn terminal(name: &str) -> File {
+    OpenOptions::new().read(true).write(true).open(name).expect("the terminal")
 }
 
 #[test]
@@ -54,21 +68,16 @@ fn a_hundred_machines_leave_no_thread_and_no_file() {
 
 #[test]
 fn a_killed_process_gives_the_terminal_back() {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
-    grantpt(&master).expect("grantpt");
-    unlockpt(&master).expect("unlockpt");
-    let name = ptsname(&master, Vec::new()).expect("ptsname").into_string().expect("a path");
-    let terminal = || OpenOptions::new().read(true).write(true).open(&name).expect("the terminal");
-    let keep = terminal();
+    let (mut master, name) = pty();
+    let keep = terminal(&name);
     let before = tcgetattr(&keep).expect("termios");
     // Somebody has to read what the guests print.
-    let mut master = File::from(master);
     std::thread::spawn(move || while master.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
     for round in 0..20 {
         let mut child = Command::new(gearbox())
             .args(["-accel", "tcg"])
-            .stdin(Stdio::from(terminal()))
-            .stdout(Stdio::from(terminal()))
+            .stdin(Stdio::from(terminal(&name)))
+            .stdout(Stdio::from(terminal(&name)))
             .stderr(Stdio::null())
             .spawn()
             .expect("gearbox");
@@ -93,4 +102,46 @@ fn a_killed_process_gives_the_terminal_back() {
         assert_eq!(after.input_modes, before.input_modes, "round {round}");
         assert_eq!(after.output_modes, before.output_modes, "round {round}");
     }
+}
+
+/// One line on a terminal says what runs; without one, nothing does.
+#[test]
+fn a_terminal_is_told_what_runs() {
+    if FirmwarePath::default().find("bios-256k.bin").is_none() {
+        return eprintln!("skipped: no bios-256k.bin (package seabios)");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = directory.path().join("disk.img");
+    std::fs::write(&disk, [0; 512]).expect("a file");
+    let drive = format!("format=raw,file={}", disk.display());
+    let machine = ["-accel", "tcg", "-S", "-m", "64", "-smp", "2", "-display", "none", "-serial", "none"];
+    let start = |to: Stdio| {
+        let mut command = Command::new(gearbox());
+        command.args(machine).args(["-monitor", "none", "-drive", &drive]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(to).spawn().expect("gearbox")
+    };
+    let (mut master, name) = pty();
+    let mut child = start(Stdio::from(terminal(&name)));
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        master.read_exact(&mut byte).expect("a line");
+        line.extend(byte);
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("kill");
+    child.wait().expect("a child");
+    let line = String::from_utf8_lossy(&line).into_owned();
+    for part in [" runs on tcg: ", "; 2 qemu64 CPUs, 64 MiB, firmware /", "bios-256k.bin, ide0-hd0 ", "disk.img (raw)"]
+    {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+
+    let mut child = start(Stdio::piped());
+    let mut errors = child.stderr.take().expect("a pipe");
+    settles("a start", 0, || usize::from(count(&format!("/proc/{}/task", child.id())) < 2));
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("kill");
+    let mut text = String::new();
+    errors.read_to_string(&mut text).expect("text");
+    child.wait().expect("a child");
+    assert_eq!(text, "");
 }

@@ -3,6 +3,8 @@
 
 #[path = "wire/advertised.rs"]
 mod advertised;
+#[path = "wire/blocks.rs"]
+mod blocks;
 #[path = "wire/chipset.rs"]
 mod chipset;
 #[path = "wire/cpuid.rs"]
@@ -236,4 +238,12 @@ fn cpu_models() {
     }
     // No topics: rows may name a feature that both have by now.
     no_surprise(&[], &readings[0], &readings[1]);
+}
+
+#[test]
+fn drives_and_images() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let drives = blocks::arguments(directory.path());
+    let arguments: Vec<_> = PC.iter().copied().chain(drives.iter().map(String::as_str)).collect();
+    compare(&arguments, &["blocks"], &[&|p, r| blocks::commands(p, r, directory.path())]);
 }

@@ -110,7 +110,7 @@ pub fn qmp(p: &mut Process, r: &mut Readings) {
 }
 
 /// The order of members has no meaning.
-fn sorted(value: &Value) -> String {
+pub fn sorted(value: &Value) -> String {
     match value {
         Value::Object(members) => {
             let mut names: Vec<_> = members.keys().collect();
