@@ -4,7 +4,7 @@
 //! `cargo bench -p gearbox-tests --bench firmware [-- NAME...]`: all of them, or those whose names contain one of these.
 
 use gearbox_core::backend::firmware::FirmwarePath;
-use gearbox_tests::linux::{Kernel, PROMPT, fetched, init, qemu, write_initrd};
+use gearbox_tests::linux::{Kernel, PROMPT, bookworm, fetched, init, qemu, write_initrd};
 use gearbox_tests::media::{Contents, GRUB_CONFIG, grub_cd, isolinux_cd, linux_disk, linux_files};
 use gearbox_tests::peer::{current_gearbox, geometric_mean, stay_on_one_core, wanted};
 use gearbox_tests::process::Process;
@@ -29,12 +29,14 @@ impl Boot {
 }
 
 /// The ways to boot: a name, and what makes it in a directory, if all is there that it needs.
-const ROWS: [(&str, fn(&Path) -> Option<Boot>); 7] = [
+const ROWS: [(&str, fn(&Path) -> Option<Boot>); 9] = [
     ("OVMF to its shell", ovmf),
     ("GRUB disk, Linux", grub_from_disk),
     ("GRUB CD, Linux", grub_from_cd),
     ("ISOLINUX CD, Linux", isolinux),
     ("ISOLINUX CD, memtest86+", memtest),
+    ("Debian, systemd, IDE", |_| debian("ide")),
+    ("Debian, systemd, virtio", |_| debian("virtio")),
     ("Xen, Linux", xen),
     ("Debian's installer, i386", installer),
 ];
@@ -79,6 +81,12 @@ fn memtest(directory: &Path) -> Option<Boot> {
     let config = "default memtest\nlabel memtest\n kernel /memtest\n append console=ttyS0,115200\n";
     let cd = isolinux_cd(directory, &Contents { files, config })?;
     Some(Boot::new(&["-cdrom", text(&cd)], "Status: Testing"))
+}
+
+/// Debian bookworm to a login.
+fn debian(interface: &str) -> Option<Boot> {
+    let drive = format!("format=raw,snapshot=on,if={interface},file={}", bookworm()?.display());
+    Some(Boot::new(&["-drive", &drive], "bookworm login: "))
 }
 
 fn xen(directory: &Path) -> Option<Boot> {
