@@ -38,6 +38,9 @@ pub struct NodeInfo {
     pub backing: Vec<BackingFile>,
 }
 
+/// Largest cluster of a qcow2 image.
+const LARGEST_CLUSTER: u64 = 2 << 20;
+
 /// An opened image. Its functions wait for the host, so they are not for threads that hold the board's lock.
 pub struct Node {
     info: NodeInfo,
@@ -160,7 +163,11 @@ impl Node {
         let operation = Operation::WriteZeroes { unmap };
         self.check(operation, offset, length)?;
         self.fill_last_sector(offset + length)?;
-        if unmap && self.info.unmap {
+        if self.info.format == Format::Qcow2 && self.size() < LARGEST_CLUSTER {
+            // imago 0.2.6 takes what follows in the cluster of such an image for zeroes, too.
+            let zeroes = vec![0; length as usize];
+            guarded(|| self.access.read().write(&zeroes[..], offset))?;
+        } else if unmap && self.info.unmap {
             guarded(|| self.access.write().discard_to_zero(offset, length))?;
         } else {
             guarded(|| self.access.read().write_zeroes(offset, length))?;

@@ -459,6 +459,21 @@ fn zeroes_are_found_out() {
 }
 
 #[test]
+fn zeroes_in_an_image_smaller_than_a_cluster_leave_the_rest() {
+    let dir = Dir::new();
+    let path = dir.0.join("small");
+    create(&path, Format::Qcow2, 4096).unwrap();
+    for unmap in [false, true] {
+        let node = Node::open("n", "file", &ImageOptions { unmap, ..ImageOptions::new(&path) }).unwrap();
+        node.write(0, &[7; 4096]).unwrap();
+        node.write_zeroes(512, 512, unmap).unwrap();
+        let mut data = [0; 4096];
+        node.read(0, &mut data).unwrap();
+        assert_eq!(data.map(|b| b == 7), std::array::from_fn(|n| !(512..1024).contains(&n)));
+    }
+}
+
+#[test]
 fn what_a_device_leaves_can_be_removed() {
     let (blocks, dir) = (Blocks::default(), Dir::new());
     let path = dir.file("a", &[0; 512]);

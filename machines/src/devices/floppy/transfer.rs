@@ -83,12 +83,13 @@ impl Transfer {
     fn end(&self, sectors: u32) -> (u8, u8, u8) {
         let per_track = u32::from(self.last).max(1);
         let n = u32::from(self.sector.max(1)) - 1 + sectors;
-        let (tracks, sector) = ((n / per_track) as u8, (n % per_track) as u8 + 1);
+        let (tracks, sector) = (n / per_track, (n % per_track) as u8 + 1);
+        let behind = |tracks| u8::try_from(u32::from(self.track) + tracks).unwrap_or(u8::MAX);
         if !self.both_sides {
-            return (self.track.saturating_add(tracks), self.head, sector);
+            return (behind(tracks), self.head, sector);
         }
-        let sides = self.head + tracks;
-        (self.track.saturating_add(sides / 2), sides % 2, sector)
+        let sides = u32::from(self.head) + tracks;
+        (behind(sides / 2), (sides % 2) as u8, sector)
     }
 }
 
