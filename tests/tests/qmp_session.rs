@@ -72,6 +72,9 @@ fn the_library_drives_a_booted_linux() {
     assert_eq!(ask(&mut session, "cont"), "{}");
     ask(&mut session, "~RESUME");
     guest.expect(PROMPT, BOOT);
+    // The kernel tells of its devices again.
+    guest.send("dmesg -n 8\n");
+    guest.expect(PROMPT, SHORT);
 
     assert_eq!(ask(&mut session, "device_add {\"driver\": \"pci-serial\", \"id\": \"com\"}"), "{}");
     guest.expect("[1b36:0002]", SHORT);
