@@ -5,7 +5,7 @@
 
 use gearbox_tests::linux::qemu;
 use gearbox_tests::marks::{Seconds, fastest, head, marked, time};
-use gearbox_tests::media::{IDE, VIRTIO_BLK, linux_with};
+use gearbox_tests::media::{IDE, VIRTIO, VIRTIO_BLK, linux_with};
 use gearbox_tests::peer::{current_gearbox, geometric_mean, stay_on_one_core};
 use gearbox_tests::process::Process;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ fn measure(program: &Path, accelerator: &str, (kernel, initrd): (&Path, &Path), 
 
 fn main() {
     let directory = tempfile::tempdir().expect("a directory");
-    let drivers = [&IDE[..], &VIRTIO_BLK].concat();
+    let drivers = [&IDE[..], &VIRTIO, &[VIRTIO_BLK]].concat();
     let linux = linux_with(directory.path(), &drivers, &script());
     let (Some((kernel, initrd)), Some(qemu)) = (linux, qemu()) else { return };
     let images = DISKS.map(|(_, name, _)| directory.path().join(name));

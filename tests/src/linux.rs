@@ -37,6 +37,20 @@ impl Kernel {
             Self::I686 | Self::I686Pae => fetched("busybox-i386"),
         }
     }
+    /// Its image, and an initial RAM file system in `directory` that loads modules, by their paths as in [`modules`] and in this order, runs `commands`
+    /// and leaves a shell; says that it skips where a part is missing.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn with_modules(self, directory: &Path, names: &[&str], commands: &str) -> Option<(PathBuf, PathBuf)> {
+        let (image, busybox) = (self.image()?, self.busybox()?);
+        let modules = modules(&image, names)?;
+        let load: String =
+            modules.iter().filter_map(|m| Some(format!("insmod /{}\n", m.file_name()?.to_str()?))).collect();
+        let initrd = directory.join("initrd");
+        write_initrd_with(&initrd, &busybox, &init(&format!("{load}{commands}")), &modules).expect("an initrd");
+        Some((image, initrd))
+    }
     /// What `uname -m` says on it, on a processor of today.
     pub fn machine(self) -> &'static str {
         match self {
@@ -224,13 +238,8 @@ impl Shell {
     /// # Panics
     /// As [`Shell::boot`].
     pub fn boot_with(kernel: Kernel, arguments: &[&str], names: &[&str]) -> Option<Self> {
-        let (image, busybox) = (kernel.image()?, kernel.busybox()?);
-        let modules = if names.is_empty() { Vec::new() } else { modules(&image, names)? };
-        let file_name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let load: String = modules.iter().map(|m| format!("insmod /{}\n", file_name(m))).collect();
         let directory = tempfile::tempdir().expect("a directory");
-        let initrd = directory.path().join("initrd");
-        write_initrd_with(&initrd, &busybox, &init(&load), &modules).expect("an initrd");
+        let (image, initrd) = kernel.with_modules(directory.path(), names, "")?;
         let mut process = Process::gearbox(&[&on_tcg(&image, &initrd), arguments].concat());
         process.expect(PROMPT, PATIENCE);
         Some(Self { process, _directory: directory })

@@ -1,6 +1,6 @@
 //! Disks and CDs that boot, made of Debian's packages without root: boot loaders with a kernel and its initial RAM file system.
 
-use crate::linux::{Kernel, init, modules, write_initrd_with};
+use crate::linux::Kernel;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -208,15 +208,16 @@ pub const IDE: [&str; 8] = [
     "drivers/scsi/sr_mod.ko",
     "fs/isofs/isofs.ko",
 ];
-/// The same for virtio-blk.
-pub const VIRTIO_BLK: [&str; 6] = [
+/// The same for virtio devices, which each need one more.
+pub const VIRTIO: [&str; 5] = [
     "drivers/virtio/virtio_ring.ko",
     "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
     "drivers/virtio/virtio_pci_modern_dev.ko",
     "drivers/virtio/virtio_pci.ko",
-    "drivers/block/virtio_blk.ko",
 ];
+/// That of virtio-blk.
+pub const VIRTIO_BLK: &str = "drivers/block/virtio_blk.ko";
 
 /// Debian's cloud kernel with an initial RAM file system that loads drivers, runs `commands` and leaves a shell; says that it skips where one of its parts is
 /// missing.
@@ -224,12 +225,7 @@ pub const VIRTIO_BLK: [&str; 6] = [
 /// # Panics
 /// It cannot be written.
 pub fn linux_with(directory: &Path, drivers: &[&str], commands: &str) -> Option<(PathBuf, PathBuf)> {
-    let (kernel, busybox) = (Kernel::Cloud.image()?, Kernel::Cloud.busybox()?);
-    let drivers = modules(&kernel, drivers)?;
-    let load: String = drivers.iter().filter_map(|d| Some(format!("insmod /{}\n", d.file_name()?.to_str()?))).collect();
-    let initrd = directory.join("initrd");
-    write_initrd_with(&initrd, &busybox, &init(&format!("{load}{commands}")), &drivers).expect("an initrd");
-    Some((kernel, initrd))
+    Kernel::Cloud.with_modules(directory, drivers, commands)
 }
 
 /// The same with drivers for IDE.

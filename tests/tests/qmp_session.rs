@@ -1,7 +1,7 @@
 //! The library and the shell of the Python package `qemu.qmp` drive a session on a booted Linux.
 
 use gearbox_tests::linux::{self, PROMPT, busybox, init, kernel, modules, on_tcg, write_initrd_with};
-use gearbox_tests::media::{IDE, VIRTIO_BLK, linux_with};
+use gearbox_tests::media::{IDE, VIRTIO, VIRTIO_BLK, linux_with};
 use gearbox_tests::process::Process;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,9 @@ fn same_picture(pixmap: &[u8], picture: &Path) {
 fn the_library_changes_disks_media_and_input_of_a_booted_linux() {
     let Some(python) = installed("python") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let Some((kernel, initrd)) = linux_with(dir.path(), &[&IDE[..], &VIRTIO_BLK].concat(), "") else { return };
+    let Some((kernel, initrd)) = linux_with(dir.path(), &[&IDE[..], &VIRTIO, &[VIRTIO_BLK]].concat(), "") else {
+        return;
+    };
     let path = |name: &str| dir.path().join(name).to_str().expect("a path in UTF-8").to_owned();
     let (socket, disk) = (dir.path().join("qmp"), path("disk"));
     std::fs::write(&disk, vec![0; 16 << 20]).unwrap();

@@ -2,6 +2,7 @@
 
 use gearbox::testing::Qmp;
 use gearbox_tests::linux::{Kernel, Shell};
+use gearbox_tests::media::{VIRTIO, VIRTIO_BLK};
 use serde_json::json;
 use std::io::{Read, Seek, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,17 +11,8 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What every driver needs, in the order in which it is loaded.
-const COMMON: [&str; 5] = [
-    "drivers/virtio/virtio_ring.ko",
-    "drivers/virtio/virtio.ko",
-    "drivers/virtio/virtio_pci_modern_dev.ko",
-    "drivers/virtio/virtio_pci_legacy_dev.ko",
-    "drivers/virtio/virtio_pci.ko",
-];
-
 fn boot(arguments: &[&str], drivers: &[&str]) -> Option<Shell> {
-    Shell::boot_with(Kernel::Cloud, arguments, &[&COMMON, drivers].concat())
+    Shell::boot_with(Kernel::Cloud, arguments, &[&VIRTIO, drivers].concat())
 }
 fn utf8(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -41,7 +33,7 @@ fn a_disk_and_random_numbers() {
         let disk = format!("virtio-blk-pci,drive=d,serial=S0{flavour}");
         let rng = format!("virtio-rng-pci{flavour}");
         let arguments = ["-drive", &drive, "-device", &disk, "-device", &rng];
-        let drivers = ["drivers/block/virtio_blk.ko", "drivers/char/hw_random/virtio-rng.ko"];
+        let drivers = [VIRTIO_BLK, "drivers/char/hw_random/virtio-rng.ko"];
         let Some(mut guest) = boot(&arguments, &drivers) else { return };
         assert_eq!(guest.run("cat /sys/block/vda/size /sys/block/vda/serial").trim(), "8192\nS0");
         // The first MiB goes to the last, around the cache.

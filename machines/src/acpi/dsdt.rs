@@ -196,15 +196,12 @@ fn isa_devices(p: &Platform) -> Vec<Raw> {
     if p.mouse {
         devices.push(isa("MOU_", "PNP0F13", &[&irq(&[12])]));
     }
-    for (n, (base, number)) in p.serials.iter().enumerate() {
-        let numbers = [u32::from(*number)];
-        let crs = resources("_CRS", &[&ports(*base, 8), &Interrupts { edge: true, numbers: &numbers }]);
-        devices.push(device(&format!("COM{}", n + 1), &[hid("PNP0501"), name("_UID", &(n as u32 + 1)), crs]));
-    }
-    for (n, (base, number)) in p.parallels.iter().enumerate() {
-        let numbers = [u32::from(*number)];
-        let crs = resources("_CRS", &[&ports(*base, 8), &Interrupts { edge: true, numbers: &numbers }]);
-        devices.push(device(&format!("LPT{}", n + 1), &[hid("PNP0400"), name("_UID", &(n as u32 + 1)), crs]));
+    for (prefix, id, cards) in [("COM", "PNP0501", &p.serials), ("LPT", "PNP0400", &p.parallels)] {
+        for (n, (base, number)) in (1..).zip(cards) {
+            let numbers = [u32::from(*number)];
+            let crs = resources("_CRS", &[&ports(*base, 8), &Interrupts { edge: true, numbers: &numbers }]);
+            devices.push(device(&format!("{prefix}{n}"), &[hid(id), name("_UID", &(n as u32)), crs]));
+        }
     }
     devices.push(floppy::controller(p.floppies));
     let fw_cfg = [name("_HID", &"QEMU0002"), name("_STA", &0x0bu8), resources("_CRS", &[&ports(0x510, 12)])];

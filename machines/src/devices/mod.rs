@@ -13,6 +13,7 @@ pub mod i8257;
 pub mod i8259;
 pub mod ide;
 pub mod ioapic;
+mod isa_card;
 pub mod mc146818;
 pub mod parallel;
 pub mod pci;

@@ -3,6 +3,7 @@
 //! Sources: IBM PC/AT Technical Reference, "Printer adapter"; bits that a program sees of a printer which takes each character at once are those of
 //! QEMU's. A printer that does not is busy, so that the program waits.
 
+use super::isa_card;
 use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
@@ -87,18 +88,10 @@ impl DeviceSpec for Parallel {
         let Some(backend) = self.chardev.backend() else {
             return Err(r.property_error("chardev", "Can't create parallel device, empty char device"));
         };
-        if base.checked_add(PORTS - 1).is_none() {
-            return Err(r.property_error("iobase", format!("{base:#x} leaves no room for {PORTS} ports")));
-        }
-        if !(3..16).contains(&irq) || [8, 13].contains(&irq) {
-            return Err(r.property_error("irq", format!("ISA cards have no interrupt {irq}")));
-        }
+        let irq_line = isa_card::settle(r, (base, PORTS), irq)?;
         r.settle_property("index", index);
-        r.settle_property("iobase", base);
-        r.settle_property("irq", irq);
         r.ports(0, "parallel", base, PORTS);
         r.chardev(0, Some(backend));
-        let irq_line = r.isa_irq(irq);
         let device = ParallelDevice {
             data: 0xff,
             status: status::IDLE,

@@ -2,7 +2,7 @@
 //! nothing of the kind, with and without DMA.
 
 use super::Target;
-use super::board::{self, RAM, Script};
+use super::board::{RAM, Script};
 use crate::random::Random;
 
 /// Floppies: 82078.
@@ -135,9 +135,6 @@ impl Target for Floppy {
         }
         s.0
     }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
-    }
 }
 
 /// Maps the bus master of the PIIX3.
@@ -251,9 +248,6 @@ impl Target for Iso {
         }
         s.0
     }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
-    }
 }
 
 impl Target for Disk {
@@ -307,8 +301,5 @@ impl Target for Disk {
             data(&mut s, r, base);
         }
         s.0
-    }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
     }
 }

@@ -1,7 +1,7 @@
 //! Files that a machine has in its memory: option ROMs of PCI devices and of the ISA bus, and flash chips, which the guest reads, programs and erases.
 
 use super::Target;
-use super::board::{self, RAM, Script};
+use super::board::{RAM, Script};
 use crate::random::Random;
 
 /// Option ROMs.
@@ -58,9 +58,6 @@ impl Target for OptionRom {
         }
         s.0
     }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
-    }
 }
 
 /// Commands of Intel's flash chips (CFI command set 1).
@@ -95,8 +92,5 @@ impl Target for Flash {
         }
         s.step("!settle");
         s.0
-    }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
     }
 }

@@ -3,7 +3,7 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 and 4.1.
 
 use super::Target;
-use super::board::{self, RAM, Script};
+use super::board::{RAM, Script};
 use crate::random::Random;
 
 /// The target.
@@ -245,8 +245,5 @@ impl Target for Virtqueue {
         }
         s.step("!settle");
         s.0
-    }
-    fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
     }
 }

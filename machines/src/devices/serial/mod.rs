@@ -6,6 +6,7 @@ mod uart;
 pub use pci::PciSerial;
 pub use uart::{BAUD_BASE, FIFO, Uart};
 
+use super::isa_card;
 use gearbox_core::backend::chardev::{CharBackend, Chardev};
 use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 /// First port and ISA interrupt of COM1 to COM4.
 pub const COM: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
+/// Ports of one.
+const PORTS: u16 = 8;
 
 /// Configuration of a port. What is not given follows from the index.
 #[derive(Clone, Default)]
@@ -84,18 +87,10 @@ impl DeviceSpec for Serial {
         let com = usize::try_from(index).ok().and_then(|n| COM.get(n));
         let (base, irq) = *com.ok_or_else(|| r.property_error("index", format!("{index} is not between 0 and 3")))?;
         let (base, irq) = (self.iobase.unwrap_or(base), self.irq.unwrap_or(irq));
-        if base.checked_add(7).is_none() {
-            return Err(r.property_error("iobase", format!("{base:#x} leaves no room for 8 ports")));
-        }
-        if !(3..16).contains(&irq) || [8, 13].contains(&irq) {
-            return Err(r.property_error("irq", format!("ISA cards have no interrupt {irq}")));
-        }
+        let pins = SerialPins { irq: isa_card::settle(r, (base, PORTS), irq)? };
         r.settle_property("index", index);
-        r.settle_property("iobase", base);
-        r.settle_property("irq", irq);
-        r.ports(0, "serial", base, 8);
+        r.ports(0, "serial", base, PORTS);
         r.chardev(0, self.chardev.backend());
-        let pins = SerialPins { irq: r.isa_irq(irq) };
         let device = SerialDevice {
             uart: Uart::new(),
             irq: Interrupt::Line(pins.irq),
