@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use gearbox_accel_qtest::Bench;
-//! use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError};
+//! use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, Saved};
 //!
 //! /// An output latch at port 378h whose lowest bit drives a line.
 //! struct Latch(u8, Line);
@@ -28,6 +28,9 @@
 //!     }
 //! }
 //! impl Device for Latch {
+//!     fn state(&mut self) -> DeviceState<'_> {
+//!         Saved::of(&mut self.0).version(1)
+//!     }
 //!     fn read(&mut self, _: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
 //!         self.0.into()
 //!     }

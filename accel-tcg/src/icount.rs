@@ -121,6 +121,10 @@ impl ClockSource for CountedClock {
     fn host_wait(&self, deadline: u64) -> Option<Duration> {
         self.config.sleep.then(|| Duration::from_nanos(deadline.saturating_sub(self.now())))
     }
+    fn set(&self, ns: u64) {
+        let mut scale = self.scale.lock();
+        scale.bias = ns.wrapping_sub(self.count() << scale.shift);
+    }
     fn advance_to(&self, ns: u64) -> bool {
         let mut scale = self.scale.lock();
         let now = (self.count() << scale.shift).wrapping_add(scale.bias);

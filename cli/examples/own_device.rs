@@ -3,7 +3,7 @@
 //!
 //! `cargo run --example own_device`
 
-use gearbox::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, Timer};
 use gearbox::testing::Vm;
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
@@ -53,6 +53,10 @@ impl DeviceSpec for Beat {
 }
 
 impl Device for BeatDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { irq: _, timer: _, period: _, beats } = self;
+        Saved::of(beats).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         cx.set(self.irq, false);
         std::mem::take(&mut self.beats).into()

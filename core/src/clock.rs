@@ -13,6 +13,8 @@ pub trait ClockSource: Send + Sync {
     /// How long a host thread has to sleep until machine time `deadline`; `None` when no sleep brings it nearer, because someone
     /// advances this clock by hand or by executing instructions.
     fn host_wait(&self, deadline: u64) -> Option<Duration>;
+    /// Time goes on from `ns`: the machine, which is stopped, gets the state of another moment.
+    fn set(&self, ns: u64);
     /// How many instructions all vCPUs have executed, where machine time is made of them: then whoever executes them fires the timers of the
     /// board as well, and nobody else does.
     fn instructions(&self) -> Option<u64> {
@@ -56,6 +58,11 @@ impl ClockSource for HostClock {
         s.elapsed = s.now();
         s.since = running.then(Instant::now);
     }
+    fn set(&self, ns: u64) {
+        let mut s = self.0.lock();
+        s.elapsed = ns;
+        s.since = s.since.map(|_| Instant::now());
+    }
     fn host_wait(&self, deadline: u64) -> Option<Duration> {
         let s = self.0.lock();
         s.since.map(|_| Duration::from_nanos(deadline.saturating_sub(s.now())))
@@ -78,6 +85,9 @@ impl ClockSource for ManualClock {
         self.0.load(Ordering::Acquire)
     }
     fn set_running(&self, _running: bool) {}
+    fn set(&self, ns: u64) {
+        self.0.store(ns, Ordering::Release);
+    }
     fn host_wait(&self, _deadline: u64) -> Option<Duration> {
         None
     }

@@ -67,6 +67,9 @@ impl ClockSource for KvmClock {
             tracing::error!("the kernel's paravirtual clock cannot be held: {e}");
         }
     }
+    fn set(&self, ns: u64) {
+        self.host.set(ns);
+    }
     fn host_wait(&self, deadline: u64) -> Option<Duration> {
         self.host.host_wait(deadline)
     }

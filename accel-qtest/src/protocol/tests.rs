@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Bench;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pins, Realize, RealizeError, Timer};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Pins, Realize, RealizeError, Saved, Timer};
 use gearbox_core::clock::HostClock;
 
 /// Port 300h: a store of `n` raises the output `n` ns later, and a load lowers it and gives what was stored. Its two inputs are echoed in
@@ -26,6 +26,10 @@ impl DeviceSpec for AlarmSpec {
     }
 }
 impl Device for Alarm {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { value, inputs, out: _, timer: _ } = self;
+        Saved::of((value, inputs)).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _: u32, offset: u64, _: u8) -> u64 {
         if offset == 4 {
             return self.inputs;
@@ -77,7 +81,11 @@ impl DeviceSpec for Wide {
         Ok((Self, pins))
     }
 }
-impl Device for Wide {}
+impl Device for Wide {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 #[test]
 fn numbers_are_as_in_c() {

@@ -1,7 +1,7 @@
 //! CPUs on the board: objects with properties, which can be plugged in and ejected. What executes instructions is the machine's.
 
 use super::plug::well_formed_id;
-use super::{BoardState, Cx, Device, DeviceId, Hotplug, PlugError, Realize, SystemRequest};
+use super::{BoardState, Cx, Device, DeviceId, DeviceState, Hotplug, PlugError, Realize, SystemRequest};
 use crate::object::PropertyInfo;
 use crate::vm::VmError;
 use crate::x86::cpu_model::CpuModelError;
@@ -75,7 +75,12 @@ pub(super) struct Cpu {
     signature: u64,
 }
 
-impl Device for Cpu {}
+impl Device for Cpu {
+    /// Registers are those of the vCPU.
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 /// A CPU to be put on the board.
 pub(crate) struct NewCpu<'a> {

@@ -1,6 +1,7 @@
 //! What a device is to the board, and what the board is to a device.
 
 use super::fabric::{Fabric, SystemRequest};
+use super::state::DeviceState;
 use super::{DeviceId, Line, Realize, RealizeError, Timer};
 use crate::backend::block::MediumEvent;
 use crate::backend::chardev::CharBackend;
@@ -25,6 +26,10 @@ pub enum ResetKind {
 
 /// A device on the board. It is a plain value; `cx` carries what it may touch.
 pub trait Device: Any + Send {
+    /// What of it is saved. Take the value apart in full, so that a new field has to be decided about.
+    fn state(&mut self) -> DeviceState<'_>;
+    /// All devices, and the board, have been given a state: whatever follows from it and is not saved is to be set up.
+    fn loaded(&mut self, _cx: &mut Cx<'_>) {}
     /// A load of `size` bytes (1, 2, 4 or 8, at most what the region was claimed with) at `offset` in one of its I/O regions.
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, size: u8) -> u64 {
         all_ones(size)

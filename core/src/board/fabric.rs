@@ -153,6 +153,10 @@ impl Fabric {
     pub fn now(&self) -> u64 {
         self.clock.now()
     }
+    /// Machine time goes on from `ns`.
+    pub(super) fn set_time(&self, ns: u64) {
+        self.clock.set(ns);
+    }
     /// Names the device that answers interrupt-acknowledge cycles.
     pub fn set_intack(&mut self, device: DeviceId) {
         self.intack = Some(device);
@@ -247,6 +251,10 @@ impl Fabric {
             *user == device || *owner == device
         };
         self.drives.iter().filter(of).map(|(_, (drive, _))| drive.clone()).collect()
+    }
+    /// The drives that a device uses, by their tags.
+    pub(super) fn backends_of(&self, device: DeviceId) -> impl Iterator<Item = &Arc<BlockBackend>> {
+        self.drives.range((device, 0)..=(device, u32::MAX)).map(|(_, (drive, _))| drive)
     }
     /// The devices on the buses of another one.
     pub(super) fn members_of(&self, device: DeviceId) -> Vec<DeviceId> {

@@ -40,6 +40,15 @@ impl FirmwareFiles {
         file.bytes = bytes.into();
         true
     }
+    /// What is in those files of a device that can be written, by their names.
+    pub(super) fn written(&self, owner: DeviceId) -> Vec<Vec<u8>> {
+        self.0.iter().filter(|f| f.owner == owner && f.writable).map(|f| f.bytes.to_vec()).collect()
+    }
+    /// Puts something else in them, of the same length.
+    pub(super) fn set_written(&mut self, owner: DeviceId, contents: &[Vec<u8>]) {
+        let files = self.0.iter_mut().filter(|f| f.owner == owner && f.writable);
+        files.zip(contents).for_each(|(file, bytes)| file.bytes = bytes.as_slice().into());
+    }
     /// The files of a device that goes.
     pub(super) fn forget(&mut self, owner: DeviceId) {
         self.0.retain(|f| f.owner != owner);

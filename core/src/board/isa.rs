@@ -24,6 +24,11 @@ impl IsaInterrupts {
     pub(super) fn feed(&mut self, irq: u8, input: Pin) {
         self.irqs[usize::from(irq) % IRQS].inputs.push(input);
     }
+    /// These are asserted, each as often as it is named.
+    pub(super) fn count(&mut self, asserted: impl Iterator<Item = u8>) {
+        self.irqs.iter_mut().for_each(|irq| irq.asserted = 0);
+        asserted.for_each(|irq| self.irqs[usize::from(irq) % IRQS].asserted += 1);
+    }
     /// One driver has changed; the inputs to change with it, if that makes a difference.
     pub(super) fn change(&mut self, irq: u8, level: bool) -> Vec<Pin> {
         let irq = &mut self.irqs[usize::from(irq) % IRQS];

@@ -125,6 +125,27 @@ impl Lines {
     pub(super) fn sinks(&self, line: Line) -> Vec<Sink> {
         self.wires[line.0 as usize].sinks.clone()
     }
+    /// Levels of a device's wires, in order.
+    pub(super) fn levels(&self, owner: DeviceId) -> Vec<bool> {
+        self.wires.iter().filter(|w| w.owner == owner).map(|w| w.settled).collect()
+    }
+    /// Wires of a device have these levels, which those at their other ends know of; except for what is not on the board.
+    pub(super) fn set_levels(&mut self, owner: DeviceId, levels: &[bool]) {
+        for (wire, &level) in self.wires.iter_mut().filter(|w| w.owner == owner).zip(levels) {
+            let changes = wire.settled != level;
+            (wire.driven, wire.settled) = (level, level);
+            for sink in wire.sinks.iter().filter(|_| changes) {
+                if let Sink::Call(f) = sink {
+                    f(level);
+                }
+            }
+        }
+    }
+    /// The ISA interrupts that wires assert, each as often as it is.
+    pub(super) fn asserted_irqs(&self) -> impl Iterator<Item = u8> {
+        let high = self.wires.iter().filter(|w| w.settled).flat_map(|w| &w.sinks);
+        high.filter_map(|sink| if let Sink::Isa(irq) = sink { Some(*irq) } else { None })
+    }
     /// Outputs of a device, in order, with their names.
     pub(super) fn of(&self, owner: DeviceId) -> impl Iterator<Item = (Line, &str)> {
         self.wires

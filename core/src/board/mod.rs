@@ -17,6 +17,7 @@ mod isa;
 mod line;
 mod plug;
 mod realize;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -32,6 +33,7 @@ pub use line::{Line, Pin, Pins};
 pub use plug::{Bus, Global, Hotplug, NoUnit, PlugError, UnplugError, well_formed_id};
 use realize::{Claims, Finished};
 pub use realize::{Realize, RealizeError, Realized};
+pub use state::{DeviceState, Saved};
 pub use timer::Timer;
 
 use crate::backend::chardev::Chardevs;

@@ -409,7 +409,7 @@ impl Realize<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{Board, Cx, Device, DeviceSpec, Line, Timer};
+    use crate::board::{Board, Cx, Device, DeviceSpec, DeviceState, Line, Saved, Timer};
     use crate::clock::ManualClock;
     use crate::object::{Property, TypeEntry, TypeInfo};
     use crate::property;
@@ -444,6 +444,9 @@ mod tests {
         }
     }
     impl Device for Card {
+        fn state(&mut self) -> DeviceState<'_> {
+            DeviceState::none()
+        }
         fn read(&mut self, _: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
             0x5a
         }
@@ -466,6 +469,9 @@ mod tests {
         }
     }
     impl Device for Input {
+        fn state(&mut self) -> DeviceState<'_> {
+            Saved::of(&mut self.0).version(1)
+        }
         fn pin(&mut self, _: &mut Cx<'_>, _: u32, level: bool) {
             self.0 = level;
         }

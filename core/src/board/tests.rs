@@ -28,6 +28,10 @@ impl DeviceSpec for ShifterSpec {
 }
 
 impl Device for Shifter {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { out: _, seen } = self;
+        Saved::of(seen).version(1)
+    }
     fn read(&mut self, _: &mut Cx<'_>, _: u32, offset: u64, _: u8) -> u64 {
         0x10 + offset
     }
@@ -57,6 +61,10 @@ impl DeviceSpec for CounterSpec {
 }
 
 impl Device for Counter {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { out: _, timer: _, edges, fired } = self;
+        Saved::of((edges, fired)).version(1)
+    }
     fn pin(&mut self, cx: &mut Cx<'_>, index: u32, level: bool) {
         assert_eq!(index, 0);
         self.edges.push((cx.now(), level));

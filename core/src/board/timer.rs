@@ -52,6 +52,25 @@ impl Timers {
             self.queue.remove(&(at, timer));
         }
     }
+    /// The timers of a device, in order.
+    fn of(&self, device: DeviceId) -> impl Iterator<Item = Timer> {
+        let all = self.entries.iter().enumerate().filter(move |(_, e)| e.device == device);
+        all.map(|(n, _)| Timer(n as u32))
+    }
+    /// When they are due.
+    pub(super) fn deadlines(&self, device: DeviceId) -> Vec<Option<u64>> {
+        self.of(device).map(|timer| self.entries[timer.0 as usize].armed).collect()
+    }
+    /// Arms and disarms them.
+    pub(super) fn set_deadlines(&mut self, device: DeviceId, deadlines: &[Option<u64>]) {
+        let timers: Vec<_> = self.of(device).collect();
+        for (timer, deadline) in timers.into_iter().zip(deadlines) {
+            match deadline {
+                Some(ns) => self.arm(timer, *ns),
+                None => self.disarm(timer),
+            }
+        }
+    }
     pub(super) fn next(&self) -> Option<u64> {
         self.queue.first().map(|&(at, _)| at)
     }

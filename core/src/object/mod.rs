@@ -8,12 +8,16 @@
 //! A type registers itself beside the code that it describes:
 //!
 //! ```
-//! use gearbox_core::board::{Device, DeviceSpec, Realize, RealizeError};
+//! use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
 //! use gearbox_core::object::{Property, TypeEntry, TypeInfo, types};
 //! use gearbox_core::property;
 //!
 //! struct Latch;
-//! impl Device for Latch {}
+//! impl Device for Latch {
+//!     fn state(&mut self) -> DeviceState<'_> {
+//!         DeviceState::none()
+//!     }
+//! }
 //!
 //! struct LatchSpec {
 //!     iobase: u16,

@@ -19,6 +19,8 @@ pub mod reg {
     pub const CAPABILITIES: u8 = 0x34;
     pub const INTERRUPT_LINE: u8 = 0x3c;
     pub const INTERRUPT_PIN: u8 = 0x3d;
+    /// What a function is: vendor and device; class; header type; subsystem; interrupt pin.
+    pub(crate) const IDENTITY: [std::ops::Range<usize>; 5] = [0..4, 9..12, 14..15, 0x2c..0x30, 0x3d..0x3e];
     /// First byte that the standard header does not define.
     pub const DEVICE_SPECIFIC: u8 = 0x40;
 }
@@ -141,6 +143,10 @@ impl ConfigSpace {
         self.bytes = self.initial;
     }
 
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
     /// One byte.
     pub fn byte(&self, offset: u8) -> u8 {
         self.bytes[usize::from(offset)]

@@ -18,6 +18,7 @@ use crate::board::{DeviceId, Line, Pin, Pins, all_ones};
 use crate::mem::{MemTree, RegionId};
 use bar::Bar;
 pub use place::{MOST_ACPI_INDEX, PciPlace};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a function is on its bus: device (slot) in bits 7..3, function in bits 2..0.
@@ -55,6 +56,21 @@ pub(crate) struct ConfigWrite {
     pub(crate) device: DeviceId,
     pub(crate) offset: u8,
     pub(crate) len: u8,
+}
+
+/// What is saved of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FunctionState {
+    config: Vec<u8>,
+    asserted: bool,
+}
+
+impl FunctionState {
+    /// Is it that of a function with this configuration space? Nothing in there is a danger, but what the function is cannot change.
+    pub(crate) fn fits(&self, config: &ConfigSpace) -> bool {
+        let identity = |bytes: &[u8]| reg::IDENTITY.map(|range| bytes[range].to_vec());
+        self.config.len() == CONFIG_SIZE && identity(&self.config) == identity(config.bytes())
+    }
 }
 
 /// A function on the bus.
@@ -197,6 +213,18 @@ impl PciBus {
         self.functions.insert(at, function);
         self.by_owner.insert(owner, at);
         Ok(at)
+    }
+    /// What is saved of a device's function.
+    pub(crate) fn save(&self, owner: DeviceId) -> Option<FunctionState> {
+        self.function(owner).map(|f| FunctionState { config: f.config.bytes().to_vec(), asserted: f.asserted })
+    }
+    /// Gives it back. It has to be applied.
+    pub(crate) fn load(&mut self, owner: DeviceId, state: &FunctionState) {
+        self.writes.retain(|w| w.device != owner);
+        if let Some(f) = self.by_owner.get(&owner).and_then(|at| self.functions.get_mut(at)) {
+            f.config.set(0, &state.config);
+            f.asserted = state.asserted;
+        }
     }
     /// Takes a device's function off the bus. Its regions are its own to unmap.
     pub(crate) fn remove(&mut self, owner: DeviceId) {

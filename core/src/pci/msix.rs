@@ -2,6 +2,8 @@
 
 use super::config::ConfigSpace;
 use crate::board::Cx;
+use crate::board::state::{Saved, Slice};
+use serde::{Deserialize, Serialize};
 
 /// The capability's identifier.
 const ID: u8 = 0x11;
@@ -17,7 +19,7 @@ const PENDING: u64 = 0x800;
 const LEAST: u64 = 0x1000;
 
 /// One vector's message.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Entry {
     words: [u32; 4],
     pending: bool,
@@ -57,6 +59,11 @@ impl Msix {
         config.add_capability(ID, at, &body);
         config.set_writable(at + 2, &(ENABLE | FUNCTION_MASK).to_le_bytes());
         Self { entries: vec![Entry::RESET; vectors.into()], at, control: 0 }
+    }
+    /// What is saved of it.
+    pub fn saved(&mut self) -> Saved<'_> {
+        let Self { entries, at: _, control } = self;
+        Saved::of((Slice(entries), control))
     }
     fn pending_at(vectors: u16) -> u64 {
         (u64::from(vectors) * ENTRY).max(PENDING)
@@ -132,7 +139,7 @@ impl Msix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{Board, Device, DeviceId, DeviceSpec, Realize, RealizeError};
+    use crate::board::{Board, Device, DeviceId, DeviceSpec, DeviceState, Realize, RealizeError};
     use crate::clock::ManualClock;
     use crate::pci::{ConfigHeader, Devfn, command, reg};
     use crate::vm::MsiSink;
@@ -150,6 +157,9 @@ mod tests {
         }
     }
     impl Device for Card {
+        fn state(&mut self) -> DeviceState<'_> {
+            self.0.saved().version(1)
+        }
         fn config_written(&mut self, cx: &mut Cx<'_>, _: u8, _: u8) {
             self.0.config_written(cx);
         }

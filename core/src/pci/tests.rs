@@ -1,5 +1,5 @@
 use super::*;
-use crate::board::{Board, BoardState, Cx, Device, DeviceSpec, Realize, RealizeError};
+use crate::board::{Board, BoardState, Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, Saved};
 use crate::clock::ManualClock;
 use crate::testing::NullMsi;
 use crate::vm::CpuBus;
@@ -24,6 +24,10 @@ impl DeviceSpec for HostSpec {
     }
 }
 impl Device for Host {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { address, irqs } = self;
+        Saved::of((address, irqs)).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _: u32, offset: u64, size: u8) -> u64 {
         u64::from(cx.pci().config_read(self.address + offset as u32, size))
     }
@@ -58,6 +62,9 @@ impl<P: Into<PciPlace> + 'static> DeviceSpec for CardSpec<P> {
     }
 }
 impl Device for Card {
+    fn state(&mut self) -> DeviceState<'_> {
+        Saved::of(&mut self.written).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
         u64::from(cx.dma_write(0, &[1]).is_ok())
     }

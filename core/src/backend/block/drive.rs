@@ -9,6 +9,7 @@ use super::transfer::transfer;
 use super::workers::Workers;
 use crate::mem::AddressSpace;
 use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,15 @@ pub struct IoFailure {
     pub action: OnError,
     /// Why it failed.
     pub error: IoError,
+}
+
+/// What is saved of a back end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DriveState {
+    tray_open: bool,
+    locked: bool,
+    /// Requests that failed, and stopped the machine.
+    held: Vec<Request>,
 }
 
 /// Who uses a back end.
@@ -225,6 +235,23 @@ impl BlockBackend {
         while inner.in_flight > 0 {
             self.idle.wait(&mut inner);
         }
+    }
+    /// What is saved of it, if no request is under way: the medium is the user's.
+    pub(crate) fn save(&self) -> Option<DriveState> {
+        let inner = self.inner.lock();
+        let held = inner.held.clone();
+        (inner.in_flight == 0 && inner.done.is_empty()).then_some(DriveState {
+            tray_open: inner.tray_open,
+            locked: inner.locked,
+            held,
+        })
+    }
+    /// Takes it back, in place of what was under way.
+    pub(crate) fn load(&self, state: &DriveState) {
+        self.cancel();
+        let mut inner = self.inner.lock();
+        (inner.tray_open, inner.locked) = (state.tray_open, state.locked);
+        inner.held.clone_from(&state.held);
     }
     /// Tries again what failed and stopped the machine.
     pub fn resume(self: &Arc<Self>) {

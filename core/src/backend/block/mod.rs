@@ -25,6 +25,7 @@ mod transfer;
 mod workers;
 
 pub use create::create;
+pub(crate) use drive::DriveState;
 pub use drive::{BlockBackend, BlockClient, Drive, IoFailure};
 pub use image::{BackingFile, OpenError, probe};
 pub use medium::{Media, MediumEvent, MediumRefusal};

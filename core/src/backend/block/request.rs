@@ -1,12 +1,13 @@
 //! What devices ask of a block back end, and what comes back.
 
+use serde::{Deserialize, Serialize};
 use std::io;
 
 /// Bytes in a sector, the unit in which images have a size.
 pub const SECTOR: u64 = 512;
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// Image to memory.
     Read,
@@ -35,7 +36,7 @@ impl Operation {
 }
 
 /// A range of guest-physical memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Where.
     pub addr: u64,
@@ -44,7 +45,7 @@ pub struct Segment {
 }
 
 /// Where the data of a read or a write is. It has as many bytes as the request is long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Data {
     /// There is none.
     None,
@@ -70,7 +71,7 @@ impl Data {
 }
 
 /// A request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The device's own name for it, which comes back.
     pub tag: u64,
