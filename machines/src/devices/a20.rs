@@ -3,7 +3,7 @@
 //! Modelled as an alias in the memory tree, which holds on every accelerator. It covers the MiB that programs written for the 8086
 //! wrap into, not the further odd MiBs, and bus masters see it too.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Pins, Realize, RealizeError, Saved};
 use gearbox_core::mem::RegionId;
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
@@ -54,6 +54,13 @@ impl DeviceSpec for A20 {
 inventory::submit! { TypeEntry(&TypeInfo::onboard::<A20>("device", "gate of address line 20")) }
 
 impl Device for A20Device {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { wrapped: _, levels, open } = self;
+        Saved::of((levels, open)).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        cx.memory().set_enabled(self.wrapped, !self.open);
+    }
     fn pin(&mut self, cx: &mut Cx<'_>, index: u32, level: bool) {
         if let Some(l) = self.levels.get_mut(index as usize) {
             *l = level;

@@ -4,6 +4,8 @@
 //! A plain value, like [`Pm1`](crate::devices::pm::Pm1); the power management function maps it and raises general-purpose event
 //! [`GPE`]. Source: QEMU, docs/specs/acpi_cpu_hotplug.
 
+use gearbox_core::board::Saved;
+
 /// First port on the PIIX4.
 pub const BASE: u16 = 0xaf00;
 /// Ports of the bitmap.
@@ -87,6 +89,15 @@ impl CpuHotplug {
         let sockets: Vec<_> =
             sockets.into_iter().map(|(apic_id, present)| Socket { apic_id, present, ..Socket::default() }).collect();
         Self { sockets, ..Self::default() }
+    }
+    /// What is saved of it.
+    pub fn saved(&mut self) -> Saved<'_> {
+        let Self { sockets, selector, command, modern } = self;
+        let sockets = sockets.iter_mut().map(|s| {
+            let Socket { apic_id: _, present, inserted, remove, firmware_eject, ost_event } = s;
+            Saved::of((present, inserted, remove, firmware_eject, ost_event))
+        });
+        sockets.fold(Saved::of((selector, command, modern)), Saved::and)
     }
     /// Does the register set have the bitmap's place?
     pub fn is_modern(&self) -> bool {

@@ -1,6 +1,6 @@
 //! `isa-debug-exit`: a port with which a guest ends the process (QEMU, hw/misc/debugexit).
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, SystemRequest};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, SystemRequest};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
@@ -50,6 +50,9 @@ inventory::submit! {
 }
 
 impl Device for DebugExitDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         0
     }

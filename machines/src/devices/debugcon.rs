@@ -1,7 +1,7 @@
 //! `isa-debugcon`: a port to which firmware writes text (Bochs' port E9h; QEMU, hw/char/debugcon).
 
 use gearbox_core::backend::chardev::Chardev;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, Saved};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 use std::collections::VecDeque;
@@ -70,6 +70,10 @@ impl DebugconDevice {
 }
 
 impl Device for DebugconDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { readback: _, waiting, dropped } = self;
+        Saved::sound((waiting, dropped), |(waiting, _)| waiting.len() <= MOST).version(1)
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         self.readback.into()
     }

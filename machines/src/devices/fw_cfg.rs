@@ -2,7 +2,7 @@
 //!
 //! Source: QEMU, docs/specs/fw_cfg.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, FirmwareFile, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, FirmwareFile, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::PciBus;
 use std::collections::BTreeMap;
@@ -196,6 +196,17 @@ impl FwCfg {
         self.files.extend(made);
         true
     }
+    /// What firmware has seen of how it set the board up.
+    fn saved(&mut self) -> Saved<'_> {
+        let Self { plain: _, files, boot: _, description } = self;
+        let names: Vec<&str> = description.iter().flat_map(|(names, _)| names.iter().copied()).collect();
+        let made: Vec<Vec<u8>> = names.iter().filter_map(|name| files.get(*name)).map(|bytes| bytes.to_vec()).collect();
+        let count = made.len();
+        let put = move |made: Vec<Vec<u8>>| {
+            files.extend(names.iter().map(|name| (*name).to_owned()).zip(made.into_iter().map(Into::into)));
+        };
+        Saved::via(made, move |made| made.len() == count, put)
+    }
     /// Adds the file `bootorder`, which is made anew whenever firmware looks at it.
     pub fn set_boot_list(&mut self, list: BootList) {
         self.boot = Some(list);
@@ -245,6 +256,8 @@ fn directory(files: &BTreeMap<&str, Item>) -> Vec<u8> {
 /// The firmware configuration device.
 pub struct FwCfgDevice {
     items: FwCfg,
+    /// The item of the key that was selected last.
+    key: u16,
     selected: Item,
     offset: usize,
     /// Firmware has seen how it set the board up, since the last reset.
@@ -265,7 +278,7 @@ impl DeviceSpec for FwCfg {
         r.ports_wide(PORTS, "fwcfg", PORT, 2, 2);
         r.ports_wide(DMA, "fwcfg.dma", DMA_PORT, 8, 4);
         let selected = self.item(key::SIGNATURE, &FromDevices::default());
-        Ok((FwCfgDevice { items: self, selected, offset: 0, described: false, dma_high: 0 }, ()))
+        Ok((FwCfgDevice { items: self, key: key::SIGNATURE, selected, offset: 0, described: false, dma_high: 0 }, ()))
     }
 }
 
@@ -278,8 +291,8 @@ impl FwCfgDevice {
     }
     fn select(&mut self, cx: &Cx<'_>, key: u16) {
         self.described = self.described || self.items.describe(key, &FromDevices::of(cx), cx.pci_bus());
+        (self.key, self.offset) = (key, 0);
         self.selected = self.items.item(key, &FromDevices::of(cx));
-        self.offset = 0;
     }
     fn next_byte(&mut self) -> u8 {
         let byte = self.selected.bytes.get(self.offset).copied().unwrap_or(0);
@@ -350,6 +363,13 @@ impl FwCfgDevice {
 }
 
 impl Device for FwCfgDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { items, key, selected: _, offset, described, dma_high } = self;
+        Saved::of((key, offset, described, dma_high)).and(items.saved()).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        self.selected = self.items.item(self.key, &FromDevices::of(cx));
+    }
     fn read(&mut self, _: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         match (region, size) {
             (PORTS, 1) => self.next_byte().into(),
@@ -461,7 +481,11 @@ mod tests {
 
     /// A device with a file that firmware reads, and one that it writes.
     struct Answers;
-    impl Device for Answers {}
+    impl Device for Answers {
+        fn state(&mut self) -> DeviceState<'_> {
+            DeviceState::none()
+        }
+    }
     impl DeviceSpec for Answers {
         type Device = Answers;
         type Pins = ();

@@ -4,8 +4,9 @@
 //! address of the request register. A device moves its data through a [`DmaChannel`], a handle to the registers that it shares with the controller; a
 //! request by software waits for a device for ever.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{TypeEntry, TypeInfo};
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Configuration of a controller.
@@ -26,7 +27,7 @@ impl Dma {
 }
 
 /// Registers of a channel.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Channel {
     address: u16,
     count: u16,
@@ -280,6 +281,15 @@ impl DmaDevice {
 }
 
 impl Device for DmaDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { shared, ready: _ } = self;
+        let Registers { channels, status, mask, flip_flop, shift: _ } = *locked(shared);
+        let put = |values| {
+            let mut r = locked(shared);
+            (r.channels, r.status, r.mask, r.flip_flop) = values;
+        };
+        Saved::via((channels, status, mask, flip_flop), |_| true, put).version(1)
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
         locked(&self.shared).read(region, offset)
     }

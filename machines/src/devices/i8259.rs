@@ -3,8 +3,9 @@
 //! Sources: Intel 8259A datasheet (231468), Intel 82371SB (PIIX3) datasheet (290550) for ports 4D0h/4D1h. As on the PIIX3, bit 3 of ICW1
 //! (LTIM) has no effect: ELCR selects edge or level for each input.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pins, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Pins, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{TypeEntry, TypeInfo};
+use serde::{Deserialize, Serialize};
 
 /// The input of the master that the slave's INT output drives.
 const CASCADE: u8 = 2;
@@ -14,7 +15,7 @@ const SPURIOUS: u8 = 7;
 const ICW1: u8 = 0x10;
 
 /// Which of ICW2 to ICW4 the next write to the data port is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Expect {
     #[default]
     Ocw1,
@@ -24,7 +25,7 @@ enum Expect {
 }
 
 /// One 8259A as a value: inputs and commands in, INT out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Chip {
     /// Input pins as they are.
     pins: u8,
@@ -294,6 +295,11 @@ impl PicPair {
 }
 
 impl Device for PicPair {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { master, slave, intr: _, raised } = self;
+        let sound = |(master, slave, _): &(Chip, Chip, _)| master.top < 8 && slave.top < 8;
+        Saved::sound((master, slave, raised), sound).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
         if region == ELCR {
             return self.chip(offset != 0).elcr.into();
@@ -320,7 +326,8 @@ impl Device for PicPair {
         if n == CASCADE {
             return;
         }
-        self.raised[usize::from(n & 15)] += u64::from(level);
+        let raised = &mut self.raised[usize::from(n & 15)];
+        *raised = raised.wrapping_add(level.into());
         self.chip(n >= 8).set_pin(n & 7, level);
         self.settle(cx);
     }

@@ -3,10 +3,11 @@
 //! Sources: Intel 82093AA datasheet (290566); Intel I/O Controller Hub datasheets for version 20h and the EOI register at offset 40h. An
 //! interrupt leaves as an MSI-format message (SDM vol. 3, 11.11), which is what reaches local APICs on every accelerator.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Pins, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Pins, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
 use gearbox_core::property;
 use gearbox_core::vm::MsiSink;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Number of inputs.
@@ -16,7 +17,7 @@ pub const PINS: usize = 24;
 pub const IOAPIC_BASE: u64 = 0xfec0_0000;
 
 /// A redirection table entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry(u64);
 
 impl Entry {
@@ -270,6 +271,19 @@ impl IoApicDevice {
 }
 
 impl Device for IoApicDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { version: _, id, select, pins, raised, table, routes, msi: _ } = self;
+        let message = |(addr, _): &(u64, u32)| addr >> 20 == 0xfee;
+        let sound = move |(pins, table, routes): &(u32, [Entry; PINS], [Option<_>; PINS])| {
+            pins >> PINS == 0
+                && table.iter().all(|e| e.0 & !(Entry::WRITABLE | Entry::REMOTE_IRR) == 0)
+                && routes.iter().flatten().all(message)
+        };
+        Saved::of((id, select, raised)).and(Saved::sound((pins, table, routes), sound)).version(1)
+    }
+    fn loaded(&mut self, _cx: &mut Cx<'_>) {
+        (0..).zip(&self.routes).for_each(|(n, route)| self.msi.set_route(n, *route));
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, offset: u64, size: u8) -> u64 {
         match offset {
             direct::SELECT => self.select.into(),
@@ -288,7 +302,7 @@ impl Device for IoApicDevice {
     fn pin(&mut self, _cx: &mut Cx<'_>, index: u32, level: bool) {
         let n = index as usize;
         let was = self.pins >> n & 1 != 0;
-        self.raised[n] += u64::from(level && !was);
+        self.raised[n] = self.raised[n].wrapping_add(u64::from(level && !was));
         self.pins = self.pins & !(1 << n) | u32::from(level) << n;
         let e = self.table[n];
         if e.level() {

@@ -5,7 +5,7 @@
 
 use super::isa_card;
 use gearbox_core::backend::chardev::Chardev;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
@@ -148,6 +148,10 @@ impl ParallelDevice {
 }
 
 impl Device for ParallelDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { data, status, control, waiting, pending, irq: _, isa: _ } = self;
+        Saved::of((data, status, control, waiting, pending)).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _: u32, offset: u64, _: u8) -> u64 {
         let value = match offset {
             // Nobody drives the lines.

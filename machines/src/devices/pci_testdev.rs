@@ -6,10 +6,11 @@
 
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::memory::Size;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
 use gearbox_core::{pci_properties, property};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of the function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,7 @@ const MEMORY_SIZE: u64 = 0x1000;
 const PORTS_SIZE: u16 = 0x100;
 
 /// A test that is selected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Test {
     number: u8,
     count: u32,
@@ -114,6 +115,10 @@ impl DeviceSpec for PciTestdev {
 }
 
 impl Device for PciTestdevDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { test } = self;
+        Saved::sound(test, |test| test.is_none_or(|t| usize::from(t.number) < 2 * KINDS.len())).version(1)
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, offset: u64, _size: u8) -> u64 {
         let byte = self.test.and_then(|t| t.header().get(usize::try_from(offset).ok()?).copied());
         byte.unwrap_or(0).into()

@@ -2,6 +2,7 @@
 //! general-purpose events (4.8.4). Plain values, free of bus and interrupt.
 
 use gearbox_core::clock::{ns_to_ticks, ticks_to_ns};
+use serde::{Deserialize, Serialize};
 
 /// Frequency of the power management timer in Hz (ACPI 6.4, 4.8.3.3).
 pub const TIMER_HZ: u64 = 3_579_545;
@@ -28,7 +29,7 @@ pub mod control {
 }
 
 /// The PM1 registers and the timer behind their lowest event.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pm1 {
     status: u16,
     enable: u16,
@@ -110,7 +111,7 @@ impl Pm1 {
 }
 
 /// A block of 16 general-purpose events: status (cleared by 1) in bytes 0 and 1, enable in bytes 2 and 3.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GpeBlock {
     status: u16,
     enable: u16,

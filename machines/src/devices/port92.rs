@@ -2,7 +2,9 @@
 //!
 //! Source: Intel 82371SB (PIIX3) datasheet (290550), "Port 92h register"; on the PS/2 and in QEMU bit 0 resets on a rising edge.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, SystemRequest,
+};
 use gearbox_core::event::ShutdownCause;
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
@@ -42,6 +44,10 @@ impl DeviceSpec for Port92 {
 inventory::submit! { TypeEntry(&TypeInfo::onboard::<Port92>("isa-device", "system control port 92h")) }
 
 impl Device for Port92Device {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { value, a20: _ } = self;
+        Saved::of(value).version(1)
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         self.value.into()
     }

@@ -1,7 +1,7 @@
 //! `pvpanic` and `pvpanic-pci`: a register by which a guest says that it has panicked (QEMU, docs/specs/pvpanic).
 
 use super::pci::QEMU_SUBSYSTEM;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, SystemRequest};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, SystemRequest};
 use gearbox_core::event::Event;
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
@@ -110,6 +110,9 @@ impl DeviceSpec for PvPanicPci {
 }
 
 impl Device for PvPanicDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, _offset: u64, _size: u8) -> u64 {
         self.events.into()
     }

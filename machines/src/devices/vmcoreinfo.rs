@@ -1,6 +1,6 @@
 //! `vmcoreinfo`: a place where the guest's kernel says where its notes for crash dumps are (QEMU, docs/specs/vmcoreinfo).
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Configuration of the device: it has none.
@@ -32,6 +32,10 @@ inventory::submit! {
 }
 
 impl Device for VmCoreInfoDevice {
+    /// What the guest says is in the file.
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
     /// What the kernel before said does not hold for the next one.
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
         cx.write_firmware_file(FILE, 0, &BLANK);

@@ -3,7 +3,7 @@
 //! Firmware puts the number into memory and says where in a file of its own. The number does not change while a machine runs, so that the
 //! notification of a change never comes.
 
-use gearbox_core::board::{Device, DeviceSpec, Realize, RealizeError};
+use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
 use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
 use gearbox_core::property;
 use uuid::Uuid;
@@ -88,7 +88,12 @@ impl DeviceSpec for VmGenId {
     }
 }
 
-impl Device for VmGenIdDevice {}
+impl Device for VmGenIdDevice {
+    /// A machine that goes on from a saved state is of another generation, and so has another number.
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -152,7 +152,9 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     };
     assert!(refused(&|s| _ = s.sections.remove(1)).starts_with("/alarm1: the saved state does not have it"));
     assert!(refused(&|s| s.sections[1].device = "/x".into()).starts_with("/alarm1: the saved"));
-    assert!(refused(&|s| s.sections.push(Section { device: "/x".into(), ..s.sections[0].clone() })).starts_with("/x: "));
+    assert!(
+        refused(&|s| s.sections.push(Section { device: "/x".into(), ..s.sections[0].clone() })).starts_with("/x: ")
+    );
     assert!(refused(&|s| s.sections[2].type_name = "x".into()).contains("it is a 'test-alarm', and was a 'x'"));
     assert!(refused(&|s| _ = s.sections[2].bytes.pop()).starts_with("/alarm2: its state makes no sense"));
     assert!(refused(&|s| s.sections[2].bytes.push(0)).contains("1 bytes too long"));

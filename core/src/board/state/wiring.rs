@@ -22,7 +22,8 @@ pub(super) struct Wiring {
 
 impl Wiring {
     pub(super) fn save(fabric: &Fabric, device: DeviceId) -> Result<Self, Invalid> {
-        let drives = fabric.backends_of(device).map(|drive| drive.save().ok_or(Invalid::Busy)).collect::<Result<_, _>>()?;
+        let drives =
+            fabric.backends_of(device).map(|drive| drive.save().ok_or(Invalid::Busy)).collect::<Result<_, _>>()?;
         Ok(Self {
             lines: fabric.lines.levels(device),
             timers: fabric.timers.deadlines(device),

@@ -57,6 +57,9 @@ static COMMANDS: [Command; 22] = [
     command(0x18, 0xff, 0, |f, cx, _| f.finish(cx, &[PART], false)),
 ];
 
+/// Bytes of a command or of a result, at most.
+pub(super) const MOST_BYTES: usize = 10;
+
 fn find(first: u8) -> Option<&'static Command> {
     COMMANDS.iter().find(|c| first & c.mask == c.code)
 }

@@ -1,6 +1,7 @@
 //! Media by their size, and the drives that take them.
 
 use gearbox_core::backend::block::BlockBackend;
+use gearbox_core::board::Saved;
 use std::sync::Arc;
 
 /// Bytes of a sector.
@@ -136,6 +137,11 @@ impl Drive {
         let mut drive = Self { kind, backend, format: None, track: 0, head: 0, changed: true };
         drive.look();
         drive
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { kind: _, backend: _, format: _, track, head, changed } = self;
+        Saved::of((track, changed)).and(Saved::sound(head, |head| *head < 2))
     }
     /// Looks at the medium.
     pub(super) fn look(&mut self) {

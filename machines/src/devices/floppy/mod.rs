@@ -15,8 +15,9 @@ pub use media::DriveKind;
 pub use spec::{BUS, DMA, FdcPins, Floppy, IsaFdc};
 
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, Device, Line, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceState, Line, ResetKind, Saved};
 use media::Drive;
+use serde::{Deserialize, Serialize};
 use spec::{FIRST_PORT, LAST, LAST_PORT, Part};
 use std::any::Any;
 use transfer::Transfer;
@@ -65,6 +66,7 @@ mod st0 {
 const DRIVES: usize = 2;
 
 /// What the controller does.
+#[derive(Serialize, Deserialize)]
 enum Phase {
     /// It takes a command and its parameters.
     Command(Vec<u8>),
@@ -72,6 +74,17 @@ enum Phase {
     Execution(Transfer),
     /// It gives a result.
     Result(Vec<u8>, usize),
+}
+
+impl Phase {
+    /// Can the controller be there?
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Command(bytes) => bytes.len() <= command::MOST_BYTES,
+            Self::Execution(transfer) => transfer.is_sound(),
+            Self::Result(bytes, at) => *at < bytes.len() && bytes.len() <= command::MOST_BYTES,
+        }
+    }
 }
 
 /// The controller.
@@ -205,6 +218,45 @@ impl FdcDevice {
 }
 
 impl Device for FdcDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self {
+            drives,
+            dma: _,
+            irq: _,
+            phase,
+            output,
+            tape,
+            rate,
+            interrupt,
+            status0,
+            polled,
+            timers,
+            configuration,
+            precompensation,
+            perpendicular,
+            locked,
+            last_sector,
+        } = self;
+        let registers = (
+            output,
+            tape,
+            rate,
+            interrupt,
+            status0,
+            timers,
+            configuration,
+            precompensation,
+            perpendicular,
+            locked,
+            last_sector,
+        );
+        let controller =
+            Saved::of(registers).and(Saved::sound(polled, |n| *n <= 4)).and(Saved::sound(phase, Phase::is_sound));
+        drives.iter_mut().flatten().map(Drive::saved).fold(controller, Saved::and).version(1)
+    }
+    fn loaded(&mut self, _cx: &mut Cx<'_>) {
+        self.drives.iter_mut().flatten().for_each(Drive::look);
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
         let v = match offset + if region == LAST { LAST_PORT } else { FIRST_PORT } {
             // The two reserved bits, the drive that is selected, and the motors.

@@ -4,7 +4,7 @@ use super::media::Drive as FloppyDrive;
 use super::{DRIVES, DriveKind, FdcDevice};
 use crate::devices::i8257::DmaPins;
 use gearbox_core::backend::block::{Drive, Media};
-use gearbox_core::board::{Device, DeviceSpec, Pins, Realize, RealizeError};
+use gearbox_core::board::{Device, DeviceSpec, DeviceState, Pins, Realize, RealizeError};
 use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
 use gearbox_core::property;
 
@@ -83,7 +83,11 @@ impl PropertyValue for DriveType {
 /// A drive's place in the device tree; what works is a part of the controller.
 pub struct FloppyDevice;
 
-impl Device for FloppyDevice {}
+impl Device for FloppyDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 /// What a drive gives to the controller.
 pub(super) struct Part {

@@ -4,6 +4,7 @@ use super::media::SECTOR;
 use super::{FdcDevice, Phase, bits, st0};
 use gearbox_core::backend::block::{Completion, IoError, Request};
 use gearbox_core::board::Cx;
+use serde::{Deserialize, Serialize};
 
 /// Errors in status register 1.
 mod st1 {
@@ -19,7 +20,7 @@ const ST2_DATA: u8 = 0x20;
 const SIZE_512: u8 = 2;
 
 /// What is moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Read,
     Write,
@@ -30,6 +31,7 @@ pub(super) enum Kind {
 }
 
 /// A transfer.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Transfer {
     kind: Kind,
     dma: bool,
@@ -70,6 +72,12 @@ impl Transfer {
             given: 0,
             waiting: false,
         }
+    }
+    /// Can a transfer be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        /// More than a cylinder has.
+        const MOST: usize = 1 << 18;
+        self.most <= MOST && self.buffer.len() <= MOST && self.given <= self.buffer.len()
     }
     /// What the main status register shows.
     pub(super) fn status(&self) -> u8 {

@@ -1,5 +1,7 @@
 //! A timer: when the counter reaches its comparator, once or again and again (specification, 2.3.8 and 2.3.9).
 
+use serde::{Deserialize, Serialize};
+
 /// Bits of a timer's configuration and capability register.
 pub(super) mod config {
     pub(in super::super) const LEVEL: u64 = 1 << 1;
@@ -15,7 +17,7 @@ pub(super) mod config {
 }
 
 /// A timer, without what it drives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Comparator {
     configuration: u64,
     value: u64,

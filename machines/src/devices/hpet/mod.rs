@@ -10,7 +10,9 @@ mod comparator;
 mod tests;
 
 use comparator::{Comparator, config as timer_config};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Pins, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Line, Pins, Realize, RealizeError, ResetKind, Saved, Timer,
+};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
@@ -220,6 +222,10 @@ impl HpetDevice {
 }
 
 impl Device for HpetDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { configuration, status, counter, since, comparators, timers: _, intcap: _, irq: _, legacy } = self;
+        Saved::of((configuration, status, counter, since, comparators, legacy)).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _region: u32, offset: u64, _size: u8) -> u64 {
         self.load(offset & !7, cx.now()) >> (8 * (offset & 7))
     }

@@ -4,6 +4,7 @@
 //! It does not repeat a key by itself: whoever presses it does.
 
 use gearbox_core::backend::input::Key;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// The 8042's translation of scan code set 2 to set 1; bytes from 85h on stay as they are.
@@ -29,7 +30,7 @@ fn to_set_2(code: u8) -> Option<u8> {
     TO_SET_1.iter().rposition(|&c| c == code).map(|n| n as u8)
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Set {
     One,
     #[default]
@@ -37,7 +38,7 @@ enum Set {
 }
 
 /// A command that awaits its argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Awaits {
     Leds,
     ScanCodes,
@@ -60,7 +61,7 @@ const TYPEMATIC: u8 = 0x2b;
 const MOST: usize = 64;
 
 /// The keyboard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keyboard {
     set: Set,
     scanning: bool,
@@ -89,6 +90,10 @@ impl Default for Keyboard {
 }
 
 impl Keyboard {
+    /// Can a keyboard be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        self.replies.len() <= MOST && self.keys.len() <= MOST
+    }
     /// Scroll lock, num lock and caps lock in bits 0 to 2.
     pub fn leds(&self) -> u8 {
         self.leds

@@ -10,9 +10,12 @@ pub use keyboard::Keyboard;
 pub use mouse::Mouse;
 
 use gearbox_core::backend::input::{InputEvent, InputKind, Key};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, SystemRequest,
+};
 use gearbox_core::event::ShutdownCause;
 use gearbox_core::object::{TypeEntry, TypeInfo};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Status register, port 64h.
@@ -60,14 +63,14 @@ pub struct I8042Pins {
 }
 
 /// Whose byte is in the output buffer. The controller answers as the keyboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum From {
     Keyboard,
     Mouse,
 }
 
 /// Where the next byte written to port 60h goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum To {
     #[default]
     Keyboard,
@@ -270,6 +273,15 @@ impl I8042Device {
 }
 
 impl Device for I8042Device {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { keyboard, mouse, mode, system, command_last, p2, to, output, full, answers, breaking, pins: _ } =
+            self;
+        Saved::sound(keyboard, Keyboard::is_sound)
+            .and(Saved::sound(mouse, Mouse::is_sound))
+            .and(Saved::sound(answers, |answers| answers.len() <= MOST))
+            .and(Saved::of((mode, system, command_last, p2, to, output, full, breaking)))
+            .version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, _offset: u64, _size: u8) -> u64 {
         if region == COMMAND {
             return self.status().into();

@@ -3,6 +3,7 @@
 //!
 //! Source: IBM PS/2 Hardware Interface Technical Reference, "Mouse".
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 const ACK: u8 = 0xfa;
@@ -10,7 +11,7 @@ const RESEND: u8 = 0xfe;
 const SELF_TEST_PASSED: u8 = 0xaa;
 
 /// Which protocol it speaks: the identifier that it gives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Protocol {
     #[default]
     Standard = 0,
@@ -18,7 +19,7 @@ enum Protocol {
     FiveButtons = 4,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Awaits {
     Rate,
     Resolution,
@@ -28,7 +29,7 @@ enum Awaits {
 const MOST: usize = 16;
 
 /// The mouse.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mouse {
     protocol: Protocol,
     /// The last three sampling rates, oldest first.
@@ -71,6 +72,10 @@ impl Default for Mouse {
 }
 
 impl Mouse {
+    /// Can a mouse be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        self.replies.len() <= MOST && self.packets.len() <= MOST
+    }
     /// The next byte to the controller.
     pub fn take(&mut self) -> Option<u8> {
         self.report();

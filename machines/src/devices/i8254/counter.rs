@@ -4,6 +4,7 @@
 //! seen, when it is written, not at the next pulse of CLK.
 
 use gearbox_core::clock::{ns_to_ticks, ticks_to_ns};
+use serde::{Deserialize, Serialize};
 
 /// CLK of all three counters of a PC: a twelfth of the colour burst crystal's fourfold, in Hz.
 pub const PIT_HZ: u64 = 1_193_182;
@@ -46,7 +47,7 @@ impl Mode {
 }
 
 /// Where counting stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// A control word, a count or a trigger is awaited.
     Waiting,
@@ -57,7 +58,7 @@ enum Phase {
 }
 
 /// A count that takes effect at the end of a period, or at the next trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
     count: u32,
     /// Time in ns; `None` at a trigger.
@@ -65,7 +66,7 @@ struct Pending {
 }
 
 /// One counter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counter {
     /// Bits 5-0 of the control word: access, mode, BCD.
     control: u8,
@@ -83,6 +84,9 @@ pub struct Counter {
     latched: Option<u16>,
     latched_status: Option<u8>,
 }
+
+/// Ticks that can be over when the counting element is looked at: as many as fit in ns of machine time.
+const MOST_AHEAD: u64 = u64::MAX / 2;
 
 const ACCESS_HIGH: u8 = 2;
 const ACCESS_BOTH: u8 = 3;
@@ -105,6 +109,18 @@ impl Counter {
         c.set_control(0x06);
         c.load(0, now);
         c
+    }
+    /// Can a counter be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        let counts = 1..=0x10000;
+        let ahead = match self.phase {
+            Phase::Waiting => 0,
+            Phase::Held(ticks) | Phase::Running { ahead: ticks, .. } => ticks,
+        };
+        counts.contains(&self.count)
+            && self.pending.is_none_or(|p| counts.contains(&p.count))
+            && self.control <= 0x3f
+            && ahead <= MOST_AHEAD
     }
     /// The mode in force.
     pub fn mode(&self) -> Mode {

@@ -6,7 +6,7 @@ mod counter;
 
 pub use counter::{Counter, Mode, PIT_HZ};
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, Timer};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Bits of port 61h.
@@ -120,6 +120,13 @@ impl PitDevice {
 }
 
 impl Device for PitDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { counters, port61, out0: _, timer: _, due } = self;
+        let sound = |(counters, port61, _): &([Counter; 3], u8, u64)| {
+            counters.iter().all(Counter::is_sound) && *port61 <= port61::WRITABLE
+        };
+        Saved::sound((counters, port61, due), sound).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, _size: u8) -> u64 {
         let now = cx.now();
         let v = if region == PORT61 {
@@ -152,7 +159,7 @@ impl Device for PitDevice {
     }
     fn timer(&mut self, cx: &mut Cx<'_>, _tag: u32) {
         let now = cx.now();
-        let at = if now - self.due > MOST_LATE_NS { now } else { self.due };
+        let at = if now.saturating_sub(self.due) > MOST_LATE_NS { now } else { self.due };
         self.settle(cx, at);
     }
     fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {

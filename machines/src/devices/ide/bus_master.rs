@@ -2,8 +2,9 @@
 //! IDE Controller, 2.1).
 
 use gearbox_core::backend::block::Segment;
-use gearbox_core::board::Cx;
+use gearbox_core::board::{Cx, Saved};
 use gearbox_core::mem::NotRam;
+use std::collections::VecDeque;
 
 /// Command register.
 mod command {
@@ -32,10 +33,17 @@ pub(super) struct BusMaster {
     status: u8,
     table: u32,
     /// What is left of the table's regions: address and length.
-    regions: std::collections::VecDeque<(u64, u64)>,
+    regions: VecDeque<(u64, u64)>,
 }
 
 impl BusMaster {
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { command, status, table, regions } = self;
+        let region = |&(addr, length): &(u64, u64)| addr <= u64::from(u32::MAX) + 0x1_0000 && length <= 0x1_0000;
+        let sound = move |regions: &VecDeque<_>| regions.len() as u64 <= TABLE / ENTRY && regions.iter().all(region);
+        Saved::of((command, status, table)).and(Saved::sound(regions, sound))
+    }
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

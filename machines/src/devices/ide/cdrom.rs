@@ -4,6 +4,7 @@ use super::drive::{Drive, Kind, PACKET, Phase, Purpose, Transfer};
 use super::registers::{command, reason, status};
 use super::sense::Sense;
 use gearbox_core::backend::block::{IoError, MediumEvent, Request};
+use serde::{Deserialize, Serialize};
 
 /// User data of a sector.
 const SECTOR: u64 = 2048;
@@ -51,7 +52,7 @@ const NO_DATA: [u8; 5] =
     [packet::TEST_UNIT_READY, packet::START_STOP_UNIT, packet::PREVENT_ALLOW, packet::SEEK_10, packet::SET_CD_SPEED];
 
 /// What the drive has to tell of a change of its medium.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Change {
     #[default]
     None,
@@ -62,7 +63,7 @@ enum Change {
 }
 
 /// What a CD-ROM drive has besides its registers.
-#[derive(Default)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Cdrom {
     sense: Sense,
     change: Change,
@@ -76,7 +77,25 @@ pub(super) struct Cdrom {
     frame: u64,
 }
 
+impl Default for Cdrom {
+    fn default() -> Self {
+        Self {
+            sense: Sense::default(),
+            change: Change::None,
+            new_medium: false,
+            eject_request: false,
+            dma: false,
+            first: 0,
+            frame: SECTOR,
+        }
+    }
+}
+
 impl Cdrom {
+    /// Can a drive be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        self.first <= u64::from(u32::MAX) && [SECTOR, RAW].contains(&self.frame)
+    }
     pub(super) fn reset(&mut self) {
         (self.sense, self.change) = (Sense::default(), Change::None);
         (self.new_medium, self.eject_request) = (false, false);

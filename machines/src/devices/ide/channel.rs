@@ -3,7 +3,7 @@
 use super::bus_master::BusMaster;
 use super::drive::{Drive, Phase};
 use super::registers::{command, control, device, status};
-use gearbox_core::board::{Cx, Line};
+use gearbox_core::board::{Cx, Line, Saved};
 
 /// Offsets in the command block.
 #[rustfmt::skip]
@@ -33,6 +33,12 @@ impl Channel {
     pub(super) fn new(irq: Line, first_tag: u32) -> Self {
         let bus_master = BusMaster::default();
         Self { drives: [None, None], bus_master, first_tag, irq, selected: 0, control: 0 }
+    }
+    /// What is saved of it, with its drives.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { drives, bus_master, first_tag: _, irq: _, selected, control } = self;
+        let channel = Saved::sound(selected, |n| *n < 2).and(Saved::of(control)).and(bus_master.saved());
+        drives.iter_mut().flatten().map(Drive::saved).fold(channel, Saved::and)
     }
     /// Hardware reset.
     pub(super) fn reset(&mut self, cx: &mut Cx<'_>) {

@@ -4,6 +4,7 @@ use super::drive::{Drive, Kind, Purpose, Transfer};
 use super::geometry::Geometry;
 use super::registers::{command, device, error, status};
 use super::smart::Smart;
+use gearbox_core::board::Saved;
 
 /// Most sectors between two interrupts of READ MULTIPLE and WRITE MULTIPLE.
 pub(super) const MOST_MULTIPLE: u8 = 16;
@@ -27,6 +28,14 @@ impl Disk {
     pub(super) fn new(geometry: Geometry, rotation_rate: u16, trims: bool) -> Self {
         let (multiple, smart) = (MOST_MULTIPLE, Smart::default());
         Self { geometry, multiple, rotation_rate, trims, smart, ranges: Vec::new() }
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { geometry: _, multiple, rotation_rate: _, trims: _, smart, ranges } = self;
+        let on_disk = |&(first, n): &(u64, u64)| first < 1 << 48 && n <= u16::MAX.into();
+        Saved::sound(multiple, |n| *n <= MOST_MULTIPLE)
+            .and(Saved::sound(ranges, move |ranges| ranges.iter().all(on_disk)))
+            .and(Saved::of(smart))
     }
     pub(super) fn reset(&mut self) {
         self.multiple = MOST_MULTIPLE;

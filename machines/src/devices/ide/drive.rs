@@ -8,6 +8,8 @@ use super::cdrom::Cdrom;
 use super::disk::Disk;
 use super::registers::{TaskFile, command, device, error, reason, status};
 use gearbox_core::backend::block::{BlockBackend, Completion, IoError, Operation, Request, Segment};
+use gearbox_core::board::Saved;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Bytes that are asked of the back end in one request.
@@ -34,7 +36,7 @@ pub(super) enum Kind {
 }
 
 /// What the drive is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Nothing.
     Idle,
@@ -53,7 +55,7 @@ pub(super) enum Phase {
 }
 
 /// What is done with the data that the host brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Purpose {
     /// They go to the medium, or come from there.
     Medium,
@@ -64,7 +66,7 @@ pub(super) enum Purpose {
 }
 
 /// A transfer of data.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Transfer {
     pub(super) purpose: Purpose,
     /// Memory to medium.
@@ -82,7 +84,7 @@ pub(super) struct Transfer {
 }
 
 /// What the request that is with the back end is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Wait {
     Fetch,
     Store,
@@ -93,6 +95,27 @@ pub(super) enum Wait {
     /// FLUSH CACHE.
     Flush,
     Discard,
+}
+
+/// Can a drive be here with its data?
+fn are_sound(phase: Phase, buffer: &[u8], at: usize, transfer: Option<Transfer>) -> bool {
+    /// No medium is that large, and no block.
+    const MOST: u64 = 1 << 60;
+    const MOST_BLOCK: usize = 1 << 17;
+    let there = match phase {
+        Phase::In { start, end } => start <= at && at <= end && end <= buffer.len(),
+        Phase::Out { end } => at <= end && end <= buffer.len(),
+        Phase::Packet => at <= PACKET && buffer.len() == PACKET,
+        Phase::Idle | Phase::Waiting | Phase::Dma | Phase::DmaIn => at <= buffer.len(),
+    };
+    // A reply is all there.
+    let goes_on = |t: Transfer| {
+        t.at <= MOST
+            && t.left <= MOST
+            && (1..=MOST_BLOCK).contains(&t.block)
+            && (t.purpose != Purpose::Reply || t.left <= buffer.len() as u64)
+    };
+    there && transfer.is_none_or(goes_on)
 }
 
 /// A drive.
@@ -138,6 +161,34 @@ impl Drive {
         };
         drive.power_on();
         drive
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self {
+            kind,
+            identity: _,
+            backend: _,
+            regs,
+            phase,
+            buffer,
+            at,
+            transfer,
+            wait,
+            interrupt,
+            tray,
+            dma_over,
+            write_cache,
+            modes,
+        } = self;
+        let kind = match kind {
+            Kind::Disk(disk) => disk.saved(),
+            Kind::Cdrom(cdrom) => Saved::sound(cdrom, Cdrom::is_sound),
+        };
+        Saved::of((regs, wait, interrupt, tray, dma_over, write_cache, modes))
+            .and(Saved::sound((phase, buffer, at, transfer), |(phase, buffer, at, t)| {
+                are_sound(*phase, buffer, *at, *t)
+            }))
+            .and(kind)
     }
     pub(super) fn is_cdrom(&self) -> bool {
         matches!(self.kind, Kind::Cdrom(_))

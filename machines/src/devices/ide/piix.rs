@@ -6,7 +6,7 @@ use super::channel::Channel;
 use super::drive::Drive;
 use super::geometry::Geometry;
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, Devfn, status};
 use std::any::Any;
@@ -85,6 +85,10 @@ impl PiixIdeDevice {
 }
 
 impl Device for PiixIdeDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { channels } = self;
+        channels.iter_mut().map(Channel::saved).fold(Saved::nothing(), Saved::and).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         let channel = (region % 2) as usize;
         match region {

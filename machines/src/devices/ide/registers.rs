@@ -1,5 +1,7 @@
 //! The registers of a drive (ATA/ATAPI-6, clause 7) and its commands (clause 8).
 
+use serde::{Deserialize, Serialize};
+
 /// Status register (7.15).
 pub(super) mod status {
     pub(in super::super) const ERR: u8 = 1 << 0;
@@ -98,7 +100,7 @@ pub(super) mod command {
 }
 
 /// A register that keeps what was written to it before, for 48-bit commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Twice {
     pub(super) now: u8,
     pub(super) before: u8,
@@ -118,7 +120,7 @@ impl Twice {
 }
 
 /// The command block of a drive.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct TaskFile {
     pub(super) feature: Twice,
     pub(super) count: Twice,

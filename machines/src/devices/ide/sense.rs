@@ -1,7 +1,9 @@
 //! Sense data: why a packet command was not carried out (MMC-3, annex F).
 
+use serde::{Deserialize, Serialize};
+
 /// A sense key with its additional sense code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sense {
     pub(super) key: u8,
     pub(super) asc: u8,

@@ -2,9 +2,10 @@
 
 use super::drive::Drive;
 use super::registers::status;
+use serde::{Deserialize, Serialize};
 
 /// State of the feature set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Smart {
     pub(super) enabled: bool,
     autosave: bool,

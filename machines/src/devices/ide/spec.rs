@@ -6,7 +6,7 @@ use super::drive::{Drive as IdeDrive, Identity, Kind};
 use super::geometry::{Geometry, Translation};
 use super::piix::{BUSES, Part};
 use gearbox_core::backend::block::{Drive, Media};
-use gearbox_core::board::{Device, DeviceSpec, Realize, RealizeError};
+use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
@@ -56,7 +56,11 @@ pub struct IdeCd {
 /// The drive's place in the device tree; what works is a part of the controller.
 pub struct IdeDevice;
 
-impl Device for IdeDevice {}
+impl Device for IdeDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 macro_rules! common_properties {
     () => {

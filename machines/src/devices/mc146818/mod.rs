@@ -7,7 +7,8 @@ mod calendar;
 
 pub use calendar::{Alarm, Cmos, Format, reg};
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::board::state::Slice;
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, Timer};
 use gearbox_core::event::Event;
 use gearbox_core::machine::{RtcBase, RtcClock, RtcConfig};
 use gearbox_core::object::{TypeEntry, TypeInfo};
@@ -332,6 +333,28 @@ fn tick(t: i128) -> i128 {
 }
 
 impl Device for RtcDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        /// Times beyond this are not those of a calendar with four digits of years.
+        const MOST: i128 = 20_000 * 366 * 86_400 * SECOND;
+        let Self {
+            cmos,
+            index,
+            nmi_masked,
+            source: _,
+            offset,
+            base_offset: _,
+            path: _,
+            seen,
+            phase,
+            irq: _,
+            timer: _,
+            memory_at_reset: _,
+        } = self;
+        let sound = |(index, offset, seen, phase): &(u8, i128, i128, i128)| {
+            *index < 0x80 && [offset, seen, phase].iter().all(|t| t.unsigned_abs() < MOST as u128)
+        };
+        Saved::of((Slice(cmos), nmi_masked)).and(Saved::sound((index, offset, seen, phase), sound)).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _region: u32, offset: u64, _size: u8) -> u64 {
         // The index cannot be read back.
         if offset == 0 { 0xff } else { self.get(cx).into() }

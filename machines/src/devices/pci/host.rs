@@ -1,6 +1,6 @@
 //! The ports of a PC's PCI host bridge: configuration mechanism #1 (PCI Local Bus Specification 3.0, 3.2.2.3.2; Intel 82441FX datasheet, 290549).
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// A [`PciHostDevice`] to be, with the bus `pci.0`.
@@ -33,6 +33,10 @@ impl DeviceSpec for PciHost {
 inventory::submit! { TypeEntry(&TypeInfo::onboard::<PciHost>("pci-host-bridge", "ports of the host bridge")) }
 
 impl Device for PciHostDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { address } = self;
+        Saved::of(address).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         if region == ADDRESS {
             return u64::from(self.address >> (8 * (offset & 3)));

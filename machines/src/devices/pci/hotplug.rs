@@ -4,6 +4,8 @@
 //! A plain value, like [`Pm1`](crate::devices::pm::Pm1); the power management function maps it and raises general-purpose event
 //! [`GPE`]. Source: QEMU, docs/specs/acpi_pci_hotplug.
 
+use serde::{Deserialize, Serialize};
+
 /// First port.
 pub const BASE: u16 = 0xae00;
 /// Number of ports.
@@ -43,7 +45,7 @@ pub enum Request {
 }
 
 /// The registers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PciHotplug {
     up: u32,
     down: u32,

@@ -4,7 +4,7 @@
 //! configuration space are those of QEMU's `i440FX`.
 
 use super::QEMU_SUBSYSTEM;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::mem::{MemTree, RegionId};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, Devfn};
@@ -176,6 +176,13 @@ impl Shadow {
 }
 
 impl Device for I440fxDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { segments: _, window: _, smram: _, locked } = self;
+        Saved::of(locked).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        self.map_shadow(cx);
+    }
     fn reset(&mut self, cx: &mut Cx<'_>, _: ResetKind) {
         self.locked = None;
         self.map_shadow(cx);

@@ -4,7 +4,9 @@
 //! [`i8259`](crate::devices::i8259). Contents of the configuration space are those of QEMU's `PIIX3`.
 
 use super::QEMU_SUBSYSTEM;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, SystemRequest};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, SystemRequest,
+};
 use gearbox_core::event::ShutdownCause;
 use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, Devfn, status};
@@ -114,6 +116,11 @@ impl Piix3Device {
 }
 
 impl Device for Piix3Device {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { asserted, irq: _, reset_control } = self;
+        let sound = |asserted: &[u32; 4]| asserted.iter().all(|n| *n <= INTX_INPUTS);
+        Saved::sound(asserted, sound).and(Saved::of(reset_control)).version(1)
+    }
     fn read(&mut self, _: &mut Cx<'_>, _: u32, _: u64, _: u8) -> u64 {
         u64::from(self.reset_control)
     }

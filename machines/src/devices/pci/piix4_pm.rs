@@ -10,7 +10,8 @@ use super::smbus::{self, SmbusHost};
 use crate::devices::cpu_hotplug::{self, CpuHotplug};
 use crate::devices::pm::{GpeBlock, Pm1, event};
 use gearbox_core::board::{
-    Cx, Device, DeviceSpec, Hotplug, Line, Pin, Realize, RealizeError, ResetKind, SystemRequest, Timer,
+    Cx, Device, DeviceSpec, DeviceState, Hotplug, Line, Pin, Realize, RealizeError, ResetKind, Saved, SystemRequest,
+    Timer,
 };
 use gearbox_core::event::{Event, ShutdownCause};
 use gearbox_core::mem::RegionId;
@@ -198,6 +199,14 @@ impl Piix4PmDevice {
                 .map(|(ports, base, enable)| (ports, (c.byte(enable) & 1 != 0).then_some(c.word(base) & BASE_MASK)));
         blocks.into_iter().for_each(|(ports, at)| cx.map_ports(ports, at));
     }
+    /// Has the bitmap of CPUs, or the register set, at its place.
+    fn map_cpu_registers(&self, cx: &mut Cx<'_>) {
+        let [bitmap, registers] = self.cpu_regions;
+        let at = |here: bool| here.then_some(cpu_hotplug::BASE);
+        let modern = self.cpus.is_modern();
+        cx.map_ports(bitmap, at(!modern));
+        cx.map_ports(registers, at(modern));
+    }
     /// Drives SCI and arms the timer for its next event.
     fn update(&self, cx: &mut Cx<'_>) {
         let now = cx.now();
@@ -238,11 +247,7 @@ impl Piix4PmDevice {
     }
     fn cpu_request(&mut self, cx: &mut Cx<'_>, request: cpu_hotplug::Request) {
         match request {
-            cpu_hotplug::Request::Switch => {
-                let [bitmap, registers] = self.cpu_regions;
-                cx.map_ports(bitmap, None);
-                cx.map_ports(registers, Some(cpu_hotplug::BASE));
-            }
+            cpu_hotplug::Request::Switch => self.map_cpu_registers(cx),
             cpu_hotplug::Request::Eject(cpu) => {
                 self.cpus.unplugged(cpu);
                 cx.eject_cpu(cpu);
@@ -262,6 +267,27 @@ impl Piix4PmDevice {
 }
 
 impl Device for Piix4PmDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self {
+            pm1,
+            gpe,
+            apm,
+            ports: _,
+            smbus,
+            smbus_ports: _,
+            pci,
+            cpus,
+            cpu_regions: _,
+            sci: _,
+            smi: _,
+            timer: _,
+        } = self;
+        Saved::of((pm1, gpe, apm, pci)).and(smbus.saved()).and(cpus.saved()).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        self.map_ports(cx);
+        self.map_cpu_registers(cx);
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         let now = cx.now();
         match region {

@@ -3,6 +3,8 @@
 //! Sources: Intel 82371AB (PIIX4) datasheet (290562), 7.3 and 11.3; System Management Bus Specification 2.0. A transaction is over at once. As on
 //! QEMU's boards the EEPROMs are blank, and so they are after each reset.
 
+use gearbox_core::board::state::{Saved, Slice};
+
 /// Number of ports.
 pub(super) const PORTS: u16 = 64;
 /// Address of the first EEPROM, and their number.
@@ -98,6 +100,13 @@ impl Default for SmbusHost {
 }
 
 impl SmbusHost {
+    /// What is saved of it, and of the EEPROMs.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { status, control, command, address, data, block, next, eeproms } = self;
+        let host = Saved::of((status, control, command, address, data, block));
+        let eeproms = eeproms.iter_mut().map(|Eeprom { data, at }| Saved::of((Slice(data), at)));
+        eeproms.fold(host.and(Saved::sound(next, |next| *next < BLOCK)), Saved::and)
+    }
     /// It asks for an interrupt.
     pub(super) fn interrupts(&self) -> bool {
         self.control & control::INTERRUPTS != 0 && self.status & status::CLEARED != 0

@@ -1,6 +1,8 @@
 //! The chip's command user interface: what stores mean, by those that came before.
 
 use super::query::BUFFER_SHIFT;
+use gearbox_core::board::Saved;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Bits of the status register.
@@ -28,7 +30,7 @@ const CONFIRM: u8 = 0xd0;
 const SET_LOCK: u8 = 0x01;
 
 /// What loads give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Mode {
     /// The contents.
     Array,
@@ -52,7 +54,7 @@ pub(super) enum Action {
 }
 
 /// Which store is next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cycle {
     Command,
     ProgramByte,
@@ -68,6 +70,18 @@ enum Cycle {
     ConfirmBuffer {
         bytes: Vec<(u64, u8)>,
     },
+}
+
+impl Cycle {
+    /// Can a chip of that size wait for it?
+    fn is_sound(&self, size: u64) -> bool {
+        let (bytes, count) = match self {
+            Self::BufferData { bytes, count } => (bytes, *count),
+            Self::ConfirmBuffer { bytes } => (bytes, bytes.len()),
+            _ => return true,
+        };
+        bytes.len() <= count && count <= 1 << BUFFER_SHIFT && bytes.iter().all(|(at, _)| *at < size)
+    }
 }
 
 /// The interface.
@@ -88,6 +102,12 @@ impl Commands {
     }
     pub(super) fn reset(&mut self) {
         *self = Self::new(self.block_size, self.size);
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { block_size: _, size, mode, cycle, status } = self;
+        let size = *size;
+        Saved::of((mode, status)).and(Saved::sound(cycle, move |cycle| cycle.is_sound(size)))
     }
     pub(super) fn mode(&self) -> Mode {
         self.mode

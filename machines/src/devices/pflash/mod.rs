@@ -13,7 +13,7 @@ mod tests;
 
 use commands::{Action, Commands, Mode, status};
 use gearbox_core::backend::block::{Drive, Media, Request};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::mem::{RamBlock, RegionId};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
@@ -156,6 +156,16 @@ impl PflashDevice {
 }
 
 impl Device for PflashDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { memory, region: _, commands, query: _, read_only: _, changed, writing } = self;
+        let size = memory.size();
+        let sound =
+            move |changed: &Option<Range<u64>>| changed.as_ref().is_none_or(|c| c.start < c.end && c.end <= size);
+        commands.saved().and(Saved::sound(changed, sound)).and(Saved::of(writing)).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        self.show(cx);
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, offset: u64, _size: u8) -> u64 {
         match self.commands.mode() {
             // A CPU that read as the device went back to its array.

@@ -8,7 +8,7 @@ pub use uart::{BAUD_BASE, FIFO, Uart};
 
 use super::isa_card;
 use gearbox_core::backend::chardev::{CharBackend, Chardev};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Line, Realize, RealizeError, ResetKind, Timer};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, Timer};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 use std::sync::Arc;
@@ -134,6 +134,10 @@ impl SerialDevice {
 }
 
 impl Device for SerialDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { uart, irq: _, timer: _, isa: _ } = self;
+        Saved::sound(uart, Uart::is_sound).version(1)
+    }
     fn read(&mut self, cx: &mut Cx<'_>, _region: u32, offset: u64, _size: u8) -> u64 {
         let v = self.uart.read(offset as u8);
         self.pump(cx);

@@ -3,6 +3,7 @@
 //! Source: National Semiconductor PC16550D datasheet. Where that leaves room it does as QEMU's `isa-serial`: characters leave as fast as
 //! the other end takes them, the interrupt output does not depend on OUT2, and modem inputs report a peer that is there.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Size of each FIFO.
@@ -67,14 +68,14 @@ mod msr {
 }
 
 /// A received character and what was wrong with it (LSR bits).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Received {
     byte: u8,
     errors: u8,
 }
 
 /// The UART.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Uart {
     ier: u8,
     fcr: u8,
@@ -129,6 +130,10 @@ impl Uart {
     /// A UART after reset.
     pub fn new() -> Self {
         Self::default()
+    }
+    /// Can a UART be like this?
+    pub(super) fn is_sound(&self) -> bool {
+        self.rx.len() <= FIFO && self.tx.len() <= FIFO
     }
     fn fifos(&self) -> bool {
         self.fcr & fcr::ENABLE != 0

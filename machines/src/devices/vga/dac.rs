@@ -1,5 +1,7 @@
 //! The digital to analog converter: 256 colors, of 6 bits for each of red, green and blue, or 8 where the Bochs interface says so.
 
+use gearbox_core::board::state::{Saved, Slice};
+
 /// Which of red, green and blue the data port is at.
 const COMPONENTS: u8 = 3;
 
@@ -32,6 +34,12 @@ impl Default for Dac {
 }
 
 impl Dac {
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { palette, mask, read_index, write_index, component, reading, eight_bits } = self;
+        Saved::of((Slice(palette), mask, read_index, write_index, reading, eight_bits))
+            .and(Saved::sound(component, |n| *n < COMPONENTS))
+    }
     /// A load from ports 3C6h to 3C9h.
     pub fn read(&mut self, port: u16) -> u8 {
         match port {

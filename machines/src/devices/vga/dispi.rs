@@ -1,5 +1,7 @@
 //! The Bochs display interface: modes of any size by a few registers ("VBE DISPI"; QEMU, docs/specs/standard-vga).
 
+use gearbox_core::board::Saved;
+
 /// Indexes of the registers.
 pub mod index {
     #![allow(missing_docs)]
@@ -97,6 +99,13 @@ impl Dispi {
             x_offset: 0,
             y_offset: 0,
         }
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { memory, id, xres, yres, bpp, enable, bank, virt_width, x_offset, y_offset } = self;
+        let banks = *memory / BANK;
+        Saved::of((id, xres, yres, bpp, enable, virt_width, x_offset, y_offset))
+            .and(Saved::sound(bank, move |bank| u64::from(*bank) < banks))
     }
     /// Offset of the bank that the window shows.
     pub fn bank(&self) -> u64 {

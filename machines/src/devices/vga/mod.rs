@@ -17,7 +17,7 @@ mod text;
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use dispi::{Change, Dispi};
 use gearbox_core::backend::display::{Picture, TextScreen};
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved};
 use gearbox_core::mem::{MemTree, RamBlock, RegionId};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
@@ -277,6 +277,13 @@ impl VgaDevice {
 }
 
 impl Device for VgaDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { registers, latches, dispi, dispi_index, vram: _, linear: _, edid: _, extended: _ } = self;
+        registers.saved().and(dispi.saved()).and(Saved::of((latches, dispi_index))).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        self.map_window(cx.memory());
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         match region {
             DISPI if offset == 0 => self.dispi_index.into(),

@@ -5,12 +5,13 @@
 
 use super::registers::{Registers, gfx, seq};
 use gearbox_core::mem::RamBlock;
+use serde::{Deserialize, Serialize};
 
 /// Number of maps.
 const MAPS: usize = 4;
 
 /// The latches: what the maps had where the last load was.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Latches([u8; MAPS]);
 
 /// How addresses of the window find their place.

@@ -3,6 +3,7 @@
 //! Source: IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem". What only chips before the VGA had (light pen) is not there.
 
 use super::dac::Dac;
+use gearbox_core::board::Saved;
 
 /// Indexes of sequencer registers.
 pub mod seq {
@@ -153,6 +154,18 @@ impl Default for Registers {
 }
 
 impl Registers {
+    /// What is saved of them.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { misc, feature, seq_index, seq, crtc_index, crtc, gfx_index, gfx, attr_index, attr_data, attr, dac } =
+            self;
+        let within = |values: &[u8], bits: &[u8]| values.iter().zip(bits).all(|(value, bits)| value & !bits == 0);
+        let indexed = |index: u8, values: &[u8]| usize::from(index) < values.len();
+        Saved::of((misc, feature, crtc_index, crtc, attr_index, attr_data))
+            .and(Saved::sound((seq_index, seq), move |(n, seq)| indexed(*n, seq) && within(seq, &SEQ_BITS)))
+            .and(Saved::sound((gfx_index, gfx), move |(n, gfx)| indexed(*n, gfx) && within(gfx, &GFX_BITS)))
+            .and(Saved::sound(attr, move |attr| within(attr, &ATTR_BITS)))
+            .and(dac.saved())
+    }
     /// The adapter answers at this port, of those that there are twice: for color and for monochrome monitors.
     fn decodes(&self, port: u16) -> bool {
         let color = self.misc & COLOR_PORTS != 0;

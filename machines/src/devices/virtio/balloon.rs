@@ -7,7 +7,7 @@ use super::chain::Chain;
 use super::pci::{Flavour, Function, Identity, OnOffAuto, VirtioPci, virtio_pci};
 use super::transport::{Io, VirtioDevice};
 use super::{Generic, NonTransitional, Transitional};
-use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Timer};
+use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Saved, Timer};
 use gearbox_core::event::Event;
 use gearbox_core::object::{Property, TypeEntry, TypeInfo, Value};
 use gearbox_core::{pci_properties, property};
@@ -175,6 +175,11 @@ fn discard(io: &mut Io<'_, '_>, at: u64) {
 }
 
 impl VirtioDevice for BalloonDevice {
+    fn saved(&mut self) -> Saved<'_> {
+        let Self { kind: _, ram_size: _, wanted, actual, poison, figures, updated, asks, interval, timer: _ } = self;
+        Saved::sound(asks, |asks| asks.as_ref().is_none_or(Chain::is_sound))
+            .and(Saved::of((wanted, actual, poison, figures, updated, interval)))
+    }
     fn features(&self) -> u64 {
         let optional = [
             (DEFLATE_ON_OOM, self.kind.deflate_on_oom),

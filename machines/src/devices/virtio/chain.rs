@@ -3,9 +3,13 @@
 use gearbox_core::backend::block::Segment;
 use gearbox_core::board::Cx;
 use gearbox_core::mem::NotRam;
+use serde::{Deserialize, Serialize};
+
+/// Most descriptors of a chain, wherever they are.
+pub(super) const MOST_DESCRIPTORS: usize = 1024;
 
 /// A chain of buffers.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Chain {
     /// Its name: what is given back.
     pub(super) head: u16,
@@ -16,10 +20,21 @@ pub(super) struct Chain {
 }
 
 /// Ranges of guest RAM, one after the other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Segments(Vec<Segment>);
 
+impl Chain {
+    /// Can a driver have made it available?
+    pub(super) fn is_sound(&self) -> bool {
+        self.readable.is_sound() && self.writable.is_sound()
+    }
+}
+
 impl Segments {
+    /// Can a driver have named these?
+    pub(super) fn is_sound(&self) -> bool {
+        self.0.len() <= MOST_DESCRIPTORS && self.0.iter().all(|s| s.len <= u32::MAX.into())
+    }
     pub(super) fn new(segments: Vec<Segment>) -> Self {
         Self(segments)
     }

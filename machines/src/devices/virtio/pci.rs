@@ -6,7 +6,7 @@ use super::transport::{Action, Io, Transport, VirtioDevice};
 use super::{legacy, queue};
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, Device, DeviceId, Realize, RealizeError, ResetKind};
+use gearbox_core::board::{Cx, Device, DeviceId, DeviceState, Realize, RealizeError, ResetKind};
 use gearbox_core::object::{Backends, PropertyValue, TypeEntry, TypeInfo, Value, parse_switch};
 use gearbox_core::pci::{BarKind, ConfigHeader, IntxPin, Msix, PciPlace};
 use std::any::Any;
@@ -207,6 +207,9 @@ impl<K, F: Flavour> VirtioPci<K, F> {
     }
 }
 
+/// Of the states of all kinds, since they have the transport's in common.
+const STATE_VERSION: u32 = 1;
+
 /// The device as a PCI function.
 pub struct Function<D> {
     pub(super) device: D,
@@ -262,6 +265,13 @@ impl<D: VirtioDevice> Function<D> {
 }
 
 impl<D: VirtioDevice> Device for Function<D> {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { device, transport } = self;
+        transport.saved().and(device.saved()).version(STATE_VERSION)
+    }
+    fn loaded(&mut self, _cx: &mut Cx<'_>) {
+        self.device.loaded();
+    }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         match region {
             LEGACY => self.transport.legacy_read(cx, offset, size, || self.device.config()),

@@ -1,17 +1,16 @@
 //! A virtqueue: what the driver has made available is taken, checked, and given back (Virtual I/O Device 1.2, 2.7). The rings themselves are those of the
 //! crate virtio-queue.
 
-use super::chain::{Chain, Segments};
+use super::chain::{Chain, MOST_DESCRIPTORS, Segments};
 use gearbox_core::backend::block::Segment;
-use gearbox_core::board::Cx;
+use gearbox_core::board::{Cx, Saved};
 use gearbox_core::mem::GuestRam;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::{Error, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{Error, Queue, QueueOwnedT, QueueState, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
-/// Most descriptors of a chain, wherever they are.
-const MOST_DESCRIPTORS: usize = 1024;
 /// Most elements of a queue.
 pub(super) const MOST_SIZE: u16 = 1024;
 /// Alignment of the used ring where the driver says only where the queue begins (2.7.2).
@@ -37,7 +36,7 @@ pub(super) enum Broken {
 }
 
 /// The addresses of the rings as the driver gives them, which may be wrong.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rings {
     pub(super) descriptors: u64,
     pub(super) available: u64,
@@ -72,6 +71,31 @@ impl VirtQueue {
         let rings = Queue::new(size).expect("a size that the device has checked");
         let (wanted, vector) = (Rings::default(), super::pci::NO_VECTOR);
         Self { rings, wanted, vector, in_use: 0, untold: false }
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self { rings, wanted, vector, in_use, untold } = self;
+        let s = rings.state();
+        let most = s.max_size;
+        let place = (s.desc_table, s.avail_ring, s.used_ring);
+        let value = (s.next_avail, s.next_used, s.event_idx_enabled, s.size, s.ready, place);
+        let made =
+            move |&(next_avail, next_used, event_idx_enabled, size, ready, (desc_table, avail_ring, used_ring)): &_| {
+                Queue::try_from(QueueState {
+                    max_size: most,
+                    next_avail,
+                    next_used,
+                    event_idx_enabled,
+                    size,
+                    ready,
+                    desc_table,
+                    avail_ring,
+                    used_ring,
+                })
+                .ok()
+            };
+        let put = move |value| *rings = made(&value).expect("it has been looked at");
+        Saved::via(value, move |value| made(value).is_some(), put).and(Saved::of((wanted, vector, in_use, untold)))
     }
     pub(super) fn reset(&mut self) {
         self.rings.reset();

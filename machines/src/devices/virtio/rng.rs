@@ -5,7 +5,7 @@ use super::pci::{Flavour, Function, Identity, OnOffAuto, VirtioPci, virtio_pci};
 use super::transport::{Io, VirtioDevice};
 use super::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::rng::{RngReader, RngSource};
-use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Timer};
+use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Saved, Timer};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::sync::Arc;
@@ -56,12 +56,18 @@ impl RngDevice {
             return;
         }
         let Some(chain) = io.pop(QUEUE) else { return };
-        let bytes = chain.writable.len().min(MOST).min(self.left);
-        if bytes == 0 {
+        if chain.writable.len() == 0 {
             return io.fail(format_args!("a request for random numbers has no room for them"));
         }
-        (self.busy, self.chain) = (true, Some(chain));
-        self.reader.request(bytes as usize);
+        self.chain = Some(chain);
+        self.ask();
+    }
+    /// Asks the source for what the chain is to get.
+    fn ask(&mut self) {
+        if let Some(chain) = &self.chain {
+            self.busy = true;
+            self.reader.request(chain.writable.len().min(MOST).min(self.left) as usize);
+        }
     }
     /// The guest has had so many bytes.
     fn count(&mut self, io: &mut Io<'_, '_>, bytes: u64) {
@@ -73,8 +79,20 @@ impl RngDevice {
 }
 
 impl VirtioDevice for RngDevice {
+    fn saved(&mut self) -> Saved<'_> {
+        let Self { reader: _, busy: _, chain, max_bytes, left, period: _, timer: _, timed } = self;
+        let most = *max_bytes;
+        Saved::sound((chain, left), move |(chain, left)| chain.as_ref().is_none_or(Chain::is_sound) && *left <= most)
+            .and(Saved::of(timed))
+    }
     fn features(&self) -> u64 {
         0
+    }
+    /// What another source was asked for, this one is.
+    fn loaded(&mut self) {
+        if !self.busy {
+            self.ask();
+        }
     }
     fn notified(&mut self, io: &mut Io<'_, '_>, queue: u16) {
         if queue == QUEUE {

@@ -4,7 +4,7 @@ use super::chain::Chain;
 use super::pci::NO_VECTOR;
 use super::queue::{Broken, VirtQueue};
 use gearbox_core::backend::block::MediumEvent;
-use gearbox_core::board::{Cx, DeviceId, Timer};
+use gearbox_core::board::{Cx, DeviceId, Saved, Timer};
 use gearbox_core::pci::Msix;
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -46,6 +46,10 @@ const BAD_FEATURE: u32 = 30;
 
 /// A kind of device.
 pub trait VirtioDevice: Send + 'static {
+    /// What of it is saved, besides what all have.
+    fn saved(&mut self) -> Saved<'_>;
+    /// As [`gearbox_core::board::Device::loaded`].
+    fn loaded(&mut self) {}
     /// The features that are its own.
     fn features(&self) -> u64;
     /// Its configuration as the driver reads it; what lies beyond does not exist.
@@ -146,6 +150,34 @@ impl Transport {
             waiting: BTreeSet::new(),
             turn,
         }
+    }
+    /// What is saved of it.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let offered = self.legacy_offer() | self.modern_offer();
+        let Self {
+            device_features: _,
+            has_legacy: _,
+            has_modern: _,
+            status,
+            wanted,
+            features,
+            isr,
+            generation,
+            queues,
+            queue_select,
+            device_feature_select,
+            driver_feature_select,
+            config_vector,
+            msix,
+            broken,
+            waiting,
+            turn: _,
+        } = self;
+        let selected = (queue_select, device_feature_select, driver_feature_select);
+        let registers = Saved::of((status, wanted, isr, generation, selected, config_vector, broken, waiting))
+            .and(Saved::sound(features, move |features| features & !offered == 0))
+            .and(Saved::msix(msix.as_mut()));
+        queues.iter_mut().map(VirtQueue::saved).fold(registers, Saved::and)
     }
     /// What drivers from before version 1 are offered.
     pub(super) fn legacy_offer(&self) -> u64 {

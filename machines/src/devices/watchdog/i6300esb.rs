@@ -4,10 +4,13 @@
 //! registers cannot be read, and the reload register only as a word, in which bit 12 repeats the time-out bit 9.
 
 use crate::devices::pci::QEMU_SUBSYSTEM;
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind, SystemRequest, Timer};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved, SystemRequest, Timer,
+};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
 use gearbox_core::pci_properties;
+use serde::{Deserialize, Serialize};
 
 /// Registers in configuration space.
 pub mod config {
@@ -65,7 +68,7 @@ pub struct I6300Esb {
 }
 
 /// The two stages, by their preload register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     First,
     Second,
@@ -132,8 +135,14 @@ impl I6300EsbDevice {
         if let Some(c) = cx.config() {
             c.set(config::CONFIG, &[0, 0]);
             c.set(config::LOCK, &[0]);
-            c.set_writable(config::LOCK, &[lock::WRITABLE]);
         }
+        Self::guard(cx);
+    }
+    /// The lock register can be written until it says that it is locked.
+    fn guard(cx: &mut Cx<'_>) {
+        let Some(c) = cx.config() else { return };
+        let locked = c.byte(config::LOCK) & lock::LOCKED != 0;
+        c.set_writable(config::LOCK, &[if locked { 0 } else { lock::WRITABLE }]);
     }
     /// Has the sequence come that makes this store count? It is over then.
     fn unlock(&mut self, offset: u64, value: u64) -> bool {
@@ -153,6 +162,16 @@ impl I6300EsbDevice {
 }
 
 impl Device for I6300EsbDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        let Self { preload, stage, enabled, unlocked, timed_out, timer: _ } = self;
+        let sound = |(preload, unlocked): &([u32; 2], usize)| {
+            preload.iter().all(|p| *p <= PRELOAD_MASK) && *unlocked <= UNLOCK.len()
+        };
+        Saved::sound((preload, unlocked), sound).and(Saved::of((stage, enabled, timed_out))).version(1)
+    }
+    fn loaded(&mut self, cx: &mut Cx<'_>) {
+        Self::guard(cx);
+    }
     fn read(&mut self, _cx: &mut Cx<'_>, _region: u32, offset: u64, size: u8) -> u64 {
         match (offset, size) {
             (register::RELOAD, 2) if self.timed_out => reload::TIMED_OUT.into(),
@@ -180,11 +199,8 @@ impl Device for I6300EsbDevice {
         if !(offset..offset.saturating_add(len)).contains(&lock) {
             return;
         }
-        let Some(c) = cx.config() else { return };
-        let v = c.byte(lock);
-        if v & lock::LOCKED != 0 {
-            c.set_writable(lock, &[0]);
-        }
+        let v = cx.config().map_or(0, |c| c.byte(lock));
+        Self::guard(cx);
         let was = std::mem::replace(&mut self.enabled, v & lock::ENABLED != 0);
         match (was, self.enabled) {
             (false, true) => self.start(cx, Stage::First),

@@ -2,7 +2,9 @@
 //!
 //! Sources: iBASE IB700 user manual, "Watchdog timer configuration"; as in QEMU, the port that follows each of the two does the same.
 
-use gearbox_core::board::{Cx, Device, DeviceSpec, Realize, RealizeError, ResetKind, SystemRequest, Timer};
+use gearbox_core::board::{
+    Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, SystemRequest, Timer,
+};
 use gearbox_core::object::{TypeEntry, TypeInfo};
 
 /// Configuration of the watchdog: it has none.
@@ -38,6 +40,9 @@ impl DeviceSpec for Ib700 {
 }
 
 impl Device for Ib700Device {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
     fn write(&mut self, cx: &mut Cx<'_>, region: u32, _offset: u64, _size: u8, value: u64) {
         match region {
             STOP => cx.disarm(self.timer),

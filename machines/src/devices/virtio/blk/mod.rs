@@ -10,9 +10,10 @@ use super::chain::{Chain, Segments};
 use super::transport::{Io, VirtioDevice};
 use config::Config;
 use gearbox_core::backend::block::{BlockBackend, Completion, MediumEvent, Operation, Request, SECTOR};
-use gearbox_core::board::Cx;
+use gearbox_core::board::{Cx, Saved};
+use serde::{Deserialize, Serialize};
 pub use spec::Blk;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
@@ -37,6 +38,7 @@ enum Status {
 }
 
 /// A request that is not answered yet.
+#[derive(Serialize, Deserialize)]
 struct Pending {
     queue: u16,
     head: u16,
@@ -48,13 +50,23 @@ struct Pending {
     settle: bool,
 }
 
+/// No machine runs for so many requests.
+const MOST_TAG: u64 = 1 << 62;
+
+impl Pending {
+    /// Can there be such a one?
+    fn is_sound(&self) -> bool {
+        self.status.is_sound() && u64::from(self.written) <= MOST_BYTES
+    }
+}
+
 /// A disk.
 pub struct BlkDevice {
     backend: Arc<BlockBackend>,
     config: Config,
     serial: String,
     features: u64,
-    pending: HashMap<u64, Pending>,
+    pending: BTreeMap<u64, Pending>,
     next_tag: u64,
 }
 
@@ -176,6 +188,13 @@ impl BlkDevice {
 }
 
 impl VirtioDevice for BlkDevice {
+    fn saved(&mut self) -> Saved<'_> {
+        let Self { backend: _, config, serial: _, features: _, pending, next_tag } = self;
+        let sound = |(pending, next): &(BTreeMap<u64, Pending>, u64)| {
+            *next <= MOST_TAG && pending.keys().all(|tag| tag < next) && pending.values().all(Pending::is_sound)
+        };
+        Saved::of(&mut config.write_cache).and(Saved::sound((pending, next_tag), sound))
+    }
     fn features(&self) -> u64 {
         self.features
     }

@@ -11,7 +11,7 @@ use gearbox_core::backend::memory::Size;
 use gearbox_core::board::{DeviceSpec, Realize, RealizeError};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_GEOMETRY,
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
@@ -232,7 +232,7 @@ impl<F: Flavour> VirtioPci<Blk, F> {
             vectors: u32::from(queues) + 1,
         };
         r.drive(0, &blk.drive, Media::default(), false);
-        let device = BlkDevice { backend, config, serial, features, pending: HashMap::new(), next_tag: 0 };
+        let device = BlkDevice { backend, config, serial, features, pending: BTreeMap::new(), next_tag: 0 };
         let made = self.realize_as(r, identity, device)?;
         if let Some(at) = {
             let id = r.id();

@@ -8,7 +8,7 @@ mod spec;
 
 use super::transport::{Io, VirtioDevice};
 use control::{Message, event};
-use gearbox_core::board::{Cx, DeviceId};
+use gearbox_core::board::{Cx, DeviceId, Saved};
 use gearbox_core::event::Event;
 use port::Port;
 pub use spec::{Serial, VirtConsole, VirtSerialPort};
@@ -107,10 +107,10 @@ impl SerialDevice {
     /// Moves what can be moved through a port.
     fn move_bytes(&mut self, io: &mut Io<'_, '_>, nr: u32) {
         let Some(port) = self.ports.get_mut(&nr) else { return };
-        let changed = port.receive(io);
+        port.receive(io);
         port.send(io);
-        if changed {
-            let open = port.host_connected;
+        let open = port.host_connected;
+        if std::mem::replace(&mut port.told_open, open) != open {
             self.tell(io, nr, event::PORT_OPEN, open.into(), &[]);
         }
     }
@@ -127,6 +127,11 @@ fn guest_connected(port: &mut Port, cx: &Cx<'_>, open: bool) {
 }
 
 impl VirtioDevice for SerialDevice {
+    fn saved(&mut self) -> Saved<'_> {
+        let Self { max_ports: _, emergency_write: _, ports, messages } = self;
+        let messages = Saved::sound(messages, |messages| messages.len() <= MOST_MESSAGES);
+        ports.values_mut().map(Port::saved).fold(messages, Saved::and)
+    }
     fn features(&self) -> u64 {
         let multiport = u64::from(self.max_ports > 1) << MULTIPORT;
         multiport | u64::from(self.emergency_write) << EMERGENCY_WRITE

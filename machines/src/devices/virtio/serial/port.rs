@@ -6,7 +6,7 @@
 use crate::devices::virtio::chain::{Chain, Segments};
 use crate::devices::virtio::transport::Io;
 use gearbox_core::backend::chardev::{CharBackend, Received};
-use gearbox_core::board::{Cx, DeviceId};
+use gearbox_core::board::{Cx, DeviceId, Saved};
 
 /// Bytes that are moved in one call of the back end.
 const CHUNK: u64 = 4 << 10;
@@ -27,6 +27,8 @@ pub(super) struct Port {
     pub(super) id: Option<String>,
     /// Somebody is at the far end.
     pub(super) host_connected: bool,
+    /// What the driver has been told of that.
+    pub(super) told_open: bool,
     /// A program of the guest has it open, as far as the guest says.
     pub(super) guest_connected: bool,
     /// Columns and rows that the driver was told last.
@@ -54,10 +56,28 @@ impl Port {
             is_console,
             id,
             host_connected: false,
+            told_open: false,
             guest_connected: false,
             size: None,
             sending: None,
         }
+    }
+    /// What is saved of it. Who is at the far end is not: if that is another than the driver has been told, it will be.
+    pub(super) fn saved(&mut self) -> Saved<'_> {
+        let Self {
+            owner: _,
+            nr: _,
+            name: _,
+            is_console: _,
+            id: _,
+            host_connected: _,
+            told_open,
+            guest_connected,
+            size,
+            sending,
+        } = self;
+        let sound = |sending: &Option<(u16, Segments)>| sending.as_ref().is_none_or(|(_, rest)| rest.is_sound());
+        Saved::of((told_open, guest_connected, size)).and(Saved::sound(sending, sound))
     }
     fn backend<'a>(&self, cx: &'a Cx<'_>) -> Option<&'a dyn CharBackend> {
         cx.chardev(self.nr)
@@ -65,6 +85,7 @@ impl Port {
     /// A channel is open to those who are there; a console takes what comes, from the beginning.
     pub(super) fn connect(&mut self, cx: &Cx<'_>) {
         self.host_connected = self.backend(cx).is_some_and(|b| self.is_console || !b.has_connections());
+        self.told_open = self.host_connected;
     }
     /// Takes back what a driver had sent, which starts anew.
     pub(super) fn reset(&mut self) {
@@ -104,24 +125,19 @@ impl Port {
         io.interrupt(queue);
         io.again(queue);
     }
-    /// Fills buffers of the driver with input; true if the far end has come or gone.
-    pub(super) fn receive(&mut self, io: &mut Io<'_, '_>) -> bool {
+    /// Fills buffers of the driver with input, and notes whether the far end has come or gone.
+    pub(super) fn receive(&mut self, io: &mut Io<'_, '_>) {
         let (queue, _) = queues(self.nr);
-        let before = self.host_connected;
         for _ in 0..TURN {
             match self.fill(io, queue) {
                 Received::Bytes(_) => {}
                 Received::Connected => self.host_connected = true,
                 Received::Disconnected => self.host_connected = false,
-                Received::Nothing => {
-                    io.interrupt(queue);
-                    return self.host_connected != before;
-                }
+                Received::Nothing => return io.interrupt(queue),
             }
         }
         io.interrupt(queue);
         io.again(queue);
-        self.host_connected != before
     }
     /// Fills one buffer, if there is one and something to fill it with.
     fn fill(&self, io: &mut Io<'_, '_>, queue: u16) -> Received {

@@ -5,7 +5,7 @@ use super::port::Port;
 use crate::devices::virtio::pci::{Flavour, Function, Identity, OnOffAuto, VirtioPci, virtio_pci};
 use crate::devices::virtio::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::chardev::Chardev;
-use gearbox_core::board::{Device, DeviceSpec, NoUnit, Realize, RealizeError};
+use gearbox_core::board::{Device, DeviceSpec, DeviceState, NoUnit, Realize, RealizeError};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::collections::{BTreeMap, VecDeque};
@@ -102,7 +102,11 @@ pub struct VirtSerialPort {
 /// The port's place in the device tree; what works is a part of the device that has the bus.
 pub struct PortDevice;
 
-impl Device for PortDevice {}
+impl Device for PortDevice {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+}
 
 impl PortSpec {
     /// Makes the port a part of its device. The first one is kept for a console: a driver that knows of one port only knows that one.
