@@ -1,6 +1,7 @@
 //! The bench: devices driven by a Rust test, in process.
 
 use crate::{BenchChardev, Messages};
+use gearbox_core::board::state::{SavedState, StateError};
 use gearbox_core::board::{
     Board, BoardState, Cx, Device, DeviceId, DeviceSpec, Line, Pin, RealizeError, Realized, ResetKind, SystemRequest,
 };
@@ -146,6 +147,20 @@ impl Bench {
     /// System reset of every device.
     pub fn reset(&mut self) {
         self.with(|s| s.reset(ResetKind::System));
+    }
+    /// Goes on from where `other`, which has the same devices, is now: its memory and its saved state are loaded.
+    ///
+    /// # Errors
+    /// `other` cannot be saved, or this one is not the same.
+    pub fn take_over(&mut self, other: &Self) -> Result<(), StateError> {
+        let state = other.board.save()?;
+        for (from, to) in other.with(|s| s.memory().blocks()).iter().zip(self.with(|s| s.memory().blocks())) {
+            let mut bytes = vec![0; from.size().min(to.size()) as usize];
+            from.read(0, &mut bytes);
+            to.write(0, &bytes);
+        }
+        // As a file would have it.
+        self.board.load(&SavedState::from_bytes(&state.to_bytes())?)
     }
     /// Runs `f` with the board locked.
     pub fn with<R>(&self, f: impl FnOnce(&mut BoardState) -> R) -> R {

@@ -238,6 +238,18 @@ impl MemTree {
         let children = n.children.iter().map(|c| c.id).collect();
         RegionInfo { name: &n.name, last: n.last, kind, enabled: n.enabled, readonly: n.readonly, children }
     }
+    /// All memory in the tree, mapped or not, each block once: what is saved of a machine besides the devices' state.
+    pub fn blocks(&self) -> Vec<Arc<RamBlock>> {
+        let mut blocks: Vec<Arc<RamBlock>> = Vec::new();
+        for node in &self.nodes {
+            if let Kind::Ram { block, .. } | Kind::RomDevice { block, .. } = &node.kind
+                && blocks.iter().all(|b| !Arc::ptr_eq(b, block))
+            {
+                blocks.push(block.clone());
+            }
+        }
+        blocks
+    }
     /// Has anything changed since the last [`MemTree::render`]?
     pub fn changed(&self) -> bool {
         self.changed

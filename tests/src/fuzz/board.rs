@@ -4,7 +4,8 @@
 //!
 //! - before all others, what the machine is made of: `!file NAME SIZE` a file of zeroes, `!bytes NAME OFFSET HEX` something in it, `!word WORD` a word
 //!   of the command line, in which `@NAME@` stands for the file;
-//! - `!reset` resets the board, `!add TYPE` plugs a device, `!del ID` unplugs one, `!settle` waits until the drives have done what they were asked.
+//! - `!reset` resets the board, `!add TYPE` plugs a device, `!all` one of each type, `!del ID` unplugs one, `!settle` waits until the drives have done what
+//!   they were asked.
 
 use super::unhex;
 use crate::random::Random;
@@ -41,7 +42,7 @@ impl Parts {
                     let at = word().parse().expect("an offset");
                     file.expect("a file that was made").write_all_at(&unhex(word()), at).expect("room");
                 }
-                "!word" => this.words.push(this.named(first.split_once(' ').map_or("", |(_, word)| word))),
+                "!word" => this.words.push(first.split_once(' ').map_or("", |(_, word)| word).to_owned()),
                 _ => break,
             }
             *steps = rest;
@@ -57,9 +58,18 @@ impl Parts {
     pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
+    /// The same once more, with copies of the files.
+    pub fn copy(&self) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for file in std::fs::read_dir(self.directory.path()).expect("a directory") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("room for a copy");
+        }
+        Self { directory, words: self.words.clone() }
+    }
     /// The machine.
     pub fn vm(&self) -> VmBuilder {
-        Vm::pc().memory(RAM).args(self.words.iter().cloned())
+        Vm::pc().memory(RAM).args(self.words.iter().map(|word| self.named(word)))
     }
 }
 
@@ -68,36 +78,65 @@ pub fn device_types() -> Vec<&'static str> {
     types().user_creatable().filter(|t| t.device.is_some()).map(|t| t.name).collect()
 }
 
-/// Runs the steps of a case. A machine that cannot be made has said why, and that is the end of it.
-pub fn run(mut steps: &[String], prepare: impl FnOnce(&Bench)) {
-    let parts = Parts::take(&mut steps);
-    let Ok(mut bench) = parts.vm().bench() else { return };
-    prepare(&bench);
-    let mut session = Session::new(bench.board().clone());
-    let mut plugged = 0;
-    for step in steps {
+/// A machine at work.
+pub struct Case {
+    /// What it is made of.
+    pub parts: Parts,
+    /// The machine.
+    pub bench: Bench,
+    session: Session,
+    plugged: usize,
+}
+
+impl Case {
+    /// The machine that the first steps describe, which are taken; `None` if there is none such, which has been said.
+    pub fn begin(steps: &mut &[String]) -> Option<Self> {
+        Self::of(Parts::take(steps))
+    }
+    /// The machine that is made of these parts.
+    pub fn of(parts: Parts) -> Option<Self> {
+        let bench = parts.vm().bench().ok()?;
+        let session = Session::new(bench.board().clone());
+        Some(Self { parts, bench, session, plugged: 0 })
+    }
+    /// Carries a step out; what came of it.
+    pub fn step(&mut self, step: &str) -> Vec<String> {
+        let bench = &self.bench;
+        let mut answers = Vec::new();
         match step.split_once(' ').unwrap_or((step, "")) {
             ("!reset", _) => bench.with(|s| s.reset(ResetKind::System)),
             ("!settle", _) => {
                 let blocks = bench.with(|s| s.blocks().clone());
                 blocks.drain();
             }
+            ("!all", _) => {
+                for name in device_types() {
+                    // Some need a back end, and some are where another is.
+                    let _ = bench.with(|s| s.add_device(name, &[], false));
+                }
+            }
             ("!add", name) => {
-                let id = ("id".to_owned(), format!("d{plugged}").into());
-                plugged += u32::from(bench.with(|s| s.add_device(name, &[id], true)).is_ok());
+                let id = ("id".to_owned(), format!("d{}", self.plugged).into());
+                self.plugged += usize::from(bench.with(|s| s.add_device(name, &[id], true)).is_ok());
             }
             ("!del", id) => {
                 let _ = bench.with(|s| s.request_unplug(id));
             }
             _ => {
-                let mut answers = Vec::new();
-                session.feed(format!("{step}\n").as_bytes(), &mut |line| answers.push(line.to_owned()));
+                self.session.feed(format!("{step}\n").as_bytes(), &mut |line| answers.push(line.to_owned()));
                 let last = answers.last().unwrap_or_else(|| panic!("{step}: no answer"));
                 assert!(["OK", "FAIL", "ERR"].iter().any(|a| last.starts_with(a)), "{step}: {last}");
             }
         }
-        bench.requests();
+        answers.extend(self.bench.requests().iter().map(|request| format!("{request:?}")));
+        answers
     }
+}
+
+/// Runs the steps of a case. A machine that cannot be made has said why, and that is the end of it.
+pub fn run(mut steps: &[String]) {
+    let Some(mut case) = Case::begin(&mut steps) else { return };
+    steps.iter().for_each(|step| drop(case.step(step)));
 }
 
 /// Steps, one after the other.

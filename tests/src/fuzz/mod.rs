@@ -9,6 +9,7 @@ mod qcow2;
 mod qmp;
 mod qtest;
 mod rom;
+mod saved_state;
 mod virtqueue;
 
 use crate::random::Random;
@@ -31,7 +32,7 @@ pub trait Target {
     fn generate(&self, random: &mut Random) -> Vec<String>;
     /// Runs them, on a board unless they are of another kind; panics when something is wrong.
     fn run(&self, steps: &[String]) {
-        board::run(steps, |_| ());
+        board::run(steps);
     }
 }
 
@@ -57,6 +58,11 @@ pub static TARGETS: &[Entry] = &[
     Entry { name: "kernel", about: "ELF files and bzImages to boot", make: || Box::new(kernel::Kernel) },
     Entry { name: "option-rom", about: "option ROMs", make: || Box::new(rom::OptionRom) },
     Entry { name: "pflash", about: "flash images and commands of their chips", make: || Box::new(rom::Flash) },
+    Entry {
+        name: "saved-state",
+        about: "saved states of devices that are at work",
+        make: || Box::new(saved_state::SavedState),
+    },
     Entry { name: "virtqueue", about: "queues of virtio devices", make: || Box::new(virtqueue::Virtqueue) },
 ];
 

@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 /// Version of all but the sections' contents.
 const FORMAT: u32 = 1;
 
+/// Machine time in ns that no machine reaches: sums of it and of what a device waits for do not overflow.
+const MOST_TIME: u64 = 1 << 62;
+
 /// The state of all devices of a board.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedState {
@@ -103,6 +106,9 @@ pub enum StateError {
     /// The state was saved in another way.
     #[error("the saved state has format {0}, and {FORMAT} is the only one that is known here")]
     Format(u32),
+    /// It was saved at a time that no machine reaches.
+    #[error("the saved state is of machine time {0} ns")]
+    Clock(u64),
     /// It is no state.
     #[error("this is no saved state: {0}")]
     Bytes(postcard::Error),
@@ -151,7 +157,7 @@ impl Board {
         blocks.drain();
         self.with(BoardState::save)
     }
-    /// Gives all devices a state that a board of the same devices has had. The vCPUs have to be stopped.
+    /// Gives all devices a state that a board of the same devices has had. The vCPUs have to be stopped, and RAM to be as it was.
     ///
     /// # Errors
     /// Why it cannot be. Nothing has been changed then.
@@ -197,6 +203,9 @@ impl BoardState {
         }
         if let Some(unknown) = sections.keys().next() {
             return Err(StateError::Unknown((*unknown).to_owned()));
+        }
+        if state.clock > MOST_TIME {
+            return Err(StateError::Clock(state.clock));
         }
         puts.into_iter().for_each(|put| put());
         self.fabric.set_time(state.clock);

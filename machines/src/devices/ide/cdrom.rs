@@ -211,6 +211,7 @@ impl Drive {
     /// The packet is there.
     pub(super) fn packet(&mut self) {
         let bytes = std::mem::take(&mut self.buffer);
+        self.at = 0;
         let Ok(p) = <[u8; PACKET]>::try_from(bytes) else { return };
         self.phase = Phase::Idle;
         let limit = u16::from_le_bytes([self.regs.lba_mid.now, self.regs.lba_high.now]);

@@ -218,6 +218,7 @@ impl Drive {
         self.phase = Phase::Idle;
         self.transfer = None;
         self.buffer.clear();
+        self.at = 0;
     }
     /// The registers by which a drive says what it is (9.12).
     pub(super) fn signature(&mut self) {

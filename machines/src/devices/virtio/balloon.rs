@@ -176,9 +176,14 @@ fn discard(io: &mut Io<'_, '_>, at: u64) {
 
 impl VirtioDevice for BalloonDevice {
     fn saved(&mut self) -> Saved<'_> {
-        let Self { kind: _, ram_size: _, wanted, actual, poison, figures, updated, asks, interval, timer: _ } = self;
+        // Figures are the host's to ask for again.
+        let Self { kind: _, ram_size: _, wanted, actual, poison, figures: _, updated: _, asks, interval, timer: _ } =
+            self;
         Saved::sound(asks, |asks| asks.as_ref().is_none_or(Chain::is_sound))
-            .and(Saved::of((wanted, actual, poison, figures, updated, interval)))
+            .and(Saved::of((wanted, actual, poison, interval)))
+    }
+    fn loaded(&mut self) {
+        (self.figures, self.updated) = ([u64::MAX; FIGURES.len()], 0);
     }
     fn features(&self) -> u64 {
         let optional = [
