@@ -13,7 +13,10 @@ use gearbox::board::ResetKind;
 use gearbox::testing::{Bench, Vm, VmBuilder};
 use gearbox_accel_qtest::Session;
 use gearbox_core::object::types;
+use rustix::fs::{SeekFrom, seek};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// Memory of the machine.
@@ -34,7 +37,7 @@ impl Parts {
             let mut word = || words.next().unwrap_or_default();
             match word() {
                 "!file" => {
-                    let file = std::fs::File::create(this.directory.path().join(word())).expect("a file");
+                    let file = File::create(this.directory.path().join(word())).expect("a file");
                     file.set_len(word().parse().expect("a size")).expect("a size that the host has");
                 }
                 "!bytes" => {
@@ -63,7 +66,7 @@ impl Parts {
         let directory = tempfile::tempdir().expect("a directory");
         for file in std::fs::read_dir(self.directory.path()).expect("a directory") {
             let file = file.expect("a file");
-            std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("room for a copy");
+            copy_sparse(&file.path(), &directory.path().join(file.file_name())).expect("room for a copy");
         }
         Self { directory, words: self.words.clone() }
     }
@@ -71,6 +74,21 @@ impl Parts {
     pub fn vm(&self) -> VmBuilder {
         Vm::pc().memory(RAM).args(self.words.iter().map(|word| self.named(word)))
     }
+}
+
+/// Copies a file with its holes.
+fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    let size = from.metadata()?.len();
+    to.set_len(size)?;
+    let mut at = 0;
+    while let Ok(start) = seek(&from, SeekFrom::Data(at)) {
+        at = seek(&from, SeekFrom::Hole(start))?;
+        let mut bytes = vec![0; (at - start) as usize];
+        from.read_exact_at(&mut bytes, start)?;
+        to.write_all_at(&bytes, start)?;
+    }
+    Ok(())
 }
 
 /// Types that a user can plug.
@@ -98,6 +116,10 @@ impl Case {
         let bench = parts.vm().bench().ok()?;
         let session = Session::new(bench.board().clone());
         Some(Self { parts, bench, session, plugged: 0 })
+    }
+    /// Forgets which interrupts are intercepted.
+    pub fn renew_session(&mut self) {
+        self.session = Session::new(self.bench.board().clone());
     }
     /// Carries a step out; what came of it.
     pub fn step(&mut self, step: &str) -> Vec<String> {

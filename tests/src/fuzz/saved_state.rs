@@ -42,7 +42,7 @@ impl Target for SavedState {
     }
 }
 
-/// What has changed what a machine is made of, or what its session tells.
+/// What has changed what a machine is made of.
 enum Change {
     Step(String),
     /// A device has gone.
@@ -74,7 +74,7 @@ impl Recorded {
         let devices = |case: &Case| case.bench.with(|s| paths(s));
         let before = devices(&self.case);
         let answers = self.case.step(step);
-        if ["!all", "!add", "irq_"].iter().any(|kind| step.starts_with(kind)) {
+        if ["!all", "!add"].iter().any(|kind| step.starts_with(kind)) {
             self.log.push(Change::Step(step.to_owned()));
         }
         let now = devices(&self.case);
@@ -105,6 +105,7 @@ impl Pair {
         match word {
             ("!twin", _) => {
                 self.compare();
+                self.first.case.renew_session();
                 self.second = Some(self.first.twin());
                 self.compare();
             }
