@@ -12,3 +12,14 @@ fn a_moment_of_each_target() {
         }
     }
 }
+
+/// Machines that have been put to work in different ways, each with a twin.
+#[test]
+fn saved_machines_go_on_like_their_twins() {
+    let entry = TARGETS.iter().find(|t| t.name == "saved-state").expect("it is one of them");
+    for seed in 0..24 {
+        if let Err(failure) = campaign(&*(entry.make)(), Duration::ZERO, seed, &|_| ()) {
+            panic!("{failure}");
+        }
+    }
+}

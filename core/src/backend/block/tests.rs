@@ -351,6 +351,7 @@ fn broken_qcow2() -> Vec<u8> {
 fn errors_go_to_the_guest_or_stop_the_machine() {
     let dir = Dir::new();
     let (bad, good) = (dir.file("bad", &broken_qcow2()), dir.file("good", &[4; 4096]));
+    let other = dir.file("other", &[5; 4096]);
     for on_error in OnError::ALL.iter().copied() {
         let blocks = Blocks::default();
         let medium = blocks.open(Some("bad"), &ImageOptions { read_only: true, ..ImageOptions::new(&bad) }).unwrap();
@@ -366,6 +367,14 @@ fn errors_go_to_the_guest_or_stop_the_machine() {
             OnError::Ignore => assert_eq!(u.wait().result, Ok(())),
             OnError::Stop => {
                 assert!(u.drive.completed().is_none());
+                // What is to be tried again is saved, and tried by whoever has the state then.
+                let state = u.drive.save().expect("nothing is under way");
+                let others = Blocks::default();
+                let medium = others.open(None, &raw(&other)).unwrap();
+                let heir = User::new(drive(&others, Some(medium), (on_error, OnError::Report)), Arc::default());
+                heir.drive.load(&state);
+                heir.drive.resume();
+                assert_eq!(heir.wait().data, vec![5; 512]);
                 u.drive.set_medium(Some(blocks.open(None, &raw(&good)).unwrap()));
                 blocks.resume();
                 let c = u.wait();

@@ -78,9 +78,6 @@ pub enum Invalid {
     /// The board keeps other things for this device.
     #[error("it has other {0}")]
     Wiring(&'static str),
-    /// It says so.
-    #[error("its state cannot be saved: {0}")]
-    Unsaved(&'static str),
     /// A drive does something.
     #[error("a request to its drive is under way")]
     Busy,

@@ -88,18 +88,23 @@ fn decode<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, Invalid> {
     Ok(value)
 }
 
-struct Places<F, C> {
+/// Fields, what values they can have, and since when they are saved, with what they were before.
+struct Places<'a, F: Fields<'a>, C> {
     fields: F,
     sound: C,
+    since: Option<(u32, F::Owned)>,
 }
 
-impl<'a, F: Fields<'a>, C: FnOnce(&F::Owned) -> bool> Part<'a> for Places<F, C> {
+impl<'a, F: Fields<'a>, C: FnOnce(&F::Owned) -> bool> Part<'a> for Places<'a, F, C> {
     fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Invalid> {
         Ok(postcard::to_extend(&self.fields, out)?)
     }
-    fn read(self: Box<Self>, _: u32, bytes: &mut &[u8]) -> Result<Put<'a>, Invalid> {
-        let Self { fields, sound } = *self;
-        let values = decode(bytes)?;
+    fn read(self: Box<Self>, version: u32, bytes: &mut &[u8]) -> Result<Put<'a>, Invalid> {
+        let Self { fields, sound, since } = *self;
+        let values = match since {
+            Some((since, before)) if version < since => before,
+            _ => decode(bytes)?,
+        };
         if !fields.fits(&values) || !sound(&values) {
             return Err(Invalid::Values);
         }
@@ -107,48 +112,22 @@ impl<'a, F: Fields<'a>, C: FnOnce(&F::Owned) -> bool> Part<'a> for Places<F, C> 
     }
 }
 
-struct Value<T, C, P> {
+/// A value and what takes another one.
+struct Via<T, P> {
     value: T,
-    sound: C,
     put: P,
 }
 
-impl<'a, T, C, P> Part<'a> for Value<T, C, P>
-where
-    T: Serialize + DeserializeOwned + 'a,
-    C: FnOnce(&T) -> bool,
-    P: FnOnce(T) + 'a,
-{
-    fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Invalid> {
-        Ok(postcard::to_extend(&self.value, out)?)
-    }
-    fn read(self: Box<Self>, _: u32, bytes: &mut &[u8]) -> Result<Put<'a>, Invalid> {
-        let Self { sound, put, .. } = *self;
-        let value = decode(bytes)?;
-        if !sound(&value) {
-            return Err(Invalid::Values);
-        }
-        Ok(Box::new(move || put(value)))
+impl<T: Serialize, P> Serialize for Via<T, P> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(s)
     }
 }
 
-struct Since<'a, F: Fields<'a>> {
-    version: u32,
-    fields: F,
-    before: F::Owned,
-}
-
-impl<'a, F: Fields<'a>> Part<'a> for Since<'a, F> {
-    fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Invalid> {
-        Ok(postcard::to_extend(&self.fields, out)?)
-    }
-    fn read(self: Box<Self>, version: u32, bytes: &mut &[u8]) -> Result<Put<'a>, Invalid> {
-        let Self { version: since, fields, before } = *self;
-        let values = if version < since { before } else { decode(bytes)? };
-        if !fields.fits(&values) {
-            return Err(Invalid::Values);
-        }
-        Ok(Box::new(move || fields.put(values)))
+impl<'a, T: Serialize + DeserializeOwned + 'a, P: FnOnce(T) + 'a> Fields<'a> for Via<T, P> {
+    type Owned = T;
+    fn put(self, value: T) {
+        (self.put)(value);
     }
 }
 
@@ -168,7 +147,7 @@ impl<'a> Saved<'a> {
     }
     /// These fields. What is loaded may be anything that their types allow: `sound` says whether the device can work with it.
     pub fn sound<F: Fields<'a>>(fields: F, sound: impl FnOnce(&F::Owned) -> bool + 'a) -> Self {
-        Self(vec![Box::new(Places { fields, sound })])
+        Self(vec![Box::new(Places { fields, sound, since: None })])
     }
     /// A value that is no field as it is: the one that it has now, whether one can be taken, and what takes it.
     pub fn via<T: Serialize + DeserializeOwned + 'a>(
@@ -176,7 +155,7 @@ impl<'a> Saved<'a> {
         sound: impl FnOnce(&T) -> bool + 'a,
         put: impl FnOnce(T) + 'a,
     ) -> Self {
-        Self(vec![Box::new(Value { value, sound, put })])
+        Self::sound(Via { value, put }, sound)
     }
     /// The table of MSI-X, if there is one.
     pub fn msix(msix: Option<&'a mut Msix>) -> Self {
@@ -191,13 +170,13 @@ impl<'a> Saved<'a> {
     /// And what has been saved only since a version of the device; in a state that is older, it was `before`.
     #[must_use]
     pub fn since<F: Fields<'a>>(mut self, version: u32, fields: F, before: F::Owned) -> Self {
-        self.0.push(Box::new(Since { version, fields, before }));
+        self.0.push(Box::new(Places { fields, sound: |_: &F::Owned| true, since: Some((version, before)) }));
         self
     }
     /// This is all, of a device whose states have this version. It grows by one with each change of what is saved; states with earlier ones
     /// can still be read.
     pub fn version(self, version: u32) -> DeviceState<'a> {
-        DeviceState { version, saved: self, unsaved: None }
+        DeviceState { version, saved: self }
     }
 }
 
@@ -205,8 +184,6 @@ impl<'a> Saved<'a> {
 pub struct DeviceState<'a> {
     version: u32,
     saved: Saved<'a>,
-    /// Why it cannot be saved.
-    unsaved: Option<&'static str>,
 }
 
 impl<'a> DeviceState<'a> {
@@ -214,22 +191,13 @@ impl<'a> DeviceState<'a> {
     pub fn none() -> Self {
         Saved::nothing().version(0)
     }
-    /// The device has a state that cannot be saved, nor the machine with it, for this reason.
-    pub fn unsaved(reason: &'static str) -> Self {
-        Self { unsaved: Some(reason), ..Self::none() }
-    }
-    fn check(&self) -> Result<(), Invalid> {
-        self.unsaved.map_or(Ok(()), |reason| Err(Invalid::Unsaved(reason)))
-    }
     /// The version and the bytes.
     pub(super) fn write(&self) -> Result<(u32, Vec<u8>), Invalid> {
-        self.check()?;
         let bytes = self.saved.0.iter().try_fold(Vec::new(), |out, part| part.write(out))?;
         Ok((self.version, bytes))
     }
     /// Understands bytes that a device of that version has written. Nothing is changed before what it returns is called.
     pub(super) fn read(self, version: u32, mut bytes: &[u8]) -> Result<Put<'a>, Invalid> {
-        self.check()?;
         if version > self.version || (version == 0) != (self.version == 0) {
             return Err(Invalid::Version { found: version, known: self.version });
         }

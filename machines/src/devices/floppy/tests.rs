@@ -125,6 +125,24 @@ fn what_it_says_of_itself() {
 }
 
 #[test]
+fn a_saved_controller_goes_on_in_its_command_and_its_result() {
+    let (mut first, mut second) = (pc(false), pc(false));
+    first.start();
+    first.program(0x46, 512);
+    first.command(&[0xe6, 0, 0, 0]);
+    second.b.take_over(&first.b).unwrap();
+    for byte in [3, 2, 18, 27, 0xff] {
+        assert_eq!(second.b.inb(0x3f4), 0x90);
+        second.b.outb(0x3f5, byte);
+    }
+    second.wait();
+    assert_eq!([0, 1].map(|n| second.b.readb(0x1_2340 + n)), [0, 2], "sector 3 of the first track");
+    let status: Vec<u8> = (0..3).map(|_| second.b.inb(0x3f5)).collect();
+    first.b.take_over(&second.b).unwrap();
+    assert_eq!((status, first.result()), (vec![0, 0, 0], vec![0, 0, 4, 2]));
+}
+
+#[test]
 fn sectors_come_by_dma() {
     let mut p = pc(false);
     p.start();

@@ -404,6 +404,22 @@ mod tests {
     }
 
     #[test]
+    fn saved_queues_and_a_command_that_awaits_its_byte() {
+        let mut first = rig();
+        first.command(0x60);
+        first.data(0x43);
+        [0x1e, 0x30, 0x2e].into_iter().for_each(|code| first.key(Key::Plain(code), true));
+        first.key(Key::Plain(0x1e), false);
+        assert_eq!(first.b.inb(0x60), 0x1e);
+        first.command(0xd4);
+        let mut second = rig();
+        second.b.take_over(&first.b).unwrap();
+        assert!(second.b.level(second.kbc.irq_keyboard));
+        second.data(0xf4);
+        assert_eq!(second.said(), [(0x30, false), (0x2e, false), (0x9e, false), (0xfa, true)]);
+    }
+
+    #[test]
     fn a_disabled_keyboard_keeps_its_keys() {
         let mut r = rig();
         r.command(0xad);

@@ -209,6 +209,31 @@ mod tests {
     }
 
     #[test]
+    fn a_saved_timer_goes_on_in_the_middle_of_a_period() {
+        let (mut first, _) = pit();
+        first.outb(0x43, 0x34);
+        first.outb(0x40, 11_932u16 as u8);
+        first.outb(0x40, (11_932u16 >> 8) as u8);
+        first.clock_step_ns(33_700_000);
+        // The count is latched, half of it read, and half of a new one written.
+        first.outb(0x43, 0x00);
+        let low = first.inb(0x40);
+        first.outb(0x40, 0x10);
+        let (mut second, pit) = pit();
+        second.take_over(&first).unwrap();
+        second.watch(pit.out0);
+        for b in [&mut first, &mut second] {
+            assert_eq!(b.inb(0x40), (((11_932 * 4 - 40_210) as u16) >> 8) as u8, "low half {low:#x}");
+            b.outb(0x40, 0x27);
+            b.clock_step_ns(16_300_000);
+        }
+        // The old period ends at 40 ms, and the new count of 10000 counts from there.
+        let rises: Vec<_> = second.edges().iter().filter(|e| e.level).map(|e| e.ns).collect();
+        assert_eq!(rises, [40_000_604, 48_381_556]);
+        assert_eq!(first.inb(0x40), second.inb(0x40));
+    }
+
+    #[test]
     fn after_reset_it_ticks_as_firmware_expects() {
         let (mut b, pit) = pit();
         b.outb(0x43, 0x30);

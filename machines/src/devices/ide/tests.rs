@@ -423,6 +423,63 @@ fn a_cd_is_read_and_changed() {
     assert_eq!(pc.packet(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]), Ok(vec![9; 2048]));
 }
 
+/// Two controllers with the same drives.
+fn twins(drives: impl Fn(&mut Pc)) -> [Pc; 2] {
+    [(); 2].map(|()| {
+        let mut pc = pc();
+        drives(&mut pc);
+        pc
+    })
+}
+
+#[test]
+fn a_saved_transfer_goes_on() {
+    let disk = pattern(1 << 20);
+    let [mut first, mut second] = twins(|pc| drop(pc.disk(&disk)));
+    // In the middle of the second of four sectors.
+    first.set_lba(3, 4);
+    first.command(0x20);
+    first.string(512);
+    first.wait();
+    first.words(100);
+    second.b.take_over(&first.b).unwrap();
+    second.irqs();
+    assert_eq!(second.words(156), disk[4 * 512 + 200..5 * 512]);
+    assert_eq!((second.wait(), second.irqs()), (0x58, 1));
+    assert_eq!(second.string(1024), disk[5 * 512..7 * 512]);
+    assert_eq!(second.wait(), 0x50);
+    // And of one that is written.
+    let [mut first, mut second] = twins(|pc| drop(pc.disk(&disk)));
+    first.set_lba(8, 2);
+    first.command(0x30);
+    first.send(&[0x11; 700]);
+    first.wait();
+    second.b.take_over(&first.b).unwrap();
+    second.send(&[0x22; 324]);
+    assert_eq!(second.wait(), 0x50);
+    let image = std::fs::read(&second.files[0]).unwrap();
+    assert_eq!(image[9 * 512..10 * 512], [[0x11; 188].as_slice(), &[0x22; 324]].concat());
+}
+
+#[test]
+fn a_saved_cd_drive_knows_its_packet_and_its_sense() {
+    let [mut first, mut second] = twins(|pc| drop(pc.cd(&pattern(1 << 20))));
+    [(0x1f6, 0xa0), (0x1f4, 0x00), (0x1f5, 0x08), (STATUS, 0xa0)].iter().for_each(|&(port, v)| first.b.outb(port, v));
+    // READ (10) of sector 5, half of it sent.
+    first.send(&[0x28, 0, 0, 0, 0, 5]);
+    second.b.take_over(&first.b).unwrap();
+    second.send(&[0, 0, 1, 0, 0, 0]);
+    assert_eq!(second.wait(), 0x58);
+    assert_eq!(second.string(2048), pattern(1 << 20)[5 * 2048..6 * 2048]);
+    assert_eq!(second.wait(), 0x50);
+    // There is no such sector; why it is refused is asked of the other drive.
+    second.b.outb(STATUS, 0xa0);
+    second.send(&[0x28, 0, 0, 0, 0xff, 0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(second.wait() & 1, 1);
+    first.b.take_over(&second.b).unwrap();
+    assert_eq!(first.packet(&[3, 0, 0, 0, 18]).map(|sense| (sense[2], sense[12])), Ok((5, 0x21)));
+}
+
 #[test]
 fn errors_of_the_host_reach_the_guest() {
     let mut pc = pc();

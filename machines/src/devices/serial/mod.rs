@@ -308,6 +308,31 @@ mod tests {
     }
 
     #[test]
+    fn saved_fifos_go_on_where_they_were() {
+        let mut first = rig();
+        first.b.outb(LCR, 0x83);
+        first.b.outb(DATA, 1);
+        first.b.outb(LCR, 0x03);
+        first.b.outb(FCR, 0xc1);
+        first.b.outb(IER, 0x01);
+        first.far.set_room(0);
+        b"out".iter().for_each(|&c| first.b.outb(DATA, c));
+        first.far.type_in(b"abc");
+        first.b.clock_step_ns(347_219);
+        let mut second = rig();
+        second.far.set_room(0);
+        second.b.take_over(&first.b).unwrap();
+        for r in [&mut first, &mut second] {
+            assert!(!r.irq());
+            r.b.clock_step_ns(1);
+            assert_eq!((r.irq(), r.b.inb(IIR), r.b.inb(LSR)), (true, 0xcc, 0x01), "it times out when it would have");
+            assert_eq!([0; 3].map(|_| r.b.inb(DATA)), *b"abc");
+            r.far.set_room(8);
+            assert_eq!((r.far.output(), r.b.inb(LSR)), (b"out".to_vec(), 0x60));
+        }
+    }
+
+    #[test]
     fn four_kib_pasted_arrive_whole() {
         let mut r = rig();
         r.b.outb(FCR, 0xc7);

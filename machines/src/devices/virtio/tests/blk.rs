@@ -73,6 +73,28 @@ fn reads_and_writes() {
 }
 
 #[test]
+fn a_saved_disk_goes_on_with_its_queue() {
+    for mode in MODES {
+        let [mut first, mut second] = [(); 2].map(|()| disk(mode, &pattern(1 << 20)));
+        first.d.start(OWN | 1 << 29, 1, 8);
+        // Round the ring, and one more that is there but not told of.
+        (0..11).for_each(|n| assert_eq!(first.ask(IN, n, &[], 512).0, OK));
+        let isr = first.d.intx();
+        let (head, status, data) = first.put(0, IN, 99, &[], 512);
+        first.d.offer(0, head);
+        second.d.take_over(&first.d);
+        assert_eq!((second.d.intx(), second.d.isr()), (isr, u8::from(isr)));
+        second.d.notify(0);
+        assert_eq!(second.d.wait(0, 1), [(head.into(), 513)]);
+        assert_eq!(
+            (second.d.b.readb(status), second.d.read(data, 512)),
+            (OK, pattern(1 << 20)[99 * 512..100 * 512].to_vec())
+        );
+        (0..11).for_each(|n| assert_eq!(second.ask(IN, n, &[], 512).1, pattern(1 << 20)[n as usize * 512..][..512]));
+    }
+}
+
+#[test]
 fn what_is_not_on_the_disk_is_an_error() {
     for mode in MODES {
         let mut disk = disk(mode, &pattern(4096));

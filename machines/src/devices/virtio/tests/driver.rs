@@ -56,6 +56,11 @@ impl Driver {
         d.set_config(reg::COMMAND, 2, (command::IO | command::MEMORY | command::MASTER).into());
         d
     }
+    /// Goes on with this device, from where another driver is with its own.
+    pub(super) fn take_over(&mut self, other: &Self) {
+        self.b.take_over(&other.b).unwrap();
+        (self.features, self.rings, self.arena) = (other.features, other.rings.clone(), other.arena);
+    }
     pub(super) fn config(&self, register: u8, size: u8) -> u32 {
         self.b.with(|s| s.fabric.pci.config_read(AT | u32::from(register), size))
     }

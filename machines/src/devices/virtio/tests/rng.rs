@@ -75,6 +75,26 @@ fn a_source_of_the_users() {
 }
 
 #[test]
+fn a_saved_request_is_made_of_the_other_source() {
+    let zeroes = || Arc::new(RngRandom::at("/dev/zero").complete("r0").unwrap());
+    let drivers =
+        || driver(Mode::Modern, |k| (k.max_bytes, k.period, k.rng) = (10, 1000, RngSource::named("r0", zeroes())));
+    let (mut first, mut second) = (drivers(), drivers());
+    first.start(0, 1, 8);
+    assert_eq!(first.request(0, &[(0x30_0000, 64, true)]), 10);
+    let head = first.chain(0, &[(0x30_0000, 64, true)]);
+    first.offer(0, head);
+    first.notify(0);
+    first.b.write(0x30_0000, &[0xff; 64]);
+    second.take_over(&first);
+    second.b.clock_step_ns(999_999_999);
+    assert_eq!(second.used(0), [], "the period is not over");
+    second.b.clock_step_ns(1);
+    assert_eq!(second.wait(0, 1), [(head.into(), 10)]);
+    assert_eq!(second.read(0x30_0000, 11), [&[0; 10][..], &[0xff]].concat());
+}
+
+#[test]
 fn a_reset_forgets_requests() {
     let mut d = driver(Mode::Modern, |_| {});
     for _ in 0..50 {

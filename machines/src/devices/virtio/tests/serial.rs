@@ -181,6 +181,21 @@ fn who_comes_and_goes_is_told() {
 }
 
 #[test]
+fn a_saved_port_goes_on_with_what_is_half_sent() {
+    let [mut first, mut second] = [(); 2].map(|()| ports(Mode::Modern));
+    first.d.start(MULTIPORT, 8, 32);
+    say(&mut first.d, 1, OPEN, 1);
+    first.channel.set_room(2);
+    let head = send(&mut first.d, 5, b"1234");
+    assert_eq!(first.channel.output(), b"12");
+    second.channel.set_room(0);
+    second.d.take_over(&first.d);
+    assert_eq!(second.d.used(5), []);
+    second.channel.set_room(9);
+    assert_eq!((second.channel.output(), second.d.used(5)), (b"34".to_vec(), vec![(head.into(), 0)]));
+}
+
+#[test]
 fn ports_come_and_go() {
     let Ports { mut d, channel: far, channel_id, .. } = ports(Mode::Modern);
     let events = Arc::new(Mutex::new(Vec::new()));
