@@ -1,6 +1,7 @@
 //! The accelerator "tcg" in the registry, and the CPUID leaves that it offers.
 
 use crate::fpu::xsave;
+use crate::jit::Jit;
 use crate::vcpu::TcgVm;
 use gearbox_core::accel::{AccelEntry, Accelerator, OpenError, OptionSpec, Options, Probe, Reason, Request, Speed};
 use gearbox_core::vm::{Threading, Vm};
@@ -10,11 +11,18 @@ use gearbox_core::x86::cpuid::{CpuidLeaf, CpuidSet};
 /// The software CPU.
 pub struct Tcg;
 
-const SPECS: &[OptionSpec] = &[OptionSpec {
-    key: "thread",
-    values: "single|multi",
-    help: "host threads of the CPUs: one for all, which take turns, or one each (default: multi; single with -icount, and on hosts that order memory accesses less strictly than x86)",
-}];
+const SPECS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "jit",
+        values: "on|off",
+        help: "translate hot code to code of the host (default: on where the host is x86-64 Linux)",
+    },
+    OptionSpec {
+        key: "thread",
+        values: "single|multi",
+        help: "host threads of the CPUs: one for all, which take turns, or one each (default: multi; single with -icount, and on hosts that order memory accesses less strictly than x86)",
+    },
+];
 
 impl Accelerator for Tcg {
     fn name(&self) -> &'static str {
@@ -30,6 +38,7 @@ impl Accelerator for Tcg {
         SPECS
     }
     fn check(&self, options: &Options) -> Result<(), OpenError> {
+        jit(options)?;
         thread(options, &Request::default()).map(|_| ())
     }
     fn probe(&self, request: &Request, options: &Options) -> Probe {
@@ -39,7 +48,23 @@ impl Accelerator for Tcg {
         }
     }
     fn open(&self, request: &Request, options: &Options) -> Result<Box<dyn Vm>, OpenError> {
-        Ok(Box::new(TcgVm::new(thread(options, request)?, request.icount)))
+        Ok(Box::new(TcgVm::new(thread(options, request)?, request.icount, jit(options)?)))
+    }
+}
+
+/// Whether hot code is translated.
+fn jit(options: &Options) -> Result<bool, OpenError> {
+    match options.get("jit") {
+        Some("on") if !Jit::SUPPORTED => Err(OpenError::Option {
+            key: "jit".into(),
+            reason: "code is translated for x86-64 Linux hosts only".into(),
+        }),
+        Some("on") => Ok(true),
+        None => Ok(Jit::SUPPORTED),
+        Some("off") => Ok(false),
+        Some(other) => {
+            Err(OpenError::Option { key: "jit".into(), reason: format!("Invalid 'jit' setting {other}: on or off") })
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 use crate::cpu::{Cpu, Mode};
 use crate::fault::Exec;
+use crate::jit::Jit;
+use crate::ops::hot;
 use gearbox_core::mem::{RamBlock, granules};
 use iced_x86::Instruction;
 use std::cell::Cell;
@@ -14,7 +16,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// Executes one op and goes on to the next by calling it last.
-pub(crate) type Handler = unsafe fn(*mut Cpu, *const Op);
+pub(crate) type Handler = unsafe extern "C" fn(*mut Cpu, *const Op);
 /// Executes one instruction of any kind.
 pub(crate) type Executor = fn(&mut Cpu, &Instruction) -> Exec;
 
@@ -55,6 +57,10 @@ pub(crate) struct Block {
     pub count: i64,
     /// Blocks in the same page that follow: the branch's target, and the next instruction. Null until known.
     pub links: [*const Block; 2],
+    /// Where translated code enters it: its own translation, or [`Jit::interpret`].
+    pub native: usize,
+    /// How often it was entered before it was translated.
+    pub heat: Cell<u32>,
     /// Host address of the first byte; 0 when dead or never to be found by address.
     pub host: usize,
     pub mode: Mode,
@@ -77,6 +83,8 @@ impl Block {
             start: ops.as_ptr(),
             count: insns.len() as i64,
             links: [std::ptr::null(); 2],
+            native: 0,
+            heat: Cell::new(0),
             host,
             mode,
             len,
@@ -150,12 +158,18 @@ pub(crate) struct Cache {
     pages: AddressMap<usize, CodePage>,
     dead: Vec<*mut Block>,
     ops: usize,
+    /// Translates, where that is wanted and can be.
+    jit: Option<Jit>,
+    /// Entries after which a block is translated.
+    hot: u32,
 }
 
 impl Cache {
-    /// An empty one.
-    pub(crate) fn new() -> Self {
+    /// An empty one, whose blocks `jit` will translate.
+    pub(crate) fn new(jit: Option<Jit>, hot: u32) -> Self {
         Self {
+            jit,
+            hot,
             jumps: Box::new([JumpEntry { linear: 0, block: std::ptr::null() }; JUMPS]),
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
@@ -181,8 +195,36 @@ impl Cache {
             ram.widen_code(*offset, granules(host as u64, len));
         }
     }
+    /// Entries after which a block is translated.
+    pub(crate) fn hot(&self) -> u32 {
+        self.hot
+    }
+    /// The ops of a new block, which counts how often it is entered if it may be translated.
+    pub(crate) fn lower(&self, insns: &[Instruction], mode: Mode) -> Vec<Op> {
+        let mut ops = hot::lower(insns, mode);
+        if self.jit.is_some() && mode.flat() {
+            ops.insert(0, Op { run: hot::warm, ..ops[0] });
+        }
+        ops
+    }
+    /// Translates a block, or has it interpreted from now on. Gives its first op.
+    pub(crate) fn promote(&mut self, block: *const Block) -> *const Op {
+        // SAFETY: the executing block, of which its handler knows nothing any more.
+        let block = unsafe { &mut *block.cast_mut() };
+        match self.jit.as_mut().and_then(|jit| jit.translate(block)) {
+            Some((ops, entry)) => {
+                self.ops = self.ops + ops.len() - block.ops.len();
+                block.ops = ops.into_boxed_slice();
+                block.start = block.ops.as_ptr();
+                block.native = entry;
+            }
+            None => block.start = &raw const block.ops[1],
+        }
+        block.start
+    }
     /// Adds a block whose pages were announced.
-    pub(crate) fn insert(&mut self, block: Box<Block>) -> *const Block {
+    pub(crate) fn insert(&mut self, mut block: Box<Block>) -> *const Block {
+        block.native = self.jit.as_ref().map_or(0, Jit::interpret);
         self.ops += block.ops.len();
         let (host, len, second, mode) = (block.host, block.len, block.second, block.mode);
         let b = Box::into_raw(block);
@@ -287,10 +329,13 @@ impl Cache {
             ram.clear_code(offset);
         }
         self.free_dead();
+        if let Some(jit) = &mut self.jit {
+            jit.clear();
+        }
     }
     /// Frees what is dead, and everything when it has become too much. No block may be executing.
     pub(crate) fn sweep(&mut self) {
-        if self.ops > MAX_OPS {
+        if self.ops > MAX_OPS || self.jit.as_ref().is_some_and(Jit::is_full) {
             self.clear();
         } else if self.dead.len() > MAX_DEAD {
             self.free_dead();

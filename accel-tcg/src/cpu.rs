@@ -92,6 +92,8 @@ pub(crate) struct Cpu {
     pub(crate) regs: [u64; slot::COUNT],
     /// CF, PF, AF, ZF, SF and OF.
     pub(crate) lazy: LazyFlags,
+    /// Flags of translated code that are not in `lazy` yet. Nothing else need look: it leaves none.
+    pub(crate) pending: crate::jit::Pending,
     /// Instructions left of the present slice; negative ends it.
     pub(crate) budget: i64,
     /// Read, write and execute entries for the current privilege.

@@ -204,7 +204,7 @@ impl Cpu {
         if insns.is_empty() {
             return self.crossing_block(rip, lin, host, allowed, None);
         }
-        let ops = hot::lower(&insns, self.mode);
+        let ops = self.cache.lower(&insns, self.mode);
         let b = self.cache.insert(Block::new(ops, insns, host, len as u16, self.mode));
         Ok((len <= allowed).then_some(b))
     }

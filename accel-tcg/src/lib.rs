@@ -5,6 +5,7 @@
 //! | `cpu`, `flags` | the state of one CPU; lazy arithmetic flags |
 //! | `mem` | segments, paging, software TLB, physical memory |
 //! | `block`, `decode`, `isa` | decoded code: blocks of ops, their cache and their end; which instructions the CPU model has |
+//! | `jit` | hot blocks as code of the host |
 //! | `ops` | integer instructions: checked executors, and hot handlers that call one another in tail position |
 //! | `sys` | privileged instructions, control transfers, exceptions and interrupts |
 //! | `fpu` | x87, MMX, SSE |
@@ -27,6 +28,11 @@ mod handle;
 mod icount;
 mod int;
 mod isa;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod jit;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "jit/absent.rs"]
+mod jit;
 mod mem;
 mod ops;
 mod peers;

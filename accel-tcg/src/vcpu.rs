@@ -6,6 +6,7 @@ use crate::flags::LazyFlags;
 use crate::fpu::Fpu;
 use crate::handle::{Handle, Shared, event};
 use crate::icount::CountedClock;
+use crate::jit::{HOT, Jit};
 use crate::mem::tlb::Tlb;
 use crate::peers::Peers;
 use gearbox_core::accel::Icount;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 /// A virtual machine whose CPUs are software.
 pub struct TcgVm {
     threading: Threading,
+    /// Entries of a block after which it is translated, where the host allows that; `None` for never.
+    pub(crate) hot: Option<u32>,
     clock: Arc<dyn ClockSource>,
     /// The same, where instructions are counted.
     counted: Option<Arc<CountedClock>>,
@@ -31,7 +34,7 @@ pub struct TcgVm {
 
 impl TcgVm {
     /// A machine that runs by the host's clock, or by a count of its instructions.
-    pub fn new(threading: Threading, icount: Option<Icount>) -> Self {
+    pub fn new(threading: Threading, icount: Option<Icount>, jit: bool) -> Self {
         let counted = icount.map(|config| Arc::new(CountedClock::new(config)));
         let clock: Arc<dyn ClockSource> = match &counted {
             Some(c) => c.clone(),
@@ -39,6 +42,7 @@ impl TcgVm {
         };
         Self {
             threading,
+            hot: jit.then_some(HOT),
             clock,
             counted,
             cpuid: crate::accel::offered_cpuid(),
@@ -47,6 +51,13 @@ impl TcgVm {
         }
     }
 
+    /// A translator for one CPU.
+    fn translator(&self) -> Option<Jit> {
+        self.hot?;
+        Jit::new()
+            .inspect_err(|e| tracing::warn!("no code can be translated, so all is interpreted: executable memory: {e}"))
+            .ok()
+    }
     /// A CPU after RESET.
     pub(crate) fn create_cpu(&self, cfg: &VcpuConfig) -> Result<Box<Cpu>, VmError> {
         let shared = Shared::new(self.clock.clone());
@@ -60,6 +71,7 @@ impl TcgVm {
         let mut cpu = Box::new(Cpu {
             regs: [0; slot::COUNT],
             lazy: LazyFlags::default(),
+            pending: Default::default(),
             budget: 0,
             tlb_read: null,
             tlb_write: null,
@@ -121,7 +133,7 @@ impl TcgVm {
             map_changed: false,
             pauses: 0,
             tlb,
-            cache: Cache::new(),
+            cache: Cache::new(self.translator(), self.hot.unwrap_or_default()),
             bus: None,
             icount: 0,
             reported: Default::default(),
@@ -133,7 +145,7 @@ impl TcgVm {
 
 impl Default for TcgVm {
     fn default() -> Self {
-        Self::new(Threading::PerVcpu, None)
+        Self::new(Threading::PerVcpu, None, true)
     }
 }
 

@@ -66,6 +66,20 @@ binary! {
     Test { no_store } |a, b, _f| logic(a.zx() & b.zx());
 }
 
+/// IMUL: the low half of the product, and flags that say whether it is all.
+#[inline(always)]
+pub(crate) fn multiply<T: Int>(a: T, b: T) -> (T, LazyFlags) {
+    let (r, over) = if T::SIZE == 8 {
+        let (r, over) = (a.zx() as i64).overflowing_mul(b.zx() as i64);
+        (T::cut(r as u64), over)
+    } else {
+        let p = (a.sx() as i64) * (b.sx() as i64);
+        let r = T::cut(p as u64);
+        (r, r.sx() as i64 != p)
+    };
+    (r, LazyFlags::shift(r, over, over))
+}
+
 /// An operation on one operand. INC and DEC leave CF.
 pub(crate) trait Unary {
     /// Flags change.

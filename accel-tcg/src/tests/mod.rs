@@ -6,6 +6,8 @@ mod oracle;
 mod programs;
 #[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
 mod tail;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod translation;
 
 use crate::vcpu::TcgVm;
 use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
@@ -61,7 +63,9 @@ const TABLES: u64 = 0x20_0000;
 
 /// A VM with `ram` from address 0 on, and what its one CPU is made from.
 pub(crate) fn vm_with(ram: &Arc<RamBlock>) -> (TcgVm, VcpuConfig) {
-    let vm = TcgVm::default();
+    vm_of(TcgVm::default(), ram)
+}
+fn vm_of(vm: TcgVm, ram: &Arc<RamBlock>) -> (TcgVm, VcpuConfig) {
     let mut tree = MemTree::new("memory", u64::MAX);
     let r = tree.ram(ram, 0, ram.size());
     tree.map(tree.root(), 0, r, 0);
@@ -76,10 +80,19 @@ impl Bench {
     pub(super) fn new() -> Self {
         Self::by(b"AuthenticAMD")
     }
+    /// That translates blocks after `hot` entries, or never.
+    pub(super) fn translating(hot: Option<u32>) -> Self {
+        let mut vm = TcgVm::default();
+        vm.hot = hot;
+        Self::of(vm_of(vm, &RamBlock::new("ram", RAM).unwrap()))
+    }
     /// With a CPU of that vendor.
     pub(super) fn by(vendor: &[u8; 12]) -> Self {
         let (vm, mut cfg) = vm_with(&RamBlock::new("ram", RAM).unwrap());
         cfg.cpuid.set_vendor(0, 0xd, vendor);
+        Self::of((vm, cfg))
+    }
+    fn of((vm, cfg): (TcgVm, VcpuConfig)) -> Self {
         let vcpu = vm.create_vcpu(0, &cfg).unwrap();
         Self { vcpu, memory: cfg.memory, board: Recorder::default(), _vm: vm }
     }

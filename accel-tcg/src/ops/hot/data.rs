@@ -5,7 +5,7 @@ use crate::block::Op;
 use crate::cpu::Cpu;
 use crate::flags::LazyFlags;
 use crate::int::Int;
-use crate::ops::arith::{Binary, Shift, Unary};
+use crate::ops::arith::{self, Binary, Shift, Unary};
 use gearbox_core::x86::state::gpr::{RAX, RCX, RDX, RSP};
 use std::marker::PhantomData;
 
@@ -303,16 +303,9 @@ const BP: u8 = SP + 8;
 
 #[inline(always)]
 fn multiply<T: Int, L: Policy>(c: &mut Cpu, o: &Op, a: T, b: T) {
-    let (r, over) = if T::SIZE == 8 {
-        let (r, over) = (a.zx() as i64).overflowing_mul(b.zx() as i64);
-        (T::cut(r as u64), over)
-    } else {
-        let p = (a.sx() as i64) * (b.sx() as i64);
-        let r = T::cut(p as u64);
-        (r, r.sx() as i64 != p)
-    };
+    let (r, f) = arith::multiply(a, b);
     put(c, o.dst, r);
-    L::set(c, LazyFlags::shift(r, over, over));
+    L::set(c, f);
 }
 /// Pushes a value on a flat stack of the same width.
 #[inline(always)]

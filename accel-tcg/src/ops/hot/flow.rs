@@ -10,8 +10,8 @@ use gearbox_core::x86::state::rflags;
 use std::marker::PhantomData;
 
 /// Where the block is left: at the branch's target, or after it.
-pub(super) const TAKEN: usize = 0;
-pub(super) const NEXT: usize = 1;
+pub(crate) const TAKEN: usize = 0;
+pub(crate) const NEXT: usize = 1;
 
 /// Instruction pointer where `o`, the last op of its block, leads.
 #[inline(always)]
@@ -107,22 +107,22 @@ pub(super) unsafe fn go_on(c: *mut Cpu) {
     }
 }
 /// Goes on with what follows the block's last instruction. The op's `off` and `len` are those of that instruction.
-pub(super) unsafe fn fall(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn fall(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe { leave::<NEXT>(c, o) }
 }
 /// The same, by way of the run loop.
-pub(super) unsafe fn fall_out(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn fall_out(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe { (*c).rip = destination::<NEXT>(&*c, &*o) }
 }
 /// JMP.
-pub(super) unsafe fn jmp(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn jmp(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe { leave::<TAKEN>(c, o) }
 }
 /// Jcc.
-pub(super) unsafe fn jcc<const CC: u8>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn jcc<const CC: u8>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe { if (*c).lazy.cond(CC) { leave::<TAKEN>(c, o) } else { leave::<NEXT>(c, o) } }
 }
@@ -139,7 +139,7 @@ impl<O: Binary, T: Int, F: Form, const CC: u8> Fused<O, T, F, CC> {
         c.lazy = f;
         Some(if O::IS_SUB { compared(a, b, f, CC) } else { tested(r, f, CC) })
     }
-    pub(super) unsafe fn run(c: *mut Cpu, o: *const Op) {
+    pub(super) unsafe extern "C" fn run(c: *mut Cpu, o: *const Op) {
         // SAFETY: as for `leave`; a fused op is followed by its branch.
         unsafe {
             match Self::compare(&mut *c, &*o) {
@@ -184,7 +184,7 @@ fn tested<T: Int>(r: T, f: crate::flags::LazyFlags, cc: u8) -> bool {
 }
 
 /// CALL.
-pub(super) unsafe fn call<T: Int>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn call<T: Int>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe {
         let b = (*(*c).block).links[TAKEN];
@@ -218,7 +218,7 @@ unsafe fn call_unlinked<T: Int>(c: *mut Cpu, o: *const Op) {
 }
 
 /// RET; the immediate is what it drops besides.
-pub(super) unsafe fn ret<T: Int>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn ret<T: Int>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe {
         let Some((to, sp)) = top::<T>(&*c, (*o).imm) else { return slow_end(c, o) };
@@ -231,7 +231,7 @@ pub(super) unsafe fn ret<T: Int>(c: *mut Cpu, o: *const Op) {
     }
 }
 /// JMP through a register or memory.
-pub(super) unsafe fn jmp_indirect<T: Int, F: Form>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn jmp_indirect<T: Int, F: Form>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe {
         let Some(to) = F::source::<T>(&*c, &*o) else { return slow_end(c, o) };
@@ -243,7 +243,7 @@ pub(super) unsafe fn jmp_indirect<T: Int, F: Form>(c: *mut Cpu, o: *const Op) {
     }
 }
 /// CALL through a register or memory.
-pub(super) unsafe fn call_indirect<T: Int, F: Form>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn call_indirect<T: Int, F: Form>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `leave`.
     unsafe {
         let Some(to) = F::source::<T>(&*c, &*o) else { return slow_end(c, o) };

@@ -351,7 +351,7 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
 fn shift_count(i: &Instruction) -> u8 {
     if i.op1_kind() == OpKind::Immediate8 { i.immediate8() & if size(i, 0) == 8 { 63 } else { 31 } } else { 0 }
 }
-fn condition_of(i: &Instruction) -> Option<u8> {
+pub(crate) fn condition_of(i: &Instruction) -> Option<u8> {
     (i.condition_code() != iced_x86::ConditionCode::None && i.flow_control() == FlowControl::Next).then(|| condition(i))
 }
 
@@ -436,7 +436,7 @@ const ARITH: u32 = RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits
 
 /// Which instructions leave flags that nothing can see: all are overwritten before anything reads them or can fault (a fault shows
 /// all flags).
-fn dead_flags(insns: &[Instruction]) -> Vec<bool> {
+pub(crate) fn dead_flags(insns: &[Instruction]) -> Vec<bool> {
     let mut live = ARITH;
     let mut dead = vec![false; insns.len()];
     for (k, i) in insns.iter().enumerate().rev() {
@@ -473,6 +473,13 @@ fn kind_of(i: &Instruction) -> Safe {
 
 /// The ops of a block. The last one leaves it.
 pub(crate) fn lower(insns: &[Instruction], mode: Mode) -> Vec<Op> {
+    ops(insns, mode, true)
+}
+/// The same, with an op for each instruction that does something.
+pub(crate) fn lower_each(insns: &[Instruction], mode: Mode) -> Vec<Op> {
+    ops(insns, mode, false)
+}
+fn ops(insns: &[Instruction], mode: Mode, pairs: bool) -> Vec<Op> {
     let dead = dead_flags(insns);
     let mut ops: Vec<Op> = Vec::with_capacity(insns.len() + 1);
     let mut off = 0;
@@ -519,8 +526,10 @@ pub(crate) fn lower(insns: &[Instruction], mode: Mode) -> Vec<Op> {
                 Some(run) => op.run = run,
                 None => op = plain,
             }
-            let both =
-                ops.last().filter(|before| run.is_some() && usize::from(before.ord) + 1 == ord).and_then(|before| {
+            let both = ops
+                .last()
+                .filter(|before| pairs && run.is_some() && usize::from(before.ord) + 1 == ord)
+                .and_then(|before| {
                     let copy = &insns[ord - 1];
                     let fuse = if dead[ord] { three::fused::<Dead> } else { three::fused::<Live> };
                     fuse(copy, before, i, op)

@@ -11,7 +11,10 @@ mod three;
 mod vector;
 mod x87;
 
+pub(crate) use flow::{NEXT, TAKEN};
 pub(crate) use lower::lower;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use lower::{condition_of, dead_flags, lower_each};
 
 use crate::block::{Executor, Op};
 use crate::cpu::{Cpu, slot};
@@ -42,7 +45,7 @@ pub(super) trait Hot {
 }
 
 /// The handler made of a shortcut.
-pub(super) unsafe fn handler<H: Hot>(c: *mut Cpu, o: *const Op) {
+pub(super) unsafe extern "C" fn handler<H: Hot>(c: *mut Cpu, o: *const Op) {
     // SAFETY: the engine and the previous handler pass the CPU and an op of its block; the last op of a block is never one of these.
     unsafe {
         if H::run(&mut *c, &*o).is_none() {
@@ -52,13 +55,28 @@ pub(super) unsafe fn handler<H: Hot>(c: *mut Cpu, o: *const Op) {
     }
 }
 #[inline(never)]
-unsafe fn handler_again<H: Hot>(c: *mut Cpu, o: *const Op) {
+unsafe extern "C" fn handler_again<H: Hot>(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `handler`.
     unsafe {
         if H::again(&mut *c, &*o).is_none() {
             return slow(c, o);
         }
         next(c, o)
+    }
+}
+
+/// In front of a block that is to be translated when it has been entered often.
+pub(crate) unsafe extern "C" fn warm(c: *mut Cpu, o: *const Op) {
+    // SAFETY: as for `handler`; `block` is that of `o`.
+    unsafe {
+        let block = (*c).block;
+        let heat = &(*block).heat;
+        heat.set(heat.get() + 1);
+        if heat.get() < (*c).cache.hot() {
+            return next(c, o);
+        }
+        let first = (*c).cache.promote(block);
+        ((*first).run)(c, first)
     }
 }
 
@@ -107,13 +125,13 @@ unsafe fn execute(c: *mut Cpu, o: *const Op) -> bool {
 
 /// An instruction without a shortcut, or one whose shortcut gave up.
 #[inline(never)]
-pub(crate) unsafe fn slow(c: *mut Cpu, o: *const Op) {
+pub(crate) unsafe extern "C" fn slow(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `handler`.
     unsafe { if execute(c, o) { next(c, o) } else { flow::go_on(c) } }
 }
 /// The same for the last instruction of a block.
 #[inline(never)]
-pub(crate) unsafe fn slow_end(c: *mut Cpu, o: *const Op) {
+pub(crate) unsafe extern "C" fn slow_end(c: *mut Cpu, o: *const Op) {
     // SAFETY: as for `handler`.
     unsafe {
         execute(c, o);

@@ -1,0 +1,33 @@
+//! No second tier: nothing is translated for this kind of host.
+
+use crate::block::{Block, Op};
+use std::io;
+
+/// Never reached.
+pub(crate) const HOT: u32 = u32::MAX;
+
+/// Flags are never pending.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pending;
+
+/// A translator, of which there is none.
+pub(crate) enum Jit {}
+
+impl Jit {
+    pub(crate) const SUPPORTED: bool = false;
+    pub(crate) fn new() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    pub(crate) fn interpret(&self) -> usize {
+        match *self {}
+    }
+    pub(crate) fn is_full(&self) -> bool {
+        match *self {}
+    }
+    pub(crate) fn clear(&mut self) {
+        match *self {}
+    }
+    pub(crate) fn translate(&mut self, _block: &Block) -> Option<(Vec<Op>, usize)> {
+        match *self {}
+    }
+}

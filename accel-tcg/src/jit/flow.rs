@@ -1,0 +1,157 @@
+//! How a translated block ends.
+
+use super::asm::{Alu, R8, R9, R10, RAX, RCX, RDI, RDX, at, cc};
+use super::thunks::{BLOCK, RIP, enter};
+use super::translate::Translator;
+use crate::block::{Block, Op};
+use crate::ops::hot::{NEXT, TAKEN};
+use crate::ops::integer::condition;
+use gearbox_core::x86::state::gpr::RSP;
+use iced_x86::{Code, Instruction, OpKind};
+use std::mem::offset_of;
+
+const SP: usize = RSP * 8;
+
+impl Translator {
+    /// Translates the last op, which is `i` if that is a branch, and else stands behind it. False if its handler has to do it.
+    pub(super) fn end(&mut self, k: usize, i: &Instruction, branch: bool) -> bool {
+        if !branch {
+            self.leave(k, NEXT);
+            return true;
+        }
+        if !self.lowered(k) {
+            return false;
+        }
+        let in_memory = i.op_count() == 1 && i.op0_kind() == OpKind::Memory;
+        if i.is_jcc_short_or_near() {
+            return self.jcc(k, condition(i));
+        }
+        if i.is_jmp_short_or_near() {
+            self.leave(k, TAKEN);
+        } else if i.is_call_near() {
+            self.call(k);
+        } else if i.is_jmp_near_indirect() || i.is_call_near_indirect() {
+            self.indirect(k, in_memory, i.is_call_near_indirect());
+        } else if matches!(i.code(), Code::Retnq | Code::Retnq_imm16 | Code::Retnd | Code::Retnd_imm16) {
+            self.ret(k);
+        } else {
+            return false;
+        }
+        true
+    }
+    fn jcc(&mut self, k: usize, cc: u8) -> bool {
+        if !self.can_test(cc) {
+            return false;
+        }
+        self.condition(k);
+        let taken = self.a.jcc(cc);
+        self.leave(k, NEXT);
+        self.a.land(taken);
+        self.leave(k, TAKEN);
+        true
+    }
+    fn delta(op: &Op, way: usize) -> i32 {
+        if way == TAKEN { op.disp } else { i32::from(op.off) + i32::from(op.len) }
+    }
+    /// Goes on to the block that is linked, or has the handler link it.
+    fn leave(&mut self, k: usize, way: usize) {
+        let delta = Self::delta(&self.op(k), way);
+        if self.is_far(delta) {
+            self.far(k, delta);
+            self.a.store(8, at(RDI, RIP), RAX);
+            self.a.mov(8, RAX, RDX);
+            return enter(&mut self.a, self.thunks.out);
+        }
+        self.linked(k, way);
+        self.a.alu_store_imm(Alu::Add, self.width, at(RDI, RIP), delta);
+        enter(&mut self.a, self.thunks.out);
+    }
+    /// Does the branch lead out of the page? Then the block there may become another one, and is looked for each time.
+    fn is_far(&self, delta: i32) -> bool {
+        self.start.wrapping_add(delta) & !0xfff != 0
+    }
+    /// Puts the linear address `delta` from here into RAX, and the block there into RDX.
+    fn far(&mut self, k: usize, delta: i32) {
+        self.a.load(8, RAX, at(RDI, RIP));
+        self.a.alu_imm(Alu::Add, self.width, RAX, delta);
+        self.find(k);
+    }
+    /// Puts the next block into RAX.
+    fn linked(&mut self, k: usize, way: usize) {
+        self.a.load(8, RAX, at(RDI, BLOCK));
+        self.a.load(8, RAX, at(RAX, offset_of!(Block, links) + way * size_of::<*const Block>()));
+        self.a.test(8, RAX, RAX);
+        self.handler_if(cc::E, k);
+    }
+    /// Puts the block at the linear address in RAX into RDX.
+    fn find(&mut self, k: usize) {
+        self.a.call_to(self.thunks.lookup);
+        self.a.test(8, RDX, RDX);
+        self.handler_if(cc::E, k);
+    }
+    /// Pushes the address of the next instruction. Changes RAX, RCX, RDX and R10.
+    fn push_return(&mut self, k: usize) {
+        let width = self.width;
+        self.a.load(width, RAX, at(RDI, SP));
+        self.a.alu_imm(Alu::Sub, width, RAX, width.into());
+        self.a.mov(8, R10, RAX);
+        self.check(k, width, true);
+        self.a.load(width, RDX, at(RDI, RIP));
+        self.a.alu_imm(Alu::Add, width, RDX, Self::delta(&self.op(k), NEXT));
+        self.a.store(width, self.reached(), RDX);
+        self.a.store(8, at(RDI, SP), R10);
+    }
+    fn call(&mut self, k: usize) {
+        let delta = self.op(k).disp;
+        if self.is_far(delta) {
+            self.far(k, delta);
+            return self.call_found(k);
+        }
+        self.linked(k, TAKEN);
+        self.a.mov(8, R9, RAX);
+        self.push_return(k);
+        self.a.mov(8, RAX, R9);
+        self.a.alu_store_imm(Alu::Add, self.width, at(RDI, RIP), delta);
+        enter(&mut self.a, self.thunks.out);
+    }
+    /// CALL to the linear address in RAX, with its block in RDX.
+    fn call_found(&mut self, k: usize) {
+        self.a.mov(8, R8, RAX);
+        self.a.mov(8, R9, RDX);
+        self.push_return(k);
+        self.a.store(8, at(RDI, RIP), R8);
+        self.a.mov(8, RAX, R9);
+        enter(&mut self.a, self.thunks.out);
+    }
+    fn ret(&mut self, k: usize) {
+        let width = self.width;
+        self.a.load(width, RAX, at(RDI, SP));
+        self.check(k, width, false);
+        self.a.load(width, RAX, self.reached());
+        self.find(k);
+        let drop = i32::from(width) + self.op(k).imm as i32;
+        self.a.load(width, RCX, at(RDI, SP));
+        self.a.alu_imm(Alu::Add, width, RCX, drop);
+        self.a.store(8, at(RDI, SP), RCX);
+        self.a.store(8, at(RDI, RIP), RAX);
+        self.a.mov(8, RAX, RDX);
+        enter(&mut self.a, self.thunks.out);
+    }
+    fn indirect(&mut self, k: usize, in_memory: bool, call: bool) {
+        let width = self.width;
+        if in_memory {
+            self.reach(k, width, false);
+            self.a.load(width, RAX, self.reached());
+        } else {
+            let from = self.read(self.op(k).src, width, RAX);
+            self.a.mov(width, RAX, from);
+        }
+        self.find(k);
+        if call {
+            return self.call_found(k);
+        }
+        self.a.store(8, at(RDI, RIP), RAX);
+        self.a.mov(8, RAX, RDX);
+        enter(&mut self.a, self.thunks.out);
+    }
+}

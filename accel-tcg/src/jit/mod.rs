@@ -1,0 +1,87 @@
+//! The second tier: hot blocks as code of the host, where that is x86-64.
+//!
+//! Blocks begin interpreted. One that was entered often is translated: in a new list of its ops, those that translated code takes over have an entry into it as
+//! their handler. So translated code and handlers go on to each other as handlers do among themselves, and whatever translation does not know, or finds it cannot
+//! finish (a TLB miss, a page fault, code that is written to), is done by the interpreter, on the same state, from the same instruction on.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `asm`, `memory` | host instructions; where they lie |
+//! | `translate`, `straight`, `flow` | a block; its instructions; how it ends |
+//! | `registers` | guest registers in host registers, within a block |
+//! | `pending` | flags that nobody asked for yet |
+//! | `thunks` | pieces of code that all blocks share |
+
+mod asm;
+mod flow;
+mod memory;
+mod pending;
+mod registers;
+mod straight;
+mod thunks;
+mod translate;
+
+pub(crate) use pending::Pending;
+
+use crate::block::{Block, Op};
+use crate::ops::hot;
+use asm::Asm;
+use memory::CodeMemory;
+use thunks::Thunks;
+
+/// How often a block is interpreted before it is translated: below about a hundred, translation costs more than it saves.
+pub(crate) const HOT: u32 = if cfg!(test) { 3 } else { 64 };
+
+/// The translator of one CPU, and its code.
+pub(crate) struct Jit {
+    memory: CodeMemory,
+    thunks: Thunks,
+    /// Bytes that the thunks take.
+    fixed: usize,
+    /// There was no room for a block.
+    full: bool,
+}
+
+impl Jit {
+    /// Code can be translated for this kind of host.
+    pub(crate) const SUPPORTED: bool = true;
+    /// A translator without code.
+    ///
+    /// # Errors
+    /// The host allows no executable memory.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let mut memory = CodeMemory::new()?;
+        let mut a = Asm::new(memory.next());
+        let thunks = Thunks::emit(&mut a);
+        memory.add(a.code());
+        let fixed = memory.used();
+        Ok(Self { memory, thunks, fixed, full: false })
+    }
+    /// Where translated code goes on with a block that is not translated.
+    pub(crate) fn interpret(&self) -> usize {
+        self.thunks.interpret
+    }
+    /// There is no room for more: everything is to be forgotten.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+    /// Forgets all code. None of it may be executing, or be found from now on.
+    pub(crate) fn clear(&mut self) {
+        self.memory.truncate(self.fixed);
+        self.full = false;
+    }
+    /// Translates `block`: its new ops, and where its code begins. `None` if there is nothing to gain, or no room.
+    pub(crate) fn translate(&mut self, block: &Block) -> Option<(Vec<Op>, usize)> {
+        if self.full || !block.mode.flat() {
+            return None;
+        }
+        let ops = hot::lower_each(&block.insns, block.mode);
+        let translated =
+            translate::translate(&block.insns, ops, (block.mode, block.host & 0xfff), self.thunks, self.memory.next())?;
+        if !self.memory.add(&translated.code) {
+            self.full = true;
+            return None;
+        }
+        Some((translated.ops, translated.entry))
+    }
+}
