@@ -206,13 +206,13 @@ pub trait CpuBus: Sync {
 }
 
 /// Fills `data` with loads of `size` bytes, lowest first.
-pub(crate) fn string_in(size: u8, data: &mut [u8], mut load: impl FnMut() -> u64) {
+pub fn string_in(size: u8, data: &mut [u8], mut load: impl FnMut() -> u64) {
     for chunk in data.chunks_exact_mut(size.into()) {
         chunk.copy_from_slice(&load().to_le_bytes()[..size.into()]);
     }
 }
 /// Gives `data` to stores of `size` bytes, lowest first.
-pub(crate) fn string_out(size: u8, data: &[u8], mut store: impl FnMut(u64)) {
+pub fn string_out(size: u8, data: &[u8], mut store: impl FnMut(u64)) {
     for chunk in data.chunks_exact(size.into()) {
         let mut value = [0; 8];
         value[..size.into()].copy_from_slice(chunk);

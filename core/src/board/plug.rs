@@ -25,6 +25,21 @@ pub struct Bus {
     pub(super) members: Vec<DeviceId>,
     /// The places on it that are numbered and taken.
     pub(super) units: BTreeMap<u32, DeviceId>,
+    /// The Open Firmware path of the device that has it, as boot orders begin; empty where none matters.
+    pub firmware_path: String,
+}
+
+/// A bus as a device on it sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusPlace {
+    /// The device that has it.
+    pub owner: DeviceId,
+    /// Which one of its owner's buses it is.
+    pub nth: usize,
+    /// Which one of its kind it is on the board.
+    pub number: usize,
+    /// See [`Bus::firmware_path`].
+    pub firmware_path: String,
 }
 
 /// What a hot-plug handler (QEMU's interface of that name, here a part of [`Device`](super::Device)) is told.
@@ -349,15 +364,17 @@ impl BoardState {
 
 impl Realize<'_> {
     /// The device has a bus for others, as a part of its object.
-    pub fn bus(&mut self, name: &str, kind: &'static str, hotplug: bool) {
-        self.bus_for(name, kind, hotplug, usize::MAX);
+    pub fn bus(&mut self, name: &str, kind: &'static str, hotplug: bool) -> &mut Bus {
+        self.bus_for(name, kind, hotplug, usize::MAX)
     }
     /// The same with room for so many.
-    pub fn bus_for(&mut self, name: &str, kind: &'static str, hotplug: bool, most: usize) {
+    pub fn bus_for(&mut self, name: &str, kind: &'static str, hotplug: bool, most: usize) -> &mut Bus {
         let node = self.child(name, kind);
         let (name, owner) = (name.to_owned(), self.id);
         let (members, units) = (Vec::new(), BTreeMap::new());
-        self.claims.buses.push(Bus { name, kind, hotplug, node, owner, most, members, units });
+        let firmware_path = String::new();
+        self.claims.buses.push(Bus { name, kind, hotplug, node, owner, most, members, units, firmware_path });
+        self.claims.buses.last_mut().expect("just added")
     }
     /// The name that a bus of this device has unless its type says otherwise: after the device's id, or numbered among those of its kind.
     pub fn bus_name(&self, kind: &str) -> String {
@@ -395,6 +412,14 @@ impl Realize<'_> {
     /// The device that has a bus.
     pub fn bus_owner(&self, bus: &str) -> Option<DeviceId> {
         self.fabric.buses.iter().find(|b| b.name == bus).map(|b| b.owner)
+    }
+    /// A bus, and where it is among others.
+    pub fn bus_place(&self, bus: &str) -> Option<BusPlace> {
+        let all = || self.fabric.buses.iter();
+        let Bus { kind, owner, firmware_path, .. } = all().find(|b| b.name == bus)?;
+        let nth = all().filter(|b| b.owner == *owner).position(|b| b.name == bus)?;
+        let number = all().filter(|b| b.kind == *kind).position(|b| b.name == bus)?;
+        Some(BusPlace { owner: *owner, nth, number, firmware_path: firmware_path.clone() })
     }
     /// What the owner of the bus is given: the device is a part of it.
     pub fn part(&mut self, part: impl Any + Send) {

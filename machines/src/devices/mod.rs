@@ -13,6 +13,7 @@ pub mod i8257;
 pub mod i8259;
 pub mod ide;
 pub mod ioapic;
+pub mod isa_bus;
 mod isa_card;
 pub mod mc146818;
 pub mod parallel;

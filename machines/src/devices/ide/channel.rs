@@ -1,9 +1,12 @@
-//! A channel: the registers that its two drives share, and the bus master's way to the one that is selected.
+//! A channel: the registers that its two drives share, and the bus master's way to the one that is selected. Its ports are in [`ports`](super::ports).
 
 use super::bus_master::BusMaster;
 use super::drive::{Drive, Phase};
+use super::geometry::Geometry;
 use super::registers::{command, control, device, status};
+use gearbox_core::backend::block::MediumEvent;
 use gearbox_core::board::{Cx, Line, Saved};
+use std::any::Any;
 
 /// Offsets in the command block.
 #[rustfmt::skip]
@@ -16,6 +19,12 @@ mod reg {
     pub(super) const LBA_HIGH: u64 = 5;
     pub(super) const DEVICE: u64 = 6;
     pub(super) const STATUS: u64 = 7;
+}
+
+/// A drive on its way to its channel.
+pub(super) struct Part {
+    pub(super) unit: usize,
+    pub(super) drive: Drive,
 }
 
 /// A channel.
@@ -49,6 +58,21 @@ impl Channel {
     }
     fn drive(&mut self) -> Option<&mut Drive> {
         self.drives[self.selected].as_mut()
+    }
+    /// The disk at a place: its geometry.
+    pub(super) fn geometry(&mut self, unit: usize) -> Option<Geometry> {
+        Some(self.drives.get_mut(unit)?.as_mut()?.disk()?.geometry)
+    }
+    /// Takes a drive, which is a [`Part`].
+    pub(super) fn plug(&mut self, cx: &mut Cx<'_>, part: Box<dyn Any + Send>) -> Result<(), String> {
+        let part = part.downcast::<Part>().map_err(|_| "no IDE drive".to_owned())?;
+        let place = self.drives.get_mut(part.unit).ok_or("Can't create IDE unit, bus supports only 2 units")?;
+        if place.is_some() {
+            return Err(format!("IDE unit {} is in use", part.unit));
+        }
+        *place = Some(part.drive);
+        self.settle(cx);
+        Ok(())
     }
 
     /// A load from the command block, of data apart.
@@ -185,6 +209,14 @@ impl Channel {
             while let Some(completion) = drive.backend.as_ref().and_then(|b| b.completed()) {
                 drive.complete(completion);
             }
+        }
+        self.settle(cx);
+    }
+
+    /// Something happened to the medium of a drive.
+    pub(super) fn medium(&mut self, cx: &mut Cx<'_>, unit: usize, event: MediumEvent) {
+        if let Some(drive) = &mut self.drives[unit] {
+            drive.medium_event(event);
         }
         self.settle(cx);
     }

@@ -1,6 +1,7 @@
-//! IDE: the two channels of the PIIX3 with disks and CD-ROM drives.
+//! IDE: controllers with disks and CD-ROM drives.
 //!
-//! [`piix`] is the PCI function: its ports, its interrupts, and the bus master (`bus_master`). A `channel` has the registers that two drives share. A
+//! [`piix`] is the PCI function with two channels and their bus masters (`bus_master`), [`isa`] a card with one channel. A `channel` has the registers
+//! that two drives share, at the `ports` where the controller has them. A
 //! `drive` is a value without ports and wires: it takes commands, and moves data by port or by bus master, from and to its back end. What its
 //! commands do is in `disk` and `cdrom`.
 //!
@@ -14,7 +15,9 @@ mod disk;
 mod drive;
 mod geometry;
 mod identify;
+pub mod isa;
 pub mod piix;
+mod ports;
 mod registers;
 mod sense;
 mod smart;

@@ -1,12 +1,13 @@
 //! `ide-hd` and `ide-cd`: drives as users name them. Realized, each becomes a part of the controller whose bus it is on.
 
 use super::cdrom::Cdrom;
+use super::channel::Part;
 use super::disk::Disk;
 use super::drive::{Drive as IdeDrive, Identity, Kind};
 use super::geometry::{Geometry, Translation};
-use super::piix::{BUSES, Part};
+use super::ports::TAGS;
 use gearbox_core::backend::block::{Drive, Media};
-use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
+use gearbox_core::board::{BusPlace, Device, DeviceSpec, DeviceState, Realize, RealizeError};
 use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
@@ -92,17 +93,14 @@ impl Common {
                 return Err(r.property_error(name, format!("it is longer than {most} characters, or not ASCII")));
             }
         }
-        let bus = r.on_bus(BUSES[self.bus.min(1)]);
-        let Some(n) = BUSES.iter().position(|b| *b == bus) else {
-            return Err(r.property_error("bus", format!("'{bus}' is no bus of this controller")));
-        };
-        let Some(controller) = r.bus_owner(&bus) else {
+        let bus = r.on_bus(&format!("ide.{}", self.bus));
+        let Some(BusPlace { owner: controller, nth: channel, number, firmware_path }) = r.bus_place(&bus) else {
             return Err(r.property_error("bus", format!("Bus '{bus}' not found")));
         };
-        let tag = |unit| n as u32 * 2 + unit;
-        let free = (0..2).find(|unit| !r.has_drive(controller, tag(*unit)));
+        let tag = |unit| channel as u32 * TAGS + unit;
+        let free = (0..TAGS).find(|unit| !r.has_drive(controller, tag(*unit)));
         let unit = self.unit.or(free).unwrap_or(0);
-        if unit > 1 {
+        if unit >= TAGS {
             return Err(r.property_error("unit", format!("Can't create IDE unit {unit}, bus supports only 2 units")));
         }
         let tag = tag(unit);
@@ -110,7 +108,7 @@ impl Common {
             return Err(r.property_error("unit", format!("IDE unit {unit} is in use")));
         }
         let identity = Identity {
-            serial: self.serial.unwrap_or_else(|| format!("QM{:05}", tag + 1)),
+            serial: self.serial.unwrap_or_else(|| format!("QM{:05}", number as u32 * TAGS + unit + 1)),
             model: self.model.unwrap_or_else(|| model.to_owned()),
             version: self.version.unwrap_or_else(|| "2.5+".to_owned()),
             wwn: self.wwn,
@@ -121,9 +119,7 @@ impl Common {
         r.settle_property("ver", &*identity.version);
         let backend = self.drive.backend().cloned();
         r.drive_of(controller, tag, &self.drive, media, writes);
-        if let Some(at) = r.pci().address(controller) {
-            r.boot_device(self.bootindex, format!("{}/drive@{n:x}/disk@{unit:x}", at.firmware_path("ide")));
-        }
+        r.boot_device(self.bootindex, format!("{firmware_path}/drive@{channel:x}/disk@{unit:x}"));
         r.part(Part { unit: unit as usize, drive: IdeDrive::new(kind, identity, backend) });
         Ok((IdeDevice, ()))
     }

@@ -1,5 +1,6 @@
 //! The controller with drives, as a guest sees them.
 
+use super::isa::{IsaIde, IsaIdeDevice};
 use super::piix::{PiixIde, PiixIdeDevice};
 use super::spec::{Common, IdeCd, IdeHd};
 use gearbox_accel_qtest::Bench;
@@ -22,7 +23,7 @@ struct Pc {
     ide: DeviceId,
     blocks: Arc<Blocks>,
     files: Vec<PathBuf>,
-    irq: [gearbox_core::board::Line; 2],
+    irq: Vec<gearbox_core::board::Line>,
 }
 
 impl Drop for Pc {
@@ -37,12 +38,25 @@ fn pc() -> Pc {
     let blocks = Arc::new(Blocks::default());
     b.with(|s| s.set_blocks(blocks.clone()));
     let ide = b.realize(PiixIde { at: Devfn::new(1, 1) }).unwrap().id;
+    rig(b, blocks, ide)
+}
+
+/// The same without PCI: a card with the first channel.
+fn at() -> Pc {
+    let mut b = Bench::with_ram(RAM);
+    let blocks = Arc::new(Blocks::default());
+    b.with(|s| s.set_blocks(blocks.clone()));
+    let ide = b.realize(IsaIde::default()).unwrap().id;
+    rig(b, blocks, ide)
+}
+
+fn rig(mut b: Bench, blocks: Arc<Blocks>, ide: DeviceId) -> Pc {
     b.with(|s| {
         s.fabric.pci.config_write(0x0900 | 0x20, 4, u32::from(BM) | 1);
         s.fabric.pci.config_write(0x0900 | 0x04, 2, 5);
     });
     let lines = b.with(|s| s.fabric.outputs(ide));
-    let irq = [lines[0].0, lines[1].0];
+    let irq: Vec<_> = lines.into_iter().map(|(line, _)| line).collect();
     b.watch(irq[0]);
     Pc { b, ide, blocks, files: Vec::new(), irq }
 }
@@ -540,4 +554,43 @@ fn nothing_a_guest_writes_does_harm() {
     pc.b.outb(0x3f6, 0);
     pc.blocks.drain();
     assert_eq!(pc.b.inb(STATUS), 0x50);
+}
+
+#[test]
+fn cards_without_pci() {
+    let mut at = at();
+    let disk = pattern(1 << 20);
+    at.disk(&disk);
+    at.set_lba(3, 2);
+    assert_eq!((at.command(0x20), at.irqs()), (0x58, 1));
+    assert_eq!(at.words(256), disk[3 * 512..4 * 512]);
+    assert_eq!(at.string(512), disk[4 * 512..5 * 512]);
+    at.set_lba(9, 1);
+    assert_eq!(at.command(0x30), 0x58);
+    at.send(&[0x5a; 512]);
+    assert_eq!((at.wait(), at.b.inb(0x1f7)), (0x50, 0x50));
+    at.set_lba(9, 1);
+    at.command(0x20);
+    assert_eq!(at.string(512), [0x5a; 512]);
+    let ide = at.ide;
+    assert!(at.b.device(ide, |ide: &mut IsaIdeDevice| ide.geometry(0).is_some() && ide.geometry(1).is_none()));
+    // Nobody moves data for a DMA command.
+    at.set_lba(0, 1);
+    at.b.outb(STATUS, 0xc8);
+    assert_eq!(at.b.inb(0x3f6) & 1, 0);
+
+    // Another card has another bus, and its drives are numbered on.
+    let taken = at.b.realize(IsaIde::default()).unwrap_err().to_string();
+    assert!(taken.contains("0x1f0-0x1f7") && taken.contains("0x3f6"), "{taken}");
+    at.b.realize(IsaIde::AT[1]).unwrap();
+    let drive = at.drive(&disk, |o| o);
+    let common = Common { drive: drive.into(), bus: 1, ..Common::default() };
+    at.b.realize(IdeHd { common, ..IdeHd::default() }).unwrap();
+    assert_eq!((at.b.inb(0x177), at.b.inb(0x376)), (0x50, 0x50));
+    at.b.outb(0x177, 0xec);
+    let identity: Vec<_> = (0..256).map(|_| at.b.inw(0x170)).collect();
+    assert_eq!(identity[10..14], *b"MQ0000 3".chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect::<Vec<_>>());
+    for wrong in [IsaIde { irq: 8, ..IsaIde::AT[0] }, IsaIde { iobase: 0xfff9, ..IsaIde::AT[0] }] {
+        assert!(at.b.realize(wrong).is_err());
+    }
 }

@@ -4,6 +4,7 @@
 //! [`i8259`](crate::devices::i8259). Contents of the configuration space are those of QEMU's `PIIX3`.
 
 use super::QEMU_SUBSYSTEM;
+use crate::devices::isa_bus;
 use gearbox_core::board::{
     Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, SystemRequest,
 };
@@ -65,8 +66,9 @@ impl DeviceSpec for Piix3 {
             multifunction: true,
             ..ConfigHeader::default()
         };
-        r.bus("isa.0", "ISA", false);
-        let c = r.pci_function(Some(Devfn::new(self.slot, 0)), &header);
+        let at = Devfn::new(self.slot, 0);
+        r.bus(isa_bus::BUS, "ISA", false).firmware_path = at.firmware_path("isa");
+        let c = r.pci_function(Some(at), &header);
         for (offset, values) in [
             (0x4c, &[0x4d][..]), // I/O recovery
             (0x4e, &[0x03]),     // X-bus chip selects

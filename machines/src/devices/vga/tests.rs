@@ -3,7 +3,7 @@
 use super::*;
 use gearbox_accel_qtest::Bench;
 use gearbox_core::board::{DeviceId, RealizeError};
-use gearbox_core::pci::{Devfn, command, reg};
+use gearbox_core::pci::{Devfn, PciPlace, command, reg};
 
 /// Registers of a mode.
 struct ModeTable {
@@ -339,4 +339,35 @@ fn whatever_a_guest_programs_is_drawn() {
         assert_eq!(p.rgb.len(), p.width as usize * p.height as usize * 3);
         r.text();
     }
+}
+
+#[test]
+fn the_card_without_pci() {
+    let directory = std::env::temp_dir().join(format!("gearbox-isa-vga-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("vgabios.bin"), [0x55, 0xaa, 1]).unwrap();
+    let mut b = Bench::new();
+    let path = gearbox_core::backend::firmware::FirmwarePath::new([directory.clone()]);
+    b.with(|s| s.set_firmware_path(path));
+    let id = b.realize(IsaVga::default()).unwrap().id;
+    let files = b.call(id, |_, cx| cx.firmware_files().to_vec());
+    assert_eq!((files[0].name, &*files[0].bytes), ("vgaroms/vgabios.bin", &[0x55, 0xaa, 1][..]));
+    std::fs::remove_dir_all(directory).unwrap();
+
+    let mut r = Rig { b, id };
+    r.set_mode(&PACKED);
+    r.b.writeb(0xa_0001, 5);
+    assert_eq!((r.b.readb(0xe000_0001), &r.picture().rgb[6..9]), (5, &color(5)[..]));
+    // 800x600 in true color, by the Bochs interface: 8 MiB of memory, where it always is.
+    r.dispi(&[(4, 0), (1, 800), (2, 600), (3, 32), (4, 0x41)]);
+    r.b.writel(0xe000_0000, 0x0011_2233);
+    r.b.writel(0xe07f_fffc, 7);
+    let p = r.picture();
+    assert_eq!((p.width, &p.rgb[..3], r.b.readl(0xe07f_fffc)), (800, &[0x11, 0x22, 0x33][..], 7));
+    assert_eq!(r.b.readl(0xe080_0000), u32::MAX);
+    r.b.outw(0x1ce, 10);
+    assert_eq!(r.b.inw(0x1d0), 128, "units of 64 KiB");
+    assert!(Bench::new().realize(IsaVga { vgamem_mb: 0 }).is_err());
+    r.b.reset();
+    assert_eq!(r.picture().width, 640);
 }
