@@ -67,12 +67,19 @@ pub fn option_rom(text: &str) -> Result<OptionRomFile, Problem> {
     Ok(OptionRomFile { file, bootindex })
 }
 
+/// Devices that take the place of the machine's display adapter.
+const ADAPTERS: [&str; 2] = ["VGA", "isa-vga"];
+
 /// Whether the machine has its display adapter: if nothing is said, unless there are to be no default devices, or one of `-device` takes its place.
 ///
 /// # Errors
 /// An adapter that does not exist, or that the machine has no place for.
 pub fn adapter(o: &Options, possible: bool) -> Result<bool, Problem> {
-    let another = || o.device.iter().any(|text| Properties::parse("device", text, Some("driver")).is("driver", "VGA"));
+    let adapter = |text: &String| {
+        let device = Properties::parse("device", text, Some("driver"));
+        ADAPTERS.iter().any(|name| device.is("driver", name))
+    };
+    let another = || o.device.iter().any(adapter);
     match o.vga.as_deref() {
         None => Ok(possible && !o.nodefaults && !another()),
         Some(name) => match vga(name)? {

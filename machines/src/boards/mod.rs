@@ -1,5 +1,7 @@
 //! Boards: what is realized, and how it is wired.
 
+mod at;
+mod isapc;
 mod none;
 mod pc;
 

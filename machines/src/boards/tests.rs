@@ -178,17 +178,20 @@ fn devices_of_the_command_line_and_their_mistakes() {
     assert!(e.contains("64 GiB") && e.contains("no such property"), "{e}");
 }
 
-#[test]
-fn direct_boot_sets_the_board_up_after_every_reset() {
-    // A multiboot kernel by addresses: load and entry at 2 MiB.
+/// A multiboot kernel by addresses: load and entry at 2 MiB.
+fn kernel() -> KernelArgs {
     let mut image: Vec<u8> =
         [0x1bad_b002u32, 0x1_0000, 0u32.wrapping_sub(0x1bad_b002 + 0x1_0000), 0x20_0000, 0x20_0000, 0, 0, 0x20_0020]
             .into_iter()
             .flat_map(u32::to_le_bytes)
             .collect();
     image.extend(*b"code");
-    let kernel = KernelArgs { image, path: "k".into(), ..KernelArgs::default() };
-    let (mut b, w) = build("pc", &MachineConfig { kernel: Some(kernel), ..MachineConfig::default() });
+    KernelArgs { image, path: "k".into(), ..KernelArgs::default() }
+}
+
+#[test]
+fn direct_boot_sets_the_board_up_after_every_reset() {
+    let (mut b, w) = build("pc", &MachineConfig { kernel: Some(kernel()), ..MachineConfig::default() });
     let boot = w.boot.unwrap();
     for _ in 0..2 {
         let mut state = X86State::reset(true, 0x663);
@@ -209,4 +212,67 @@ fn direct_boot_sets_the_board_up_after_every_reset() {
         b.reset();
         assert_eq!(b.inl(0x608), u32::MAX, "the ports are gone until the next boot");
     }
+}
+
+#[test]
+fn isapc_is_the_isa_half() {
+    let image: Vec<u8> = (0..128 << 10).map(|n| !(n >> 8) as u8).collect();
+    let firmware = Some((image, "bios.bin".into()));
+    let topology = gearbox_core::x86::topology::Topology::default();
+    let (mut b, w) = build("isapc", &MachineConfig { firmware, vga: true, topology, ..MachineConfig::default() });
+    assert_eq!((machine("isapc").max_cpus(), config(&mut b, 0, 0, 0)), (1, u32::MAX));
+    // The timer reaches the 8259A, and there is no other controller.
+    for (port, v) in [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0x43, 0x34), (0x40, 100)] {
+        b.outb(port, v);
+    }
+    b.outb(0x40, 0);
+    b.clock_step_ns(1_000_000);
+    assert!(b.level(w.intr.unwrap()));
+    assert_eq!((b.ack_interrupt(), b.readl(0xfec0_0000), b.messages().len()), (Some(0x20), u32::MAX, 0));
+    // Both channels are there, and empty; so is the video memory.
+    assert_eq!([0x1f7, 0x177, 0x3f6, 0x376].map(|port| b.inb(port)), [0; 4]);
+    b.writel(0xe000_0000, 0x5a5a_5a5a);
+    assert_eq!((b.readl(0xe000_0000), cmos(&mut b, 0x14)), (0x5a5a_5a5a, 6));
+    // Firmware writes to its own image, which comes back with a reset; so it does to the space before it.
+    assert_eq!((b.readw(0xf_fffe), b.readw(0xe_0100), b.readw(0xffff_fffe)), (0, 0xfefe, 0));
+    b.writew(0xf_fffe, 0x1234);
+    b.writew(0xc_0000, 0xaa55);
+    assert_eq!((b.readw(0xffff_fffe), b.readw(0xc_0000)), (0x1234, 0xaa55));
+    b.reset();
+    assert_eq!((b.readw(0xf_fffe), b.readw(0xc_0000)), (0, 0xaa55));
+    // A20 has both of its gates.
+    b.writeb(0x10_0000, 1);
+    b.writeb(0, 2);
+    b.outb(0x64, 0xdd);
+    assert_eq!(b.readb(0x10_0000), 2);
+    b.outb(0x92, 2);
+    assert_eq!(b.readb(0x10_0000), 1);
+}
+
+#[test]
+fn isapc_has_no_place_for_pci() {
+    let device = |name: &str| DeviceArg { type_name: name.into(), properties: Vec::new() };
+    let error = |c: &MachineConfig| try_build("isapc", c).err().unwrap().to_string();
+    for name in ["virtio-rng-pci", "VGA"] {
+        let with = MachineConfig { devices: vec![device(name)], ..MachineConfig::default() };
+        assert_eq!(error(&with), format!("-device {name}: No 'PCI' bus found for device '{name}'"));
+    }
+    let properties = vec![("hpet".into(), "off".into())];
+    let with = MachineConfig { properties, acpi_tables: vec![vec![0; 36]], ..MachineConfig::default() };
+    assert_eq!(error(&with), "-machine hpet: the machine has no such property; -acpitable : the machine has no ACPI");
+    // Another channel has another bus.
+    let properties = [("iobase", "0x1e8"), ("iobase2", "0x3ee"), ("irq", "11")];
+    let properties = properties.map(|(k, v)| (k.to_owned(), v.into())).to_vec();
+    let ide = DeviceArg { type_name: "isa-ide".into(), properties };
+    let (mut b, _) = build("isapc", &MachineConfig { devices: vec![ide], ..MachineConfig::default() });
+    assert_eq!((b.inb(0x1ef), b.with(|s| s.buses().last().unwrap().name.clone())), (0, "ide.2".to_owned()));
+}
+
+#[test]
+fn isapc_boots_a_kernel_without_firmware() {
+    let (mut b, w) = build("isapc", &MachineConfig { kernel: Some(kernel()), ..MachineConfig::default() });
+    let mut state = X86State::reset(true, 0x400);
+    w.boot.unwrap().enter(b.board(), &mut state).unwrap();
+    assert_eq!((state.rip, b.readl(0x20_0020), b.readw(0x413)), (0x20_0020, u32::from_le_bytes(*b"code"), 639));
+    assert!((0xf_0000..0x10_0000).step_by(16).all(|a| b.readq(a) != u64::from_le_bytes(*b"RSD PTR ")));
 }

@@ -35,6 +35,7 @@ pub mod key {
     pub const FILE_FIRST: u16 = 0x20;
     /// Set in keys of items that belong to one architecture.
     pub const ARCH_LOCAL: u16 = 0x8000;
+    pub const SMBIOS_ENTRIES: u16 = ARCH_LOCAL | 1;
     pub const IRQ0_OVERRIDE: u16 = ARCH_LOCAL | 2;
     pub const HPET: u16 = ARCH_LOCAL | 4;
 }

@@ -3,6 +3,7 @@
 //! What is in them, and what of it users can say by `-smbios`, is as in QEMU. Firmware gets the structures and an entry point without addresses and sums,
 //! and places both; direct boot does that itself.
 
+pub mod legacy;
 mod structure;
 mod types;
 

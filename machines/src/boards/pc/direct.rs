@@ -1,23 +1,20 @@
 //! What firmware does on this board before an operating system starts, for machines that boot a kernel without firmware.
 
-use super::memory::{EBDA, Layout};
 use super::{PIIX_SLOT, PM, SCI};
 use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
-use crate::boot::{Blob, BootImage};
+use crate::boards::at;
+use crate::boards::at::memory::Layout;
 use crate::devices::cpu_hotplug;
 use crate::devices::floppy::FdcDevice;
 use crate::devices::hpet;
 use crate::devices::ide::piix as ide;
 use crate::devices::ioapic::IOAPIC_BASE;
-use crate::devices::parallel::ParallelDevice;
 use crate::devices::pci::{self, i440fx, piix3, piix4_pm};
 use crate::devices::pvpanic::PvPanicDevice;
-use crate::devices::serial::SerialDevice;
 use crate::devices::vmgenid::VmGenIdDevice;
 use gearbox_core::board::{Board, BoardState};
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
-use gearbox_core::mem::NotRam;
 use gearbox_core::pci::{Devfn, command, reg};
 use gearbox_core::vm::CpuBus;
 use gearbox_core::x86::state::X86State;
@@ -32,8 +29,7 @@ const PCI_PORTS: u32 = 0xc000;
 /// What the tables tell of this board.
 pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNodes, layout: Layout) -> Platform {
     let ids: Vec<_> = s.devices().map(|(id, ..)| id).collect();
-    let serials = ids.iter().filter_map(|&id| s.device::<SerialDevice>(id)?.isa_resources()).collect();
-    let parallels = ids.iter().filter_map(|&id| Some(s.device::<ParallelDevice>(id)?.isa_resources())).collect();
+    let (serials, parallels) = (at::direct::serials(s), at::direct::parallels(s));
     let generation = ids.iter().find_map(|&id| Some(s.device::<VmGenIdDevice>(id)?.guid()));
     let pvpanic = ids.iter().find_map(|&id| s.device::<PvPanicDevice>(id)?.port());
     let floppies = ids.iter().find_map(|&id| Some(s.device::<FdcDevice>(id)?.kinds())).unwrap_or_default();
@@ -41,7 +37,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
     let pci_interrupts = functions.filter_map(|(at, _, c)| Some(interrupt(at, c.interrupt_pin()? as u8)));
     Platform {
         processors: super::processors(s, config).collect(),
-        numa: super::numa::platform(config, nodes, layout),
+        numa: at::numa::platform(config, nodes, layout),
         ioapic: IOAPIC_BASE as u32,
         pci_memory: layout.hole(),
         pm: Some(PowerManagement {
@@ -82,101 +78,15 @@ fn interrupt(at: Devfn, pin: u8) -> PciInterrupt {
 
 /// Direct boot on this board.
 pub(super) struct DirectBoot {
-    pub(super) image: BootImage,
-    pub(super) tables: Vec<Blob>,
-    pub(super) platform: Platform,
-    pub(super) layout: Layout,
+    pub(super) common: at::direct::DirectBoot,
 }
 
 impl Boot for DirectBoot {
     fn enter(&self, board: &Board, state: &mut X86State) -> Result<(), BootError> {
         let setup = Setup(board);
         setup.chipset();
-        setup.pci(self.layout);
-        let load = |b: &Blob| {
-            load(board, b).map_err(|e| BootError { what: format!("loading {}", b.name), reason: e.to_string() })
-        };
-        load(&self.bios_data())?;
-        self.tables.iter().chain(&self.image.blobs).try_for_each(load)?;
-        memory_types(self.layout, state);
-        virtual_wire(state);
-        self.image.entry.apply(state);
-        Ok(())
-    }
-}
-
-impl DirectBoot {
-    /// The BIOS data area: serial and parallel ports, EBDA segment, KiB of base memory.
-    fn bios_data(&self) -> Blob {
-        let mut area = [0; 0x20];
-        let Platform { serials, parallels, .. } = &self.platform;
-        for (at, bases) in [(0, serials.iter().take(4)), (8, parallels.iter().take(3))] {
-            for (field, (base, _)) in area[at..].chunks_exact_mut(2).zip(bases) {
-                field.copy_from_slice(&base.to_le_bytes());
-            }
-        }
-        area[0x0e..0x10].copy_from_slice(&((EBDA >> 4) as u16).to_le_bytes());
-        area[0x13..0x15].copy_from_slice(&((EBDA >> 10) as u16).to_le_bytes());
-        Blob::new("the BIOS data area", 0x400, area)
-    }
-}
-
-fn load(board: &Board, blob: &Blob) -> Result<(), NotRam> {
-    static ZEROS: [u8; 65536] = [0; 65536];
-    let memory = board.memory();
-    memory.load(blob.addr, &blob.bytes)?;
-    let mut at = blob.addr + blob.bytes.len() as u64;
-    while at < blob.end() {
-        let n = (blob.end() - at).min(ZEROS.len() as u64);
-        memory.load(at, &ZEROS[..n as usize])?;
-        at += n;
-    }
-    Ok(())
-}
-
-/// Memory type range registers (SDM vol. 3, 12.11): RAM write-back, the VGA window and the PCI hole uncached.
-fn memory_types(layout: Layout, state: &mut X86State) {
-    const PHYS_BASE0: u32 = 0x200;
-    const PHYS_MASK0: u32 = 0x201;
-    const FIX_64K: u32 = 0x250;
-    const FIX_16K: [u32; 2] = [0x258, 0x259];
-    const FIX_4K: std::ops::RangeInclusive<u32> = 0x268..=0x26f;
-    const DEF_TYPE: u32 = 0x2ff;
-    const WRITE_BACK: u64 = 0x0606_0606_0606_0606;
-    const WRITE_PROTECT: u64 = 0x0505_0505_0505_0505;
-    /// Enabled, fixed ranges enabled, write-back.
-    const DEFAULT: u64 = 1 << 11 | 1 << 10 | 6;
-    const VALID: u64 = 1 << 11;
-    /// 40 physical address bits: every CPU model has as many.
-    const ADDRESS_BITS: u64 = (1 << 40) - 1;
-    let hole = u64::from(layout.hole().0);
-    let mut set = |msr, value| state.msrs.insert(msr, value);
-    set(FIX_64K, WRITE_BACK);
-    set(FIX_16K[0], WRITE_BACK);
-    set(FIX_16K[1], 0);
-    FIX_4K.for_each(|msr| {
-        set(msr, WRITE_PROTECT);
-    });
-    set(PHYS_BASE0, hole);
-    set(PHYS_MASK0, (ADDRESS_BITS & !((1 << 32) - hole - 1)) | VALID);
-    set(DEF_TYPE, DEFAULT);
-}
-
-/// Virtual wire mode (MultiProcessor Specification 1.4, 3.6.2.2): the local APIC on, the 8259A's output through its LINT0, NMI
-/// through LINT1.
-fn virtual_wire(state: &mut X86State) {
-    const SPURIOUS: usize = 0xf;
-    const LINT0: usize = 0x35;
-    const LINT1: usize = 0x36;
-    const ENABLED: u32 = 1 << 8 | 0xff;
-    const EXT_INT: u32 = 7 << 8;
-    const NMI: u32 = 4 << 8;
-    if let Some(lapic) = &mut state.lapic {
-        for (register, value) in [(SPURIOUS, ENABLED), (LINT0, EXT_INT), (LINT1, NMI)] {
-            if let Some(r) = lapic.regs.get_mut(register) {
-                *r = value;
-            }
-        }
+        setup.pci(self.common.layout);
+        self.common.enter(board, state)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The flash chips that firmware comes in (QEMU's `pc_system_flash`): the first ends at 4 GiB and holds the reset vector, the second one, for
 //! variables, ends where the first begins.
 
-use super::firmware;
+use crate::boards::at::firmware;
 use crate::devices::pflash::Pflash;
 use gearbox_core::backend::block::{BlockBackend, DrivePlace, Interface};
 use gearbox_core::board::BoardState;

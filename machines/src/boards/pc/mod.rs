@@ -1,43 +1,31 @@
 //! The PC with an i440FX chipset: QEMU's `pc-i440fx` machines.
 
-mod boot_order;
 mod direct;
-mod drives;
-mod firmware;
 mod flash;
-mod fw_cfg;
-mod kernel;
-mod memory;
-mod numa;
+mod tables;
 mod versions;
 
+use super::at::memory::{self, Layout};
+use super::at::{self, CLOCK_IRQ, TIMER_IRQ, UNATTACHED, drives, firmware, fw_cfg, numa};
 use crate::acpi::Processor;
 use crate::boot;
-use crate::devices::a20::A20;
-use crate::devices::floppy::{self, IsaFdc};
-use crate::devices::hpet::Hpet;
-use crate::devices::i8042::I8042;
-use crate::devices::i8254::Pit;
-use crate::devices::i8257::Dma;
-use crate::devices::i8259::Pic;
-use crate::devices::ide::piix::PiixIde;
+use crate::devices::fw_cfg::key;
+use crate::devices::hpet::{self, Hpet};
+use crate::devices::ide::piix::{PiixIde, PiixIdeDevice};
 use crate::devices::ioapic::IoApic;
-use crate::devices::mc146818::Rtc;
 use crate::devices::parallel::Parallel;
 use crate::devices::pci::host::PciHost;
 use crate::devices::pci::i440fx::I440fx;
 use crate::devices::pci::piix3::Piix3;
-use crate::devices::pci::piix4_pm::Piix4Pm;
-use crate::devices::port92::Port92;
-use crate::devices::serial::{COM, Serial};
+use crate::devices::pci::piix4_pm::{Piix4Pm, SLEEP_S5};
 use crate::devices::vga::Vga;
 use crate::smbios;
 use direct::DirectBoot;
 use gearbox_core::backend::block::{DriveMedia, DrivePlace};
-use gearbox_core::board::{Board, BoardState, DeviceSpec, ISA_IRQS};
+use gearbox_core::board::{Board, BoardState, DeviceSpec};
 use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
+use gearbox_core::mem::RegionId;
 use gearbox_core::pci::Devfn;
-use memory::Layout;
 use std::sync::Arc;
 use versions::PcVersion;
 
@@ -49,12 +37,8 @@ const PM: Devfn = Devfn::new(PIIX_SLOT, 3);
 const SCI: u8 = 9;
 /// Interrupts that a PIRQ can be routed to (290550, PIRQRC).
 const PIRQ_TARGETS: [u8; 11] = [3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15];
-/// The input through which the second interrupt controller reaches the first.
-const CASCADE: u8 = 2;
-/// Where devices are that have no better place.
-const UNATTACHED: &str = "/machine/unattached/device[*]";
-/// Where devices are that users ask for, and do not name.
-const ANONYMOUS: &str = "/machine/peripheral-anon/device[*]";
+/// For S0 to S5, the sleep type, with bit 7 where the machine has the state. S3 and S4 are switched off.
+const SLEEP_STATES: [u8; 6] = [0x80, 0, 0, 1, 2, 0x80 | SLEEP_S5];
 /// Most vCPUs: what 8-bit APIC ids can name.
 const MAX_CPUS: u32 = 255;
 
@@ -118,13 +102,16 @@ impl MachineType for PcVersion {
         let layout = Layout::new(config.ram_size);
         let (wiring, platform, smbios) = board.with(|s| self.realize(config, layout, s))?;
         let boot = match &config.kernel {
-            Some(kernel) if !firmware::given(config) => {
+            Some(kernel) if !firmware_given(config) => {
                 let wrong = |reason| BootError { what: "firmware tables".into(), reason };
                 let (smbios, start) = smbios.place(memory::TABLES.0);
                 let mut tables = crate::acpi::build(&platform, start, memory::TABLES.1).map_err(wrong)?;
                 tables.blobs.extend(smbios);
                 let image = boot::prepare(kernel, &layout.map(), Some(tables.rsdp))?;
-                Some(Box::new(DirectBoot { image, tables: tables.blobs, platform, layout }) as _)
+                let crate::acpi::Platform { serials, parallels, .. } = platform;
+                let tables = tables.blobs;
+                let common = at::direct::DirectBoot { image, tables, layout, serials, parallels };
+                Some(Box::new(DirectBoot { common }) as _)
             }
             _ => None,
         };
@@ -134,17 +121,11 @@ impl MachineType for PcVersion {
 
 /// Refuses what the machine cannot be, all of it together.
 fn check(config: &MachineConfig) -> Result<(), BuildError> {
-    let mut wrong = Vec::new();
+    let mut wrong = at::check(config);
     let mut refuse = |option, value: String, reason: String| wrong.push(BuildError::Option { option, value, reason });
-    if !(memory::LEAST..=memory::MOST).contains(&config.ram_size) || !config.ram_size.is_multiple_of(4096) {
-        refuse("m", config.ram_size.to_string(), "1 MiB to 64 GiB in whole pages are possible".into());
-    }
     let cpus = config.topology.total();
     if !(1..=MAX_CPUS).contains(&cpus) {
         refuse("smp", cpus.to_string(), format!("1 to {MAX_CPUS} CPUs are possible"));
-    }
-    if config.serials.len() > COM.len() {
-        refuse("serial", config.serials.len().to_string(), format!("the machine has {} serial ports", COM.len()));
     }
     for (name, value) in &config.properties {
         match (&**name, &**value) {
@@ -159,11 +140,20 @@ fn check(config: &MachineConfig) -> Result<(), BuildError> {
             _ => refuse("machine", name.clone(), "the machine has no such property".into()),
         }
     }
-    match wrong.len() {
-        0 => Ok(()),
-        1 => Err(wrong.remove(0)),
-        _ => Err(BuildError::Several(wrong)),
+    at::together(wrong)
+}
+
+/// Does the user want firmware, although there may be a kernel?
+fn firmware_given(config: &MachineConfig) -> bool {
+    config.firmware.is_some() || flash::given(config)
+}
+
+/// The ROMs, in PCI memory space where they are below 1 MiB; the firmware's may be flash chips.
+fn roms(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
+    if !flash::realize(config, s, pci)? {
+        firmware::map_image(config, s, pci, firmware::Kind::Rom)?;
     }
+    firmware::map_option_roms(s, pci, firmware::Kind::Rom)
 }
 
 impl PcVersion {
@@ -176,25 +166,14 @@ impl PcVersion {
     ) -> Result<(Wiring, crate::acpi::Platform, smbios::Tables), BuildError> {
         let nodes = numa::nodes(config)?;
         let ram = layout.realize(config, &nodes, s)?;
-        firmware::map(config, s, ram.pci)?;
+        roms(config, s, ram.pci)?;
         let present = |n: usize| config.serials.get(n).is_some_and(Option::is_some);
 
-        let a20 = s.realize(UNATTACHED, A20)?;
-
-        // Host bridge, interrupt controllers.
+        // The host bridge; the PIIX3 and its functions.
         s.realize("/machine/i440fx", PciHost)?;
         let smm = has_smm(config, s)?;
         let bridge = I440fx { ram: ram.low, ram_below_4g: layout.low, pci_memory: ram.pci, smm };
         s.realize(UNATTACHED, bridge)?;
-        let pic = s.realize(UNATTACHED, Pic)?;
-        let ioapic = s.realize("/machine/i440fx/ioapic", IoApic::default())?;
-        // Each interrupt goes to both controllers; the timer is on the I/O APIC's input 2.
-        for irq in (0..ISA_IRQS as u8).filter(|&irq| irq != CASCADE) {
-            s.feed_isa_irq(irq, pic.irq.get(irq.into()));
-            s.feed_isa_irq(irq, ioapic.intin.get(if irq == 0 { 2 } else { irq.into() }));
-        }
-
-        // The PIIX3 and its functions.
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let ide = s.realize(UNATTACHED, PiixIde { at: Devfn::new(PIIX_SLOT, 1) })?;
         let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
@@ -208,48 +187,44 @@ impl PcVersion {
             s.realize(UNATTACHED, Vga::default())?;
         }
 
-        // ISA devices.
-        let [bytes, words] = Dma::PC;
-        let dma = s.realize(UNATTACHED, bytes)?;
-        s.realize(UNATTACHED, words)?;
-        let fdc = s.realize(UNATTACHED, IsaFdc { dma: dma.pins.clone() })?;
-        s.connect(dma.ready[floppy::DMA], fdc.ready.get(0));
-        let pit = s.realize(UNATTACHED, Pit)?;
-        let [first, later] = boot_order::cmos(&config.boot)?;
+        // The ISA half.
         let cpus = processors(s, config).filter(|p| p.present).count() as u16;
-        let memory = cmos(cpus, layout).into_iter().chain(first).collect();
-        let rtc = s.realize(UNATTACHED, Rtc { config: config.rtc, memory, memory_at_reset: later.to_vec() })?;
-        let keyboard = s.realize(UNATTACHED, I8042)?;
-        let port92 = s.realize(UNATTACHED, Port92)?;
-        s.connect(keyboard.a20, a20.enable.get(0));
-        s.connect(port92.a20, a20.enable.get(1));
-        s.connect_isa_irq(keyboard.irq_keyboard, 1);
+        let isa = at::realize(config, layout, cpus, s)?;
+
+        // Each interrupt goes to the I/O APIC too; the timer is on its input 2.
+        let ioapic = s.realize("/machine/i440fx/ioapic", IoApic::default())?;
+        for irq in at::irqs() {
+            s.feed_isa_irq(irq, ioapic.intin.get(if irq == TIMER_IRQ { 2 } else { irq.into() }));
+        }
         if has_hpet(config) {
             // It may take the place of the 8254 and of the RTC, so that their interrupts come through it.
             let hpet = s.realize(UNATTACHED, Hpet::default())?;
-            s.connect(pit.out0, hpet.legacy.get(0));
-            s.connect(rtc.irq, hpet.legacy.get(1));
-            s.connect_isa_irq(hpet.irq[0], 0);
-            s.connect_isa_irq(hpet.irq[8], 8);
+            s.connect(isa.timer, hpet.legacy.get(0));
+            s.connect(isa.clock, hpet.legacy.get(1));
+            s.connect_isa_irq(hpet.irq[0], TIMER_IRQ);
+            s.connect_isa_irq(hpet.irq[8], CLOCK_IRQ);
             s.connect(hpet.irq[2], ioapic.intin.get(2));
         } else {
-            s.connect_isa_irq(pit.out0, 0);
-            s.connect_isa_irq(rtc.irq, 8);
+            s.connect_isa_irq(isa.timer, TIMER_IRQ);
+            s.connect_isa_irq(isa.clock, CLOCK_IRQ);
         }
-        s.connect_isa_irq(keyboard.irq_mouse, 12);
-        for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
-            s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
-        }
-        let fw_cfg = s.realize("/machine/fw_cfg", fw_cfg::items(config, cpus, &nodes, layout)?)?;
+
+        // What firmware is told, and what users bring.
+        let mut items = fw_cfg::items(config, cpus, &nodes, layout, firmware_given(config))?;
+        items.set(key::HPET, hpet::item(has_hpet(config)));
+        items
+            .add_file("etc/system-states", SLEEP_STATES)
+            .map_err(|e| fw_cfg::wrong("fw_cfg", "etc/system-states", &e))?;
+        let fw_cfg = s.realize("/machine/fw_cfg", items)?;
         drives::realize(config, s)?;
         config.add_devices(s)?;
-        drives::describe(s, ide.id, fdc.id, rtc.id);
+        drives::describe(s, isa.fdc, isa.rtc, |s, bus, unit| s.device::<PiixIdeDevice>(ide.id)?.geometry(bus, unit));
 
         let platform = direct::platform(s, config, nodes, layout);
         let smbios = smbios::build(&self.smbios(config, layout, s));
-        fw_cfg::add_tables(s, fw_cfg.id, platform.clone(), &smbios)?;
+        tables::add(s, fw_cfg.id, platform.clone(), &smbios)?;
         let smi = smm.then_some(pm.smi);
-        let wiring = Wiring { intr: Some(pic.intr), smi, power_button: Some(pm.power_button), boot: None };
+        let wiring = Wiring { intr: Some(isa.pic.intr), smi, power_button: Some(pm.power_button), boot: None };
         Ok((wiring, platform, smbios))
     }
     /// What SMBIOS tells of the machine.
@@ -289,14 +264,4 @@ fn has_smm(config: &MachineConfig, s: &BoardState) -> Result<bool, BuildError> {
 fn processors(s: &BoardState, config: &MachineConfig) -> impl Iterator<Item = Processor> {
     let topology = config.topology;
     (0..topology.total()).map(move |n| Processor { apic_id: topology.apic_id(n), present: s.cpu(n).is_some() })
-}
-
-/// Contents of CMOS RAM (QEMU's `pc_cmos_init`).
-fn cmos(cpus: u16, layout: Layout) -> Vec<(u8, u8)> {
-    /// Equipment: FPU, PS/2 mouse.
-    const EQUIPMENT: u8 = 0x02 | 0x04;
-    let mut bytes = layout.cmos();
-    bytes.push((0x14, EQUIPMENT));
-    bytes.push((0x5f, cpus.saturating_sub(1) as u8));
-    bytes
 }

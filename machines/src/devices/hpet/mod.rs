@@ -89,6 +89,18 @@ pub struct HpetDevice {
 
 inventory::submit! { TypeEntry(&TypeInfo::onboard::<Hpet>("sys-bus-device", "high precision event timers")) }
 
+/// The item of the firmware configuration device that tells of event timers: how many blocks there are, or that nothing is known of them, and id and address of each of up to eight.
+pub fn item(present: bool) -> [u8; 121] {
+    let mut item = [0; 121];
+    item[0] = u8::MAX;
+    if present {
+        item[0] = 1;
+        item[1..5].copy_from_slice(&BLOCK_ID.to_le_bytes());
+        item[5..13].copy_from_slice(&BASE.to_le_bytes());
+    }
+    item
+}
+
 impl DeviceSpec for Hpet {
     type Device = HpetDevice;
     type Pins = HpetPins;

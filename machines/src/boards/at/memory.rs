@@ -14,44 +14,49 @@ const GIB: u64 = 1 << 30;
 const SPLIT_AT: u64 = 0xe000_0000;
 const SPLIT: u64 = 0xc000_0000;
 /// Where base memory ends and the extended BIOS data area begins.
-pub(super) const EBDA: u64 = 0x9_fc00;
+pub(in crate::boards) const EBDA: u64 = 0x9_fc00;
 /// The shadow RAM in which firmware keeps its tables.
-pub(super) const TABLES: (u64, u64) = (0xf_0000, 0x10_0000);
+pub(in crate::boards) const TABLES: (u64, u64) = (0xf_0000, 0x10_0000);
 /// Last address of the PCI hole: the I/O APIC follows.
 const HOLE_LAST: u32 = 0xfebf_ffff;
 /// Least and most RAM: the shadow RAM below 1 MiB must be there.
-pub(super) const LEAST: u64 = MIB;
-pub(super) const MOST: u64 = 64 * GIB;
+pub(in crate::boards) const LEAST: u64 = MIB;
+pub(in crate::boards) const MOST: u64 = 64 * GIB;
 
 /// How RAM is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(in crate::boards) struct Layout {
     /// Bytes from address 0 on.
-    pub(super) low: u64,
+    pub(in crate::boards) low: u64,
     /// Bytes from 4 GiB on.
-    pub(super) high: u64,
+    pub(in crate::boards) high: u64,
 }
 
 /// The regions of the memory tree that the host bridge needs.
-pub(super) struct Regions {
-    pub(super) low: RegionId,
+pub(in crate::boards) struct Regions {
+    pub(in crate::boards) low: RegionId,
     /// PCI memory space, below everything else.
-    pub(super) pci: RegionId,
+    pub(in crate::boards) pci: RegionId,
 }
 
 impl Layout {
     /// As QEMU's `pc_init1` divides it.
-    pub(super) fn new(ram: u64) -> Self {
+    pub(in crate::boards) fn new(ram: u64) -> Self {
         let low = if ram >= SPLIT_AT { SPLIT } else { ram };
         Self { low, high: ram - low }
     }
+    /// The same on boards without PCI, where less has to stay free (QEMU's `gigabyte_align` is off).
+    pub(in crate::boards) fn without_pci(ram: u64) -> Self {
+        let low = ram.min(SPLIT_AT);
+        Self { low, high: ram - low }
+    }
     /// First and last address of the memory that firmware gives to PCI: as much below 4 GiB as one memory type range can name.
-    pub(super) fn hole(self) -> (u32, u32) {
+    pub(in crate::boards) fn hole(self) -> (u32, u32) {
         let first = [0x8000_0000, 0xc000_0000].into_iter().find(|&first| self.low <= u64::from(first));
         (first.unwrap_or(SPLIT_AT as u32), HOLE_LAST)
     }
     /// What an operating system is told.
-    pub(super) fn map(self) -> MemoryMap {
+    pub(in crate::boards) fn map(self) -> MemoryMap {
         let mut m = MemoryMap::new();
         m.add(0, EBDA.min(self.low), Kind::Ram);
         m.add(EBDA, 0xa_0000, Kind::Reserved);
@@ -61,19 +66,19 @@ impl Layout {
         m
     }
     /// Where RAM is, as first and last address.
-    pub(super) fn areas(self) -> Vec<(u64, u64)> {
+    pub(in crate::boards) fn areas(self) -> Vec<(u64, u64)> {
         let high = (self.high > 0).then(|| (4 * GIB, 4 * GIB + self.high - 1));
         std::iter::once((0, self.low - 1)).chain(high).collect()
     }
     /// The RAM alone, in the form of the map's entries, for firmware to make its own map of.
-    pub(super) fn ram(self) -> Vec<u8> {
+    pub(in crate::boards) fn ram(self) -> Vec<u8> {
         let mut m = MemoryMap::new();
         m.add(0, self.low, Kind::Ram);
         m.add(4 * GIB, 4 * GIB + self.high, Kind::Ram);
         m.entries().iter().flat_map(|e| e.to_bytes()).collect()
     }
     /// Memory sizes in CMOS RAM, as (index, value): base and extended memory in KiB, memory above 16 MiB and above 4 GiB in 64 KiB.
-    pub(super) fn cmos(self) -> Vec<(u8, u8)> {
+    pub(in crate::boards) fn cmos(self) -> Vec<(u8, u8)> {
         let base = (self.low / 1024).min(640);
         let extended = (self.low.saturating_sub(MIB) / 1024).min(0xffff);
         let above_16m = (self.low.saturating_sub(16 * MIB) / 0x1_0000).min(0xffff);
@@ -90,7 +95,7 @@ impl Layout {
         bytes
     }
     /// The RAM that an operating system uses, as (first and last offset in the RAM, address): without the VGA window.
-    pub(super) fn usable(self) -> [(u64, u64, u64); 3] {
+    pub(in crate::boards) fn usable(self) -> [(u64, u64, u64); 3] {
         const WINDOW: u64 = 0xa_0000;
         [(0, WINDOW.min(self.low), 0), (MIB, self.low, MIB), (self.low, self.low + self.high, 4 * GIB)]
     }
@@ -98,12 +103,28 @@ impl Layout {
     ///
     /// # Errors
     /// The host refused the memory, or the back end that was asked for.
-    pub(super) fn realize(
+    pub(in crate::boards) fn realize(
         self,
         config: &MachineConfig,
         nodes: &NumaNodes,
         s: &mut BoardState,
     ) -> Result<Regions, BuildError> {
+        let low = self.map_ram(config, nodes, s)?;
+        let m = s.memory();
+        let pci = m.container("pci", u64::MAX);
+        m.map(m.root(), 0, pci, -1);
+        Ok(Regions { low, pci })
+    }
+    /// Maps RAM; the region of what is below 4 GiB.
+    ///
+    /// # Errors
+    /// As [`Layout::realize`].
+    pub(in crate::boards) fn map_ram(
+        self,
+        config: &MachineConfig,
+        nodes: &NumaNodes,
+        s: &mut BoardState,
+    ) -> Result<RegionId, BuildError> {
         let ram = pieces(config, nodes, s)?;
         let m = s.memory();
         let low = part(m, "ram-below-4g", &ram, 0, self.low);
@@ -112,9 +133,7 @@ impl Layout {
             let high = part(m, "ram-above-4g", &ram, self.low, self.high);
             m.map(m.root(), 4 * GIB, high, 0);
         }
-        let pci = m.container("pci", u64::MAX);
-        m.map(m.root(), 0, pci, -1);
-        Ok(Regions { low, pci })
+        Ok(low)
     }
 }
 

@@ -38,14 +38,14 @@ fn bytes(order: &str, floppy_check: bool) -> Result<[(u8, u8); 2], BuildError> {
 ///
 /// # Errors
 /// An order that firmware has no words for.
-pub(super) fn cmos(boot: &BootOrder) -> Result<[[(u8, u8); 2]; 2], BuildError> {
+pub(in crate::boards) fn cmos(boot: &BootOrder) -> Result<[[(u8, u8); 2]; 2], BuildError> {
     let later = bytes(&boot.order, boot.floppy_check)?;
     let first = boot.once.as_ref().map_or(Ok(later), |once| bytes(once, boot.floppy_check))?;
     Ok([first, later])
 }
 
 /// Items of the firmware configuration device.
-pub(super) fn items(boot: &BootOrder, items: &mut FwCfg) {
+pub(in crate::boards) fn items(boot: &BootOrder, items: &mut FwCfg) {
     items.set(key::BOOT_MENU, u16::from(boot.menu).to_le_bytes());
     let mut add = |name, bytes: &[u8]| items.add_file(name, bytes).expect("names that no other item has");
     if let Some(ms) = boot.splash_time {

@@ -6,13 +6,13 @@ use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig};
 
 /// The item of the firmware configuration device that tells of nodes.
-pub(super) const ITEM: u16 = 0x0d;
+pub(in crate::boards) const ITEM: u16 = 0x0d;
 
 /// The nodes, checked.
 ///
 /// # Errors
 /// What is missing of them.
-pub(super) fn nodes(config: &MachineConfig) -> Result<NumaNodes, BuildError> {
+pub(in crate::boards) fn nodes(config: &MachineConfig) -> Result<NumaNodes, BuildError> {
     let nodes = config.numa.complete(&config.topology, config.ram_size, &config.objects);
     nodes.map_err(|e| BuildError::Option { option: "numa", value: "node".into(), reason: e.to_string() })
 }
@@ -24,7 +24,7 @@ fn processors(config: &MachineConfig) -> Vec<u32> {
 }
 
 /// What ACPI tells.
-pub(super) fn platform(config: &MachineConfig, nodes: NumaNodes, layout: Layout) -> Option<NumaPlatform> {
+pub(in crate::boards) fn platform(config: &MachineConfig, nodes: NumaNodes, layout: Layout) -> Option<NumaPlatform> {
     if nodes.nodes.is_empty() {
         return None;
     }
@@ -52,7 +52,7 @@ fn ranges(sizes: impl Iterator<Item = (u32, u64)>, layout: Layout) -> Vec<NodeMe
 }
 
 /// The item [`ITEM`]: number of nodes, the node of each local APIC id, memory of each node; little-endian 64-bit numbers.
-pub(super) fn item(config: &MachineConfig, nodes: &NumaNodes) -> Vec<u8> {
+pub(in crate::boards) fn item(config: &MachineConfig, nodes: &NumaNodes) -> Vec<u8> {
     let t = &config.topology;
     let limit = t.apic_id(t.total().saturating_sub(1)) as usize + 1;
     let mut of_ids = vec![0u64; limit];

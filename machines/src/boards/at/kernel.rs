@@ -27,21 +27,21 @@ const ABOVE_4G: u16 = 1 << 1;
 /// QEMU, as a loader.
 const QEMU: u8 = 0xb0;
 
-/// Adds the kernel, if there is one and firmware is to boot it; the ROM that does.
+/// Adds the kernel, for firmware to boot; the ROM that does.
 ///
 /// # Errors
 /// It is no bzImage, or there is no ROM.
-pub(super) fn items(
+pub(in crate::boards) fn items(
     config: &MachineConfig,
+    kernel: &KernelArgs,
     layout: Layout,
     items: &mut FwCfg,
-) -> Result<Option<OptionRom>, BuildError> {
-    let Some(kernel) = config.kernel.as_ref().filter(|_| super::firmware::given(config)) else { return Ok(None) };
+) -> Result<OptionRom, BuildError> {
     let wrong = |reason: String| BootError { what: format!("-kernel {}", kernel.path.display()), reason };
     add(kernel, layout, items).map_err(wrong)?;
     let rom = config.firmware_path.read(LOADER, LOADER_MOST);
     let (image, _) = rom.map_err(|e| wrong(format!("firmware boots it by {LOADER}: {e}")))?;
-    Ok(Some(OptionRom { name: LOADER.to_owned(), image, bootindex: Some(0) }))
+    Ok(OptionRom { name: LOADER.to_owned(), image, bootindex: Some(0) })
 }
 
 fn add(kernel: &KernelArgs, layout: Layout, items: &mut FwCfg) -> Result<(), String> {

@@ -1,19 +1,18 @@
-//! The drives that users gave to the board itself (`-drive if=ide` and `if=virtio`, `-hda`, `-cdrom`), and what CMOS RAM tells the BIOS of disks (QEMU's
+//! The drives that users gave to the board itself (`-drive if=ide`, `if=floppy` and `if=virtio`, `-hda`, `-cdrom`), and what CMOS RAM tells the BIOS of them (QEMU's
 //! `pc_cmos_init_late`).
 
 use super::{ANONYMOUS, UNATTACHED};
 use crate::devices::floppy::{DriveKind, FdcDevice, Floppy};
-use crate::devices::ide::piix::PiixIdeDevice;
 use crate::devices::ide::{Common, Geometry, IdeCd, IdeHd};
 use crate::devices::mc146818::RtcDevice;
 use crate::devices::virtio::blk::Blk;
 use crate::devices::virtio::{Generic, VirtioPci};
 use gearbox_core::backend::block::{DriveMedia, DrivePlace, Interface};
-use gearbox_core::board::{BoardState, DeviceId};
+use gearbox_core::board::{BoardState, DeviceId, DeviceSpec, PlugError};
 use gearbox_core::machine::{BuildError, MachineConfig};
 
 /// Drives without a medium that are there by default: a CD-ROM drive, and the first floppy drive.
-pub(super) const DEFAULT: [(DrivePlace, DriveMedia); 2] = [
+pub(in crate::boards) const DEFAULT: [(DrivePlace, DriveMedia); 2] = [
     (DrivePlace { interface: Interface::Ide, bus: 1, unit: 0 }, DriveMedia::Cdrom),
     (DrivePlace { interface: Interface::Floppy, bus: 0, unit: 0 }, DriveMedia::Disk),
 ];
@@ -36,7 +35,7 @@ const USER_DEFINED: u8 = 47;
 ///
 /// # Errors
 /// All that cannot be.
-pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
+pub(in crate::boards) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), BuildError> {
     let mut wrong = Vec::new();
     realize_floppies(config, s)?;
     for place in config.blocks.places(Interface::Ide) {
@@ -49,13 +48,27 @@ pub(super) fn realize(config: &MachineConfig, s: &mut BoardState) -> Result<(), 
         };
         wrong.extend(realized.err().map(BuildError::from));
     }
+    wrong.extend(virtio(config, s));
+    super::together(wrong)
+}
+
+/// Makes a device of each drive for virtio; what is wrong with them.
+fn virtio(config: &MachineConfig, s: &mut BoardState) -> Vec<BuildError> {
+    type Disk = VirtioPci<Blk, Generic>;
+    let mut wrong = Vec::new();
     for place in config.blocks.places(Interface::Virtio) {
         let Some((drive, _)) = config.blocks.at(place) else { continue };
+        if !s.buses().iter().any(|bus| bus.kind == "PCI") {
+            let reason = PlugError::NoBus { bus: "PCI", device: Disk::TYPE.to_owned() }.to_string();
+            let value = format!("if=virtio,bus={},unit={}", place.bus, place.unit);
+            wrong.push(BuildError::Option { option: "drive", value, reason });
+            continue;
+        }
         let kind = Blk { drive: drive.into(), ..Blk::default() };
-        let realized = s.realize(ANONYMOUS, VirtioPci::<Blk, Generic> { kind, ..VirtioPci::default() });
+        let realized = s.realize(ANONYMOUS, Disk { kind, ..Disk::default() });
         wrong.extend(realized.err().map(BuildError::from));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(BuildError::Several(wrong)) }
+    wrong
 }
 
 /// CMOS RAM: the types of the floppy drives; equipment.
@@ -83,8 +96,13 @@ fn floppies([a, b]: [Option<DriveKind>; 2]) -> [(u8, u8); 2] {
     [(FLOPPIES, kind(a) << 4 | kind(b)), (EQUIPMENT, [0x00, 0x01, 0x41][count])]
 }
 
-/// Tells the BIOS of the drives that there are now.
-pub(super) fn describe(s: &mut BoardState, ide: DeviceId, fdc: DeviceId, rtc: DeviceId) {
+/// Tells the BIOS of the drives that there are now. `disk` looks for the one at a bus and unit.
+pub(in crate::boards) fn describe(
+    s: &mut BoardState,
+    fdc: DeviceId,
+    rtc: DeviceId,
+    disk: impl Fn(&mut BoardState, usize, usize) -> Option<Geometry>,
+) {
     let kinds = s.device::<FdcDevice>(fdc).map(|fdc| fdc.kinds()).unwrap_or_default();
     if let Some(rtc) = s.device::<RtcDevice>(rtc) {
         let [types, (equipment, more)] = floppies(kinds);
@@ -92,10 +110,7 @@ pub(super) fn describe(s: &mut BoardState, ide: DeviceId, fdc: DeviceId, rtc: De
         rtc.set_memory(equipment, rtc.memory(equipment) | more);
     }
     let places = (0..BUSES * UNITS).map(|n| (n / UNITS, n % UNITS));
-    let disks: Vec<_> = match s.device::<PiixIdeDevice>(ide) {
-        Some(ide) => places.map(|(bus, unit)| ide.geometry(bus, unit)).collect(),
-        None => return,
-    };
+    let disks: Vec<_> = places.map(|(bus, unit)| disk(s, bus, unit)).collect();
     if let Some(rtc) = s.device::<RtcDevice>(rtc) {
         cmos(&disks).into_iter().for_each(|(index, value)| rtc.set_memory(index, value));
     }

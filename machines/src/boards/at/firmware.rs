@@ -1,7 +1,8 @@
 //! The ROMs: the firmware's at the end of the first 4 GiB, with its last 128 KiB below 1 MiB too, and the space for expansion cards' before
-//! it. PAM may put RAM over what is below 1 MiB.
+//! it. On boards whose chipset can put RAM over what is below 1 MiB they are ROMs; on others they are RAM, as firmware has variables there.
 
-use super::flash;
+use super::UNATTACHED;
+use crate::devices::firmware_ram::FirmwareRam;
 use gearbox_core::board::{BoardState, RealizeError};
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
@@ -12,35 +13,51 @@ const UNIT: usize = 64 << 10;
 /// The largest ROM, so that it stays clear of the APICs.
 const MOST: usize = 16 << 20;
 /// How much of it is seen below 1 MiB.
-pub(super) const LOW: u64 = 128 << 10;
+pub(in crate::boards) const LOW: u64 = 128 << 10;
 
 /// Where expansion cards have their ROMs, and how much space there is.
 const OPTION_ROMS: (u64, u64) = (0xc_0000, 128 << 10);
 /// What an empty socket reads as.
 const NOTHING: u8 = 0xff;
 
-/// Does the user want firmware, although there may be a kernel?
-pub(super) fn given(config: &MachineConfig) -> bool {
-    config.firmware.is_some() || flash::given(config)
+/// How the ROMs can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::boards) enum Kind {
+    /// Not at all.
+    Rom,
+    /// As RAM; a reset brings the firmware back.
+    Ram,
 }
 
-/// Maps the firmware, from flash chips or as the image that `-bios` gives, and the space for ROMs of expansion cards. Without either the firmware's
-/// socket is empty.
+/// Maps the space for ROMs of expansion cards into `space`.
 ///
 /// # Errors
-/// It has an impossible size, or the host has no memory for it.
-pub(super) fn map(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
-    if !flash::realize(config, s, pci)? {
-        map_image(config, s, pci)?;
-    }
+/// The host has no memory for it.
+pub(in crate::boards) fn map_option_roms(s: &mut BoardState, space: RegionId, kind: Kind) -> Result<(), BuildError> {
     let (at, size) = OPTION_ROMS;
     let block = memory("pc.rom", size)?;
-    let rom = s.memory().rom(&block, 0, size);
-    s.memory().map(pci, at, rom, 1);
+    let rom = region(s, &block, kind);
+    s.memory().map(space, at, rom, 1);
     Ok(())
 }
 
-fn map_image(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Result<(), BuildError> {
+fn region(s: &mut BoardState, block: &Arc<RamBlock>, kind: Kind) -> RegionId {
+    match kind {
+        Kind::Rom => s.memory().rom(block, 0, block.size()),
+        Kind::Ram => s.memory().ram(block, 0, block.size()),
+    }
+}
+
+/// Maps the image that `-bios` gives, its end below 1 MiB into `space`; without one the firmware's socket is empty.
+///
+/// # Errors
+/// It has an impossible size, or the host has no memory for it.
+pub(in crate::boards) fn map_image(
+    config: &MachineConfig,
+    s: &mut BoardState,
+    space: RegionId,
+    kind: Kind,
+) -> Result<(), BuildError> {
     let path = config.firmware.as_ref().map(|(_, path)| path.display().to_string()).unwrap_or_default();
     let wrong = |reason: String| BuildError::Option { option: "bios", value: path.clone(), reason };
     let empty = [NOTHING; LOW as usize];
@@ -50,14 +67,17 @@ fn map_image(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Resul
         return Err(wrong(format!("{} bytes are not a multiple of 64 KiB up to {most} MiB", image.len())));
     }
     let size = image.len() as u64;
-    let rom = memory("pc.bios", size)?;
-    rom.write(0, image);
+    let block = memory("pc.bios", size)?;
+    block.write(0, image);
+    let rom = region(s, &block, kind);
     let tree = s.memory();
-    let rom = tree.rom(&rom, 0, size);
     tree.map(tree.root(), (4 << 30) - size, rom, 0);
     let low = size.min(LOW);
     let alias = tree.alias("isa-bios", rom, size - low, low);
-    tree.map(pci, (1 << 20) - low, alias, 1);
+    tree.map(space, (1 << 20) - low, alias, 1);
+    if kind == Kind::Ram {
+        s.realize(UNATTACHED, FirmwareRam { block, image: image.into() })?;
+    }
     Ok(())
 }
 
@@ -65,7 +85,7 @@ fn map_image(config: &MachineConfig, s: &mut BoardState, pci: RegionId) -> Resul
 ///
 /// # Errors
 /// The host has no memory for it.
-pub(super) fn map_low(s: &mut BoardState, pci: RegionId, bytes: &[u8]) -> Result<(), BuildError> {
+pub(in crate::boards) fn map_low(s: &mut BoardState, pci: RegionId, bytes: &[u8]) -> Result<(), BuildError> {
     let size = bytes.len() as u64;
     let block = memory("isa-bios", size)?;
     block.write(0, bytes);
