@@ -171,8 +171,8 @@ fn drives_find_their_places_or_not() {
     let raw = format!("file={disk},format=raw,readonly=on");
     for (arguments, told) in [
         (["-drive", &format!("{raw},index=2"), "-cdrom", &disk].to_vec(), "drive with bus=1, unit=0 (index=2) exists"),
-        (["-machine", "none", "-drive", &raw].to_vec(), "if=ide,bus=0,unit=0: the machine has no such place"),
-        (["-drive", &format!("{raw},bus=7")].to_vec(), "if=ide,bus=7,unit=0: the machine has no such place"),
+        (["-machine", "none", "-drive", &raw].to_vec(), "machine type does not support if=ide,bus=0,unit=0"),
+        (["-drive", &format!("{raw},bus=7")].to_vec(), "machine type does not support if=ide,bus=7,unit=0"),
         (["-drive", &format!("{raw},unit=2")].to_vec(), "unit 2 too big (max is 1)"),
         (["-drive", &format!("{raw},if=none,id=d")[..], "-device", "ide-hd,drive=e"].to_vec(), "can't find value 'e'"),
         (["-drive", &format!("{raw},id=8")].to_vec(), "Invalid id: '8'"),

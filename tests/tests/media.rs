@@ -6,6 +6,8 @@ mod cds;
 mod disks;
 #[path = "media/floppies.rs"]
 mod floppies;
+#[path = "media/isapc.rs"]
+mod isapc;
 #[path = "media/long.rs"]
 mod long;
 #[path = "media/prompt.rs"]

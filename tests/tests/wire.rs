@@ -43,6 +43,22 @@ const PC: &[&str] = &[
     "base=2020-02-29T12:00:00,clock=vm",
 ];
 
+/// The same without PCI, with a disk adapter and a display.
+const ISAPC: &[&str] = &[
+    "-machine",
+    "isapc",
+    "-nodefaults",
+    "-S",
+    "-vga",
+    "std",
+    "-serial",
+    "null",
+    "-serial",
+    "null",
+    "-rtc",
+    "base=2020-02-29T12:00:00,clock=vm",
+];
+
 /// Starts both programs with these arguments; says that it skips where QEMU is missing.
 fn pair(arguments: &[&str]) -> Option<[Process; 2]> {
     let Some(qemu) = Program::qemu() else {
@@ -97,6 +113,23 @@ fn registers_after_power_on() {
             &|p, r| ports::fw_cfg(p.qtest(), r),
         ],
     );
+}
+
+#[test]
+fn the_isa_pc() {
+    let probes: [fn(&mut dyn Io, &mut Readings); 8] =
+        [ports::survey, ports::pic, ports::pit, ports::cmos, ports::i8042, ports::uart, ports::system, ports::fw_cfg];
+    let probes = probes.map(|probe| {
+        move |p: &mut Process, r: &mut Readings| {
+            let mut all = Readings::default();
+            probe(p.qtest(), &mut all);
+            r.append("isapc", all);
+        }
+    });
+    let probes: Vec<&Probe<'_>> = probes.iter().map(|probe| probe as _).collect();
+    let more = ["-device", "isa-ide,iobase=0x1e8,iobase2=0x3ee,irq=11", "-smbios", "type=1,product=p"];
+    compare(&[ISAPC, &more].concat(), &["isapc"], &probes);
+    compare(&[ISAPC, &["-m", "3600"]].concat(), &[], &[&|p, r| ports::memory_map(p.qtest(), r)]);
 }
 
 #[test]

@@ -260,7 +260,9 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
             problems.add(Problem::new(option, value, only));
         }
     }
-    let cpu = o.cpu.as_deref().map_or_else(|| Ok(CpuModel::default()), CpuModel::parse);
+    let usual = selected.as_ref().and_then(|s| s.machine.default_cpu_type());
+    let usual = || usual.map_or_else(|| Ok(CpuModel::default()), CpuModel::of_type);
+    let cpu = o.cpu.as_deref().map_or_else(usual, CpuModel::parse);
     let cpu = problems.value(cpu.map_err(|e| Problem::new("cpu", o.cpu.as_deref().unwrap_or_default(), e)));
     let ram_size = selected.as_ref().map_or(0, |s| s.machine.default_ram_size());
     let ram_size = problems.value(machine::memory(&o.m, ram_size));

@@ -327,7 +327,8 @@ pub(super) fn build_with(
 fn orphans(config: &MachineConfig) -> Vec<BuildError> {
     let wrong = |place: DrivePlace| {
         let value = format!("if={},bus={},unit={}", place.interface.name(), place.bus, place.unit);
-        BuildError::Option { option: "drive", value, reason: "the machine has no such place".into() }
+        let reason = format!("machine type does not support {value}");
+        BuildError::Option { option: "drive", value, reason }
     };
     config.blocks.orphans().into_iter().map(wrong).collect()
 }
