@@ -264,13 +264,13 @@ fn isapc_has_no_place_for_pci() {
     let properties = [("iobase", "0x1e8"), ("iobase2", "0x3ee"), ("irq", "11")];
     let properties = properties.map(|(k, v)| (k.to_owned(), v.into())).to_vec();
     let ide = DeviceArg { type_name: "isa-ide".into(), properties };
-    let (mut b, _) = build("isapc", &MachineConfig { devices: vec![ide], ..MachineConfig::default() });
+    let (b, _) = build("isapc", &MachineConfig { devices: vec![ide], ..MachineConfig::default() });
     assert_eq!((b.inb(0x1ef), b.with(|s| s.buses().last().unwrap().name.clone())), (0, "ide.2".to_owned()));
 }
 
 #[test]
 fn isapc_boots_a_kernel_without_firmware() {
-    let (mut b, w) = build("isapc", &MachineConfig { kernel: Some(kernel()), ..MachineConfig::default() });
+    let (b, w) = build("isapc", &MachineConfig { kernel: Some(kernel()), ..MachineConfig::default() });
     let mut state = X86State::reset(true, 0x400);
     w.boot.unwrap().enter(b.board(), &mut state).unwrap();
     assert_eq!((state.rip, b.readl(0x20_0020), b.readw(0x413)), (0x20_0020, u32::from_le_bytes(*b"code"), 639));

@@ -32,9 +32,11 @@ fn seabios_tries_what_is_there() {
     if !has_seabios() {
         return;
     }
-    let vm = isapc().args(["-boot", "order=ad"]).start().expect("a machine");
+    let directory = tempfile::tempdir().expect("a directory");
+    let cd = directory.path().join("empty.iso");
+    std::fs::write(&cd, [0; 1 << 16]).expect("a file");
+    let vm = isapc().args(["-boot", "order=ad", "-cdrom", text(&cd)]).start().expect("a machine");
     vm.expect_screen(r"Booting from Floppy\.\.\.\s+Boot failed: could not read the boot disk", PATIENCE)
         .expect("a try");
-    vm.expect_screen(r"Booting from DVD/CD\.\.\.\s+Boot failed: Could not read from CDROM", PATIENCE)
-        .expect("another one");
+    vm.expect_screen(r"Booting from DVD/CD\.\.\.\s+Boot failed", PATIENCE).expect("another one");
 }
