@@ -9,7 +9,7 @@ use crate::cpu::{Cpu, Mode, slot};
 use crate::decode::ends_block;
 use crate::mem::tlb::{OFFSET, TlbEntry};
 use crate::ops::hot::{self, ZERO};
-use iced_x86::{Instruction, RflagsBits};
+use iced_x86::{Instruction, Mnemonic, RflagsBits};
 use std::mem::offset_of;
 
 /// What comes out.
@@ -143,7 +143,9 @@ impl Translator {
         self.registers.spoil_all();
         const ARITH: u32 =
             RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
-        if i.rflags_modified() & ARITH != 0 {
+        // A rotation through CF all the way round is said to leave the flags, but what OF is then is the interpreter's choice.
+        let round = matches!(i.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr);
+        if round || i.rflags_modified() & ARITH != 0 {
             self.flags = Flags::Unknown;
         }
         self.host_flags_gone();
