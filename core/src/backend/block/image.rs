@@ -207,6 +207,7 @@ fn overlay(base: Access) -> io::Result<Access> {
     let base = Arc::new(base);
     let image = Qcow2Image::create_builder(storage)
         .size(size)
+        .cluster_size(1 << qcow2::OVERLAY_CLUSTER_BITS)
         .create_open(imago::DenyImplicitOpenGate::default(), |s| Ok(Qcow2Image::builder(s).backing(Some(base))))?;
     Ok(FormatAccess::new(image))
 }

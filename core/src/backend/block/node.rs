@@ -3,6 +3,7 @@
 use super::image::{self, Access, BackingFile, OpenError, PROBED, guarded, probe};
 use super::lock::ImageLock;
 use super::options::{CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
+use super::qcow2;
 use super::request::{IoError, Operation, SECTOR};
 use imago::io_buffers::{IoVector, IoVectorMut};
 use parking_lot::RwLock;
@@ -215,11 +216,25 @@ impl Node {
             return Err(IoError::ReadOnly);
         }
         let size = size.next_multiple_of(SECTOR);
+        self.check_shrinkage(size)?;
         guarded(|| self.access.write().resize(size, imago::format::PreallocateMode::Zero))?;
         self.size.store(size, Ordering::Release);
         Ok(())
     }
 
+    /// A hostile image may claim to be so large that making it smaller would not end.
+    fn check_shrinkage(&self, size: u64) -> Result<(), IoError> {
+        let most = match self.info.format {
+            _ if self.info.snapshot => qcow2::most_shrinkage(qcow2::OVERLAY_CLUSTER_BITS),
+            Format::Qcow2 => qcow2::most_shrinkage(qcow2::cluster_bits(&self.info.filename)?),
+            _ => return Ok(()),
+        };
+        let less = self.size().saturating_sub(size);
+        if less > most {
+            return Err(IoError::Host(format!("A qcow2 image with such clusters shrinks by {most} bytes at most")));
+        }
+        Ok(())
+    }
     fn written(&self) -> Result<(), IoError> {
         if self.info.cache.writeback { Ok(()) } else { self.flush() }
     }

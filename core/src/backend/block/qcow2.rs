@@ -38,6 +38,23 @@ pub(super) fn check_tables(path: &Path) -> io::Result<()> {
     check_reference_counts(&file, cluster_bits)
 }
 
+/// log2 of the size of a cluster of the temporary file that takes what is written to an image with `snapshot=on`.
+pub(super) const OVERLAY_CLUSTER_BITS: u64 = 16;
+/// Tables of the second level that shrinking an image may visit: imago makes each that is missing.
+const MOST_TABLES: u64 = 4096;
+
+/// By how many bytes an image with clusters of that size may shrink: 2 TiB, if they have 64 KiB.
+pub(super) fn most_shrinkage(cluster_bits: u64) -> u64 {
+    MOST_TABLES << (2 * cluster_bits.clamp(9, 21) - 3)
+}
+/// log2 of the size of an image's clusters.
+///
+/// # Errors
+/// The host's reason.
+pub(super) fn cluster_bits(path: &Path) -> io::Result<u64> {
+    field(&File::open(path)?, 20, 4)
+}
+
 /// By the counts, the cluster with the header may be free, so that it would be given to somebody, and the search not end; or the table names blocks more than
 /// once, or behind the end of the file, so that more clusters would have to be looked at than there can be.
 fn check_reference_counts(file: &File, cluster_bits: u64) -> io::Result<()> {

@@ -305,6 +305,19 @@ fn a_qcow2_image_larger_than_its_tables_is_not_written() {
 }
 
 #[test]
+fn an_enormous_qcow2_image_shrinks_in_steps() {
+    let dir = Dir::new();
+    let path = dir.0.join("enormous");
+    create(&path, Format::Qcow2, 8 << 40).unwrap();
+    for snapshot in [false, true] {
+        let node = Node::open("n", "file", &ImageOptions { snapshot, ..ImageOptions::new(&path) }).unwrap();
+        let error = node.resize(1 << 20).unwrap_err().to_string();
+        assert!(error.contains("shrinks by"), "{error}");
+        node.resize((8 << 40) - (1 << 30)).unwrap();
+    }
+}
+
+#[test]
 fn tables_of_reference_counts_that_lead_nowhere_are_refused() {
     let dir = Dir::new();
     let good = dir.0.join("good.qcow2");
