@@ -54,6 +54,36 @@ fn a_disk_and_random_numbers() {
     }
 }
 
+/// Direct boot numbers the buses, and opens the windows.
+#[test]
+fn a_disk_behind_bridges() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = directory.path().join("disk");
+    std::fs::write(&image, pattern(4 << 20)).expect("a disk");
+    let drive = format!("if=none,id=d,format=raw,file={}", utf8(&image));
+    let arguments = [
+        "-device",
+        "pci-bridge,id=b1,chassis_nr=1,addr=7",
+        "-device",
+        "pci-bridge,id=b2,chassis_nr=2,bus=b1,addr=5",
+        "-drive",
+        &drive,
+        "-device",
+        "virtio-blk-pci,drive=d,bus=b2,addr=3",
+        "-device",
+        "pci-serial,bus=b1,addr=2",
+    ];
+    let Some(mut guest) = boot(&arguments, &[VIRTIO_BLK]) else { return };
+    assert_eq!(guest.run("ls /sys/bus/pci/devices/0000:00:07.0/0000:01:05.0/0000:02:03.0/virtio0/block").trim(), "vda");
+    let sum = guest.run("dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum");
+    let host = std::process::Command::new("md5sum").arg(&image).output().expect("md5sum").stdout;
+    assert_eq!(sum.split(' ').next(), String::from_utf8_lossy(&host).split(' ').next());
+    guest.run("dd if=/dev/zero of=/dev/vda bs=64k count=16 oflag=direct 2>/dev/null");
+    assert_eq!(guest.complaints(), [""; 0]);
+    guest.power_off();
+    assert!(std::fs::read(&image).expect("the disk")[..1 << 20].iter().all(|&byte| byte == 0));
+}
+
 fn read_line(stream: &mut UnixStream) -> String {
     let (mut line, mut byte) = (Vec::new(), [0]);
     while byte != [b'\n'] {

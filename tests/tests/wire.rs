@@ -144,6 +144,29 @@ fn pci_bus() {
     );
 }
 
+/// As firmware would set them up, then in disorder.
+#[test]
+fn bridges() {
+    let devices = [
+        "-device",
+        "pci-bridge,id=b1,chassis_nr=1,addr=5,shpc=off",
+        "-device",
+        "pci-bridge,id=b2,chassis_nr=2,addr=6,shpc=off,bus=b1",
+        "-device",
+        "virtio-rng-pci,id=r,bus=b2,addr=3",
+    ];
+    let arguments = [PC, &devices].concat();
+    compare(&arguments, &["bridges"], &[&|p, r| pci::bridges(p, r)]);
+    compare(
+        &arguments,
+        &[],
+        &[&|p, r| {
+            pci::spaces(p.qtest(), r);
+            pci::masks(p.qtest(), r);
+        }],
+    );
+}
+
 #[test]
 fn the_chipset() {
     compare(PC, &["chipset"], &[&|p, r| chipset::registers(p.qtest(), r)]);

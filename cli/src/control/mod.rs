@@ -18,7 +18,7 @@ mod memory;
 mod numa;
 mod objects;
 mod options;
-mod pci;
+pub(crate) mod pci;
 mod run_state;
 
 pub use blocks::DriveName;

@@ -2,8 +2,11 @@
 
 use super::{Control, Result};
 use crate::board::{BoardState, DeviceId};
-use crate::qmp::types::pci::{PciDeviceClass, PciDeviceId, PciDeviceInfo, PciInfo, PciMemoryRegion};
-use gearbox_core::pci::{BarInfo, BarKind, ConfigSpace, Devfn, reg};
+use crate::qmp::types::pci::{
+    PciBridgeInfo, PciBusInfo, PciDeviceClass, PciDeviceId, PciDeviceInfo, PciInfo, PciMemoryRange, PciMemoryRegion,
+};
+use gearbox_core::pci::bridge::{Range, reg as bridge};
+use gearbox_core::pci::{BarInfo, BarKind, BusId, reg};
 
 /// Class codes by name (PCI Code and ID Assignment Specification 1.11), those that a PC has.
 const CLASSES: &[(u16, &str)] = &[
@@ -35,20 +38,28 @@ impl Control {
     /// There is no machine.
     pub fn pci(&self) -> Result<Vec<PciInfo>> {
         Ok(self.machine()?.board().with(|s| {
-            let devices: Vec<_> =
-                s.fabric.pci.functions().map(|(at, owner, config)| describe(s, at, owner, config)).collect();
+            let devices = on_bus(s, BusId::ROOT);
             if devices.is_empty() { Vec::new() } else { vec![PciInfo { bus: 0, devices }] }
         }))
     }
 }
 
-fn describe(s: &BoardState, at: Devfn, owner: DeviceId, config: &ConfigSpace) -> PciDeviceInfo {
+fn on_bus(s: &BoardState, bus: BusId) -> Vec<PciDeviceInfo> {
+    s.fabric.pci.functions(bus).filter_map(|(_, owner, _)| function(s, owner)).collect()
+}
+
+/// A device's function, with what is behind it.
+pub(crate) fn function(s: &BoardState, owner: DeviceId) -> Option<PciDeviceInfo> {
+    let pci = &s.fabric.pci;
+    let (at, config) = (pci.address(owner)?, pci.config(owner)?);
     // The byte below the class code is the programming interface.
     let class = config.word(reg::CLASS + 1);
     let number = |offset| i64::from(config.word(offset));
     let pin = config.interrupt_pin().map_or(0, |pin| pin as i64 + 1);
-    PciDeviceInfo {
-        bus: 0,
+    // Bridges have no such ids.
+    let subsystem = |offset| (!config.is_bridge()).then(|| number(offset));
+    Some(PciDeviceInfo {
+        bus: pci.number(pci.bus_of(owner)?).into(),
         slot: at.slot().into(),
         function: at.function().into(),
         class_info: PciDeviceClass {
@@ -58,14 +69,33 @@ fn describe(s: &BoardState, at: Devfn, owner: DeviceId, config: &ConfigSpace) ->
         id: PciDeviceId {
             device: number(reg::DEVICE_ID),
             vendor: number(reg::VENDOR_ID),
-            subsystem: Some(number(reg::SUBSYSTEM_ID)),
-            subsystem_vendor: Some(number(reg::SUBSYSTEM_VENDOR_ID)),
+            subsystem: subsystem(reg::SUBSYSTEM_ID),
+            subsystem_vendor: subsystem(reg::SUBSYSTEM_VENDOR_ID),
         },
         irq: (pin > 0).then(|| config.byte(reg::INTERRUPT_LINE).into()),
         irq_pin: pin,
         qdev_id: s.device_name(owner).unwrap_or_default().to_owned(),
-        regions: s.fabric.pci.bars(owner).map(region).collect(),
-    }
+        pci_bridge: pci.behind_bridge(owner).map(|bus| behind(s, owner, bus)),
+        regions: pci.bars(owner).map(region).collect(),
+    })
+}
+
+fn behind(s: &BoardState, owner: DeviceId, bus: BusId) -> PciBridgeInfo {
+    let config = s.fabric.pci.config(owner);
+    let number = |register| config.map_or(0, |c| c.byte(register)).into();
+    let range = |(base, limit): Range| PciMemoryRange { base: base.cast_signed(), limit: limit.cast_signed() };
+    let [io_range, memory_range, prefetchable_range] =
+        config.map_or([(0, 0); 3], |c| [c.io_window(), c.memory_window(), c.prefetchable_window()]).map(range);
+    let secondary = number(bridge::SECONDARY);
+    let numbers = PciBusInfo {
+        number: number(bridge::PRIMARY),
+        secondary,
+        subordinate: number(bridge::SUBORDINATE),
+        io_range,
+        memory_range,
+        prefetchable_range,
+    };
+    PciBridgeInfo { bus: numbers, devices: (secondary != 0).then(|| on_bus(s, bus)) }
 }
 
 fn region(bar: BarInfo) -> PciMemoryRegion {

@@ -183,6 +183,11 @@ impl Fabric {
             self.lines.set(line, level);
         }
     }
+    /// Resets a device's PCI configuration space.
+    pub(super) fn reset_pci_function(&mut self, device: DeviceId) {
+        self.pci.reset_function(device);
+        self.apply_config(device);
+    }
     /// Resets all PCI configuration spaces.
     pub(super) fn reset_pci(&mut self) {
         for device in self.pci.reset() {

@@ -535,6 +535,9 @@ impl BoardState {
             } else if let Some(write) = self.fabric.pci.next_write() {
                 self.fabric.apply_config(write.device);
                 self.try_call(write.device, |d, cx| d.config_written(cx, write.offset, write.len));
+            } else if let Some(device) = self.fabric.pci.next_reset() {
+                self.fabric.reset_pci_function(device);
+                self.try_call(device, |d, cx| d.reset(cx, ResetKind::System));
             } else if let Some(device) = self.fabric.unplugs.pop() {
                 self.finish_unplug(device);
             } else {

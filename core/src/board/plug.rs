@@ -317,8 +317,8 @@ impl BoardState {
         if !slot.removable {
             return Err(UnplugError::Fixed(id_or_path.to_owned()));
         }
-        let kind = types().bus_of(slot.type_name);
-        if let Some(bus) = self.fabric.buses.iter().find(|b| Some(b.kind) == kind && !b.hotplug) {
+        let cold = |b: &&Bus| b.members.contains(&device) && !b.hotplug;
+        if let Some(bus) = self.fabric.buses.iter().find(cold) {
             return Err(UnplugError::ColdBus(bus.name.clone()));
         }
         let cpu = self.cpu_index(device);

@@ -7,7 +7,7 @@ use crate::backend::chardev::CharBackend;
 use crate::backend::firmware::FirmwarePath;
 use crate::mem::{IoTarget, MemTree, Place, RamBlock, RegionId};
 use crate::object::{Access, GetFn, NodeId, NodeProperty, SetFn, Tree, Value};
-use crate::pci::{BarKind, ConfigHeader, ConfigSpace, MOST_ACPI_INDEX, PciPlace};
+use crate::pci::{BarKind, BusId, ConfigHeader, ConfigSpace, MOST_ACPI_INDEX, PciPlace};
 use crate::vm::MsiSink;
 use std::any::Any;
 use std::sync::Arc;
@@ -211,12 +211,28 @@ impl<'a> Realize<'a> {
     pub fn ports(&mut self, region: u32, name: &str, base: u16, len: u16) -> RegionId {
         self.ports_wide(region, name, base, len, 1)
     }
-    /// Claims ports whose accesses may be up to `width` bytes wide.
+    /// Claims ports whose accesses may be up to `width` bytes wide. Those of a card behind a PCI-PCI bridge are seen as far as the bridge lets them, and
+    /// collide with nobody's.
     pub fn ports_wide(&mut self, region: u32, name: &str, base: u16, len: u16, width: u8) -> RegionId {
         let id = self.port_region(region, name, len, width);
-        self.claim(Space::Ports, u64::from(base), u64::from(len));
-        let root = self.fabric.ports.root();
-        self.fabric.ports.map(root, u64::from(base), id, 0);
+        let space = self.fabric.pci.spaces(self.pci_bus()).1;
+        if space.is_none() {
+            self.claim(Space::Ports, u64::from(base), u64::from(len));
+        }
+        let space = space.unwrap_or(self.fabric.ports.root());
+        self.fabric.ports.map(space, u64::from(base), id, 0);
+        id
+    }
+    /// A container in the tree of ports, which is not mapped.
+    pub(crate) fn port_container(&mut self, name: &str, size: u64) -> RegionId {
+        let id = self.fabric.ports.container(name, size);
+        self.region(Space::Ports, name, id);
+        id
+    }
+    /// A container in the memory tree, which is not mapped.
+    pub(crate) fn memory_container(&mut self, name: &str, size: u64) -> RegionId {
+        let id = self.fabric.memory.container(name, size);
+        self.region(Space::Memory, name, id);
         id
     }
     /// A port region that is not mapped yet (a BAR, a relocatable block).
@@ -281,6 +297,12 @@ impl<'a> Realize<'a> {
     pub fn alias_region(&mut self, name: &str, of: RegionId, offset: u64, size: u64) -> RegionId {
         let id = self.fabric.memory.alias(name, of, offset, size);
         self.region(Space::Memory, name, id);
+        id
+    }
+    /// The same of a region of ports.
+    pub(crate) fn port_alias_region(&mut self, name: &str, of: RegionId, offset: u64, size: u64) -> RegionId {
+        let id = self.fabric.ports.alias(name, of, offset, size);
+        self.region(Space::Ports, name, id);
         id
     }
     /// Notes a region to be given back, and shows it as a part of the device.
@@ -420,6 +442,14 @@ impl<'a> Realize<'a> {
     pub fn pci(&mut self) -> &mut crate::pci::PciBus {
         &mut self.fabric.pci
     }
+    /// The PCI bus that the device is on: the root bus, unless the user has chosen another one.
+    pub(crate) fn pci_bus(&self) -> BusId {
+        self.on_bus.as_deref().and_then(|name| self.fabric.pci.named(name)).unwrap_or_default()
+    }
+    /// The region of the memory tree in which the bus is seen that the device is on.
+    pub fn bus_memory(&self) -> RegionId {
+        self.fabric.pci.spaces(self.pci_bus()).0.unwrap_or(self.fabric.memory.root())
+    }
     /// Claims a function of the PCI bus, at a place ([`PciPlace`], or an address) or in the first free slot. A device has at most one. Its
     /// configuration space is [`super::Cx::config`] from then on, and its interrupt pin [`super::Cx::set_intx`].
     pub fn pci_function(&mut self, place: impl Into<PciPlace>, header: &ConfigHeader) -> &mut ConfigSpace {
@@ -431,10 +461,10 @@ impl<'a> Realize<'a> {
             self.conflicts.push(format!("a PCI device with acpi-index = {index} already exist"));
         }
         let intx = header.interrupt_pin.map(|_| self.output("intx"));
-        match self.fabric.pci.add(self.id, &place, header, intx) {
-            Ok(at) => {
-                let input = header.interrupt_pin.and_then(|pin| self.fabric.pci.intx_input(at, pin));
-                if let (Some(line), Some(input)) = (intx, input) {
+        let bus = self.pci_bus();
+        match self.fabric.pci.add(self.id, bus, &place, header, intx) {
+            Ok(_) => {
+                if let (Some(line), Some(input)) = (intx, self.fabric.pci.intx_input(self.id)) {
                     self.fabric.connect(line, input);
                 }
             }
@@ -443,6 +473,10 @@ impl<'a> Realize<'a> {
         }
         self.pci_rom(&place);
         self.fabric.pci.config_mut(self.id).unwrap_or(&mut self.spare_config)
+    }
+    /// The Open Firmware path of the device's function, which is of this kind (`ide`).
+    pub fn pci_path(&self, kind: &str) -> Option<String> {
+        self.fabric.pci.firmware_path(self.id, kind)
     }
     /// Puts `region`, which is not mapped yet, behind base address register `index` (0 to 5; ignored for the ROM).
     pub fn pci_bar(&mut self, index: u8, kind: BarKind, size: u64, region: RegionId) {

@@ -172,6 +172,13 @@ impl MemTree {
             *offset = new;
         }
     }
+    /// Has an alias show other bytes: from `offset` on, as many as there are up to its own offset `last`.
+    pub fn set_alias(&mut self, id: RegionId, offset: u64, last: u64) {
+        self.set_alias_offset(id, offset);
+        let n = &mut self.nodes[id.0 as usize];
+        self.changed |= n.last != last;
+        n.last = last;
+    }
     /// Maps `child` at `offset` in `parent`.
     pub fn map(&mut self, parent: RegionId, offset: u64, child: RegionId, priority: i32) {
         self.unmap(child);

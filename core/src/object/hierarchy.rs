@@ -24,7 +24,8 @@ const INTERFACES: [&str; 8] = [
 ];
 
 /// (name, parent)
-const ABSTRACT: [(&str, &str); 23] = [
+const ABSTRACT: [(&str, &str); 24] = [
+    ("base-pci-bridge", "pci-device"),
     ("bus", "object"),
     ("chardev", "object"),
     ("chardev-fd", "chardev"),

@@ -40,6 +40,7 @@ pub mod status {
     #![allow(missing_docs)]
     pub const INTERRUPT: u16 = 1 << 3;
     pub const CAP_LIST: u16 = 1 << 4;
+    pub const MHZ_66: u16 = 1 << 5;
     pub const FAST_BACK: u16 = 1 << 7;
     pub const DEVSEL_MEDIUM: u16 = 1 << 9;
     /// The error bits, all cleared by writing 1.
@@ -54,6 +55,19 @@ pub enum IntxPin {
     B,
     C,
     D,
+}
+
+impl IntxPin {
+    const ALL: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
+
+    /// The pin of a bridge that this one of a device in a slot behind it is wired to.
+    pub fn swizzled(self, slot: u8) -> Self {
+        Self::ALL[(usize::from(slot) + self as usize) % 4]
+    }
+    /// What the register says in which a function names its pin.
+    pub fn from_register(value: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(value.checked_sub(1)?)).copied()
+    }
 }
 
 /// Identity of a function: the read-only part of its standard header.
@@ -184,10 +198,7 @@ impl ConfigSpace {
     }
     /// Interrupt pin.
     pub fn interrupt_pin(&self) -> Option<IntxPin> {
-        [None, Some(IntxPin::A), Some(IntxPin::B), Some(IntxPin::C), Some(IntxPin::D)]
-            .get(usize::from(self.byte(reg::INTERRUPT_PIN)))
-            .copied()
-            .flatten()
+        IntxPin::from_register(self.byte(reg::INTERRUPT_PIN))
     }
 }
 

@@ -276,3 +276,41 @@ fn isapc_boots_a_kernel_without_firmware() {
     assert_eq!((state.rip, b.readl(0x20_0020), b.readw(0x413)), (0x20_0020, u32::from_le_bytes(*b"code"), 639));
     assert!((0xf_0000..0x10_0000).step_by(16).all(|a| b.readq(a) != u64::from_le_bytes(*b"RSD PTR ")));
 }
+
+fn read(b: &mut Bench, bus: u32, slot: u32, register: u32) -> u32 {
+    config(b, bus << 5 | slot, 0, register)
+}
+
+#[test]
+fn direct_boot_sets_bridges_up() {
+    let device = |name: &str, text: &str| DeviceArg {
+        type_name: name.into(),
+        properties: text.split(',').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.into())).collect(),
+    };
+    let devices = vec![
+        device("pci-bridge", "id=b1,chassis_nr=1,addr=5"),
+        device("pci-bridge", "id=b2,chassis_nr=2,bus=b1,addr=6"),
+        device("pci-bridge", "id=b3,chassis_nr=3,addr=7"),
+        device("pci-serial", "bus=b2,addr=3"),
+        device("pci-serial", "bus=b1,addr=8"),
+        device("virtio-rng-pci", "bus=b2,addr=4"),
+    ];
+    let (mut b, w) = build("pc", &MachineConfig { kernel: Some(kernel()), devices, ..MachineConfig::default() });
+    let boot = w.boot.unwrap();
+    for _ in 0..2 {
+        boot.enter(b.board(), &mut X86State::reset(true, 0x663)).unwrap();
+        assert_eq!(
+            [(0, 5), (1, 6), (0, 7)].map(|(bus, slot)| read(&mut b, bus, slot, 0x18)),
+            [0x2_0100, 0x2_0201, 0x3_0300]
+        );
+        // Nothing is behind the last one.
+        assert_eq!((read(&mut b, 0, 7, 0x1c) & 0xffff, read(&mut b, 0, 7, 0x20)), (0x00f0, 0x0000_fff0));
+        for (bus, slot) in [(2, 3), (1, 8)] {
+            let (port, line) = (read(&mut b, bus, slot, 0x10) & !1, read(&mut b, bus, slot, 0x3c) & 0xff);
+            assert!((0xc000..0xf000).contains(&port) && [10, 11].contains(&line), "{port:#x} {line}");
+            let scratch = port as u16 + 7;
+            b.outb(scratch, 0x42);
+            assert_eq!(b.inb(scratch), 0x42);
+        }
+    }
+}

@@ -17,6 +17,7 @@ pub mod ioapic;
 pub mod isa_bus;
 mod isa_card;
 pub mod mc146818;
+pub mod on_off_auto;
 pub mod parallel;
 pub mod pci;
 pub mod pci_testdev;

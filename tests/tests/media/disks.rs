@@ -2,7 +2,7 @@
 
 use super::*;
 use gearbox_tests::linux;
-use gearbox_tests::media::{check_file_system, linux_disk, partition};
+use gearbox_tests::media::{check_file_system, grub_disk, linux_disk, partition};
 use std::process::Command;
 
 /// A disk that boots to a shell.
@@ -49,4 +49,18 @@ fn grub_loads_linux_that_writes_and_reads() {
     if let Some(partition) = partition(&disk) {
         check_file_system(&partition);
     }
+}
+
+/// SeaBIOS numbers the buses, opens the windows, and reads from the disk.
+#[test]
+fn grub_starts_from_a_disk_behind_bridges() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = "echo far away\nsleep 1000\n";
+    let disk = grub_disk(directory.path(), &Contents { files: Vec::new(), config });
+    let Some(disk) = disk.filter(|_| has_seabios()) else { return };
+    let drive = format!("if=none,id=d,format=raw,file={}", text(&disk));
+    let vm = Vm::pc().accel("tcg").args(["-vga", "std", "-bios", "bios-256k.bin", "-drive", &drive]);
+    let vm = vm.device("pci-bridge,id=b1,chassis_nr=1").device("pci-bridge,id=b2,chassis_nr=2,bus=b1");
+    let vm = vm.device("virtio-blk-pci,drive=d,bus=b2,addr=3,bootindex=0").start().expect("a machine");
+    vm.expect_screen("far away", BOOT).expect("what GRUB says");
 }

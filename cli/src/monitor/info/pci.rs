@@ -3,7 +3,7 @@
 use crate::monitor::HumanMonitor;
 use crate::monitor::grammar::Arguments;
 use crate::monitor::output::{Done, Output};
-use crate::qmp::types::pci::{PciDeviceInfo, PciMemoryRegion};
+use crate::qmp::types::pci::{PciBusInfo, PciDeviceInfo, PciMemoryRange, PciMemoryRegion};
 use std::fmt::Write;
 
 /// `info pci`.
@@ -29,8 +29,24 @@ fn show(d: &PciDeviceInfo, out: &mut Output) -> Done {
         let letter = char::from(b'A' + pin as u8 - 1);
         writeln!(out, "      IRQ {irq}, pin {letter}")?;
     }
+    if let Some(bridge) = &d.pci_bridge {
+        show_bridge(&bridge.bus, out)?;
+    }
     d.regions.iter().try_for_each(|r| show_region(r, out))?;
-    Ok(writeln!(out, "      id \"{}\"", d.qdev_id)?)
+    writeln!(out, "      id \"{}\"", d.qdev_id)?;
+    d.pci_bridge.iter().flat_map(|b| &b.devices).flatten().try_for_each(|d| show(d, out))
+}
+
+fn show_bridge(bus: &PciBusInfo, out: &mut Output) -> Done {
+    writeln!(out, "      BUS {}.", bus.number)?;
+    writeln!(out, "      secondary bus {}.", bus.secondary)?;
+    writeln!(out, "      subordinate bus {}.", bus.subordinate)?;
+    let PciMemoryRange { base, limit } = bus.io_range;
+    writeln!(out, "      IO range [{base:#06x}, {limit:#06x}]")?;
+    for (name, range) in [("memory", &bus.memory_range), ("prefetchable memory", &bus.prefetchable_range)] {
+        writeln!(out, "      {name} range [{:#010x}, {:#010x}]", range.base, range.limit)?;
+    }
+    Ok(())
 }
 
 fn show_region(r: &PciMemoryRegion, out: &mut Output) -> Done {

@@ -1,6 +1,7 @@
 //! The buses of the board, and the devices on them with their properties.
 
 use crate::board::{BoardState, DeviceId};
+use crate::control::pci;
 use crate::mem::{MemTree, RegionId, RegionKind};
 use crate::monitor::HumanMonitor;
 use crate::monitor::grammar::Arguments;
@@ -12,8 +13,7 @@ use std::fmt::Write;
 
 /// `info qtree`.
 pub(super) fn qtree(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
-    let functions = m.control.pci()?.into_iter().flat_map(|bus| bus.devices).collect();
-    m.machine()?.board().with(|board| Lister::new(board, functions).bus(None, 0, out))
+    m.machine()?.board().with(|board| Lister::new(board).bus(None, 0, out))
 }
 
 /// A bus: its object, or `None` for the system bus, which has none.
@@ -25,11 +25,10 @@ struct Lister<'a> {
     board: &'a mut BoardState,
     /// Devices by the bus they are on, the newest first.
     on_bus: BTreeMap<BusNode, Vec<(DeviceId, NodeId)>>,
-    functions: Vec<PciDeviceInfo>,
 }
 
 impl<'a> Lister<'a> {
-    fn new(board: &'a mut BoardState, functions: Vec<PciDeviceInfo>) -> Self {
+    fn new(board: &'a mut BoardState) -> Self {
         let mut on_bus: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let all: Vec<_> = board.devices().map(|(id, _, type_name)| (id, type_name)).collect();
         for (id, type_name) in all.into_iter().rev() {
@@ -37,7 +36,7 @@ impl<'a> Lister<'a> {
             let Some(bus) = bus_of(board, node, type_name) else { continue };
             on_bus.entry(bus).or_default().push((id, node));
         }
-        Self { board, on_bus, functions }
+        Self { board, on_bus }
     }
 
     fn bus(&mut self, bus: BusNode, indent: usize, out: &mut Output) -> Done {
@@ -64,10 +63,8 @@ impl<'a> Lister<'a> {
                 writeln!(out, "{:indent$}{} = {shown}", "", p.name)?;
             }
         }
-        if let Some(at) = self.board.fabric.pci.address(id) {
-            let (slot, function) = (i64::from(at.slot()), i64::from(at.function()));
-            let known = self.functions.iter().find(|f| (f.slot, f.function) == (slot, function));
-            known.map_or(Ok(()), |f| show_function(f, indent, out))?;
+        if let Some(f) = pci::function(self.board, id) {
+            show_function(&f, indent, out)?;
         }
         if bus.is_none() {
             show_mmio(&self.board.fabric.memory, id, indent, out)?;

@@ -57,8 +57,42 @@ qapi_struct! {
         irq_pin: i64,
         /// Id of the device that it is.
         qdev_id: String,
+        /// What it passes, if it is a bridge.
+        pci_bridge: Option<PciBridgeInfo>,
         /// Its base address registers.
         regions: Vec<PciMemoryRegion>,
+    }
+
+    /// A window of a bridge.
+    struct PciMemoryRange {
+        /// First address.
+        base: i64,
+        /// Last address.
+        limit: i64,
+    }
+
+    /// What a bridge says of its buses.
+    struct PciBusInfo {
+        /// Number of the bus in front of it.
+        number: i64,
+        /// Number of the bus behind it.
+        secondary: i64,
+        /// Highest number of the buses behind it.
+        subordinate: i64,
+        /// Ports that pass.
+        io_range: PciMemoryRange,
+        /// Memory that passes.
+        memory_range: PciMemoryRange,
+        /// Memory that passes and may be prefetched.
+        prefetchable_range: PciMemoryRange,
+    }
+
+    /// A bridge.
+    struct PciBridgeInfo {
+        /// Its registers.
+        bus: PciBusInfo,
+        /// What is behind it, once firmware has given the bus a number.
+        devices: Option<Vec<PciDeviceInfo>>,
     }
 
     /// A bus.

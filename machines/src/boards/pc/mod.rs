@@ -2,6 +2,7 @@
 
 mod direct;
 mod flash;
+mod setup;
 mod tables;
 mod versions;
 

@@ -53,8 +53,9 @@ impl DeviceSpec for PiixIde {
             ..ConfigHeader::default()
         };
         r.pci_function(Some(self.at), &header);
+        let path = r.pci_path("ide").unwrap_or_default();
         for (name, _) in CHANNELS {
-            r.bus_for(name, "IDE", false, 2).firmware_path = self.at.firmware_path("ide");
+            r.bus_for(name, "IDE", false, 2).firmware_path.clone_from(&path);
         }
         let channels = [0, 1].map(|n| Channel::claim(r, n as u32, CHANNELS[n].1));
         let masters = r.port_region(BUS_MASTERS, "piix-bmdma-container", 2 * MASTER as u16, 1);

@@ -23,7 +23,7 @@ impl DeviceSpec for PciHost {
     const TYPE: &'static str = "i440FX-pcihost";
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(PciHostDevice, ()), RealizeError> {
-        r.bus("pci.0", "PCI", true);
+        r.bus("pci.0", "PCI", true).firmware_path = "/pci@i0cf8".to_owned();
         r.ports_wide(ADDRESS, "pci-conf-idx", 0xcf8, 4, 4);
         r.ports_wide(DATA, "pci-conf-data", 0xcfc, 4, 4);
         Ok((PciHostDevice { address: 0 }, ()))

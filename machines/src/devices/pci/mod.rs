@@ -1,5 +1,6 @@
 //! The PCI functions of the chipset.
 
+pub mod bridge;
 pub mod host;
 pub mod hotplug;
 pub mod i440fx;

@@ -66,9 +66,7 @@ impl DeviceSpec for Piix3 {
             multifunction: true,
             ..ConfigHeader::default()
         };
-        let at = Devfn::new(self.slot, 0);
-        r.bus(isa_bus::BUS, "ISA", false).firmware_path = at.firmware_path("isa");
-        let c = r.pci_function(Some(at), &header);
+        let c = r.pci_function(Some(Devfn::new(self.slot, 0)), &header);
         for (offset, values) in [
             (0x4c, &[0x4d][..]), // I/O recovery
             (0x4e, &[0x03]),     // X-bus chip selects
@@ -82,6 +80,8 @@ impl DeviceSpec for Piix3 {
         ] {
             c.init(offset, values);
         }
+        let path = r.pci_path("isa").unwrap_or_default();
+        r.bus(isa_bus::BUS, "ISA", false).firmware_path = path;
         // Inside the host bridge's port 0xcf8, which takes only doublewords: the PIIX3 decodes this byte.
         let reset = r.port_region(0, "piix3-reset-control", 1, 1);
         let tree = r.port_tree();

@@ -47,7 +47,7 @@ impl DeviceSpec for IsaVga {
 
     fn realize(self, r: &mut Realize<'_>) -> Result<(IsaVgaDevice, ()), RealizeError> {
         let (adapter, framebuffer) = Adapter::claim(r, self.vgamem_mb)?;
-        let space = r.pci().memory_space().unwrap_or(r.memory().root());
+        let space = r.bus_memory();
         r.memory().map(space, FRAMEBUFFER, framebuffer, 0);
         // Without firmware nobody needs it, so that it may be missing.
         if r.firmware_path().find(ROM).is_some() {

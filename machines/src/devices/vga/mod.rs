@@ -66,7 +66,7 @@ impl Adapter {
         }
         r.ports_wide(DISPI, "vbe", DISPI_PORTS.0, DISPI_PORTS.1, 2);
 
-        let space = r.pci().memory_space().unwrap_or(r.memory().root());
+        let space = r.bus_memory();
         let window = r.mmio_region(WINDOW_REGION, "vga-lowmem", WINDOW.1, 8);
         r.memory().map(space, WINDOW.0, window, 1);
         let linear = r.alias_region("vga.chain4", framebuffer, 0, BANK);

@@ -4,10 +4,11 @@ use super::modern::{self, Access};
 use super::queue::{MOST_SIZE, VirtQueue};
 use super::transport::{Action, Io, Transport, VirtioDevice};
 use super::{legacy, queue};
+pub use crate::devices::on_off_auto::OnOffAuto;
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::block::MediumEvent;
 use gearbox_core::board::{Cx, Device, DeviceId, DeviceState, Realize, RealizeError, ResetKind};
-use gearbox_core::object::{Backends, PropertyValue, TypeEntry, TypeInfo, Value, parse_switch};
+use gearbox_core::object::{TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, IntxPin, Msix, PciPlace};
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -36,48 +37,6 @@ pub(super) fn field(config: &[u8], at: u64, size: u8) -> u64 {
     let at = at as usize;
     let bytes = config.get(at..at.saturating_add(size.into()));
     bytes.map_or(u64::MAX, |b| b.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b)))
-}
-
-/// A switch that may be left to the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnOffAuto {
-    /// As fits.
-    #[default]
-    Auto,
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
-
-impl OnOffAuto {
-    /// The switch, where the device would have it as `auto`.
-    pub fn or(self, auto: bool) -> bool {
-        match self {
-            Self::Auto => auto,
-            on => on == Self::On,
-        }
-    }
-}
-
-impl PropertyValue for OnOffAuto {
-    const KIND: &'static str = "OnOffAuto";
-    fn to_value(&self) -> Value {
-        match self {
-            Self::Auto => "auto",
-            Self::On => "on",
-            Self::Off => "off",
-        }
-        .into()
-    }
-    fn parse(text: &str, _: &dyn Backends) -> Result<Self, String> {
-        match (text, parse_switch(text)) {
-            ("auto", _) => Ok(Self::Auto),
-            (_, Some(true)) => Ok(Self::On),
-            (_, Some(false)) => Ok(Self::Off),
-            _ => Err("expects 'on', 'off' or 'auto'".to_owned()),
-        }
-    }
 }
 
 /// Which drivers a type serves.

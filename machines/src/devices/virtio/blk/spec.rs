@@ -234,11 +234,8 @@ impl<F: Flavour> VirtioPci<Blk, F> {
         r.drive(0, &blk.drive, Media::default(), false);
         let device = BlkDevice { backend, config, serial, features, pending: BTreeMap::new(), next_tag: 0 };
         let made = self.realize_as(r, identity, device)?;
-        if let Some(at) = {
-            let id = r.id();
-            r.pci().address(id)
-        } {
-            r.boot_device(self.kind.bootindex, format!("{}/disk@0,0", at.firmware_path("scsi")));
+        if let Some(path) = r.pci_path("scsi") {
+            r.boot_device(self.kind.bootindex, format!("{path}/disk@0,0"));
         }
         Ok(made)
     }
