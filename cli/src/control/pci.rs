@@ -56,6 +56,8 @@ pub(crate) fn function(s: &BoardState, owner: DeviceId) -> Option<PciDeviceInfo>
     let class = config.word(reg::CLASS + 1);
     let number = |offset| i64::from(config.word(offset));
     let pin = config.interrupt_pin().map_or(0, |pin| pin as i64 + 1);
+    let mut regions: Vec<_> = pci.bars(owner).map(region).collect();
+    regions.sort_by_key(|region| region.bar);
     // Bridges have no such ids.
     let subsystem = |offset| (!config.is_bridge()).then(|| number(offset));
     Some(PciDeviceInfo {
@@ -76,7 +78,7 @@ pub(crate) fn function(s: &BoardState, owner: DeviceId) -> Option<PciDeviceInfo>
         irq_pin: pin,
         qdev_id: s.device_name(owner).unwrap_or_default().to_owned(),
         pci_bridge: pci.behind_bridge(owner).map(|bus| behind(s, owner, bus)),
-        regions: pci.bars(owner).map(region).collect(),
+        regions,
     })
 }
 

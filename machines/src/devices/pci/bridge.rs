@@ -8,8 +8,11 @@ use gearbox_core::object::{Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, PciPlace, status};
 use gearbox_core::{pci_properties, property};
 
-/// The capability that names the slots (PCI-to-PCI Bridge Architecture Specification 1.2, 13): where it is, and its identifier.
+/// The capability that names the slots (PCI-to-PCI Bridge Architecture Specification 1.2, 13): where it is, and its identifier. Its third byte says how
+/// many slots there are for cards, and that no other bridge of the chassis comes before; its last one is the chassis.
 const SLOT_NUMBERING: (u8, u8) = (0x40, 0x04);
+const FIRST_IN_CHASSIS: u8 = 1 << 5;
+const CHASSIS: u8 = SLOT_NUMBERING.0 + 3;
 
 /// Configuration of a bridge.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +72,9 @@ impl DeviceSpec for PciBridge {
             ..ConfigHeader::default()
         };
         let (at, id) = SLOT_NUMBERING;
-        r.pci_function(self.place, &header).add_capability(id, at, &[0, self.chassis_nr]);
+        let config = r.pci_function(self.place, &header);
+        config.add_capability(id, at, &[FIRST_IN_CHASSIS, self.chassis_nr]);
+        config.set_writable(CHASSIS, &[0xff]);
         // Users call the bus as they call the bridge, which has no other one.
         let name = r.user_id().map(str::to_owned).unwrap_or_else(|| r.bus_name("PCI"));
         r.pci_bridge(&name);
@@ -178,7 +183,7 @@ mod tests {
         let mut r = Rig::new(&[("pci-bridge", "id=b1,chassis_nr=7,addr=5")]);
         let expect = [(0x00, 0x0001_1b36), (0x04, 0x00b0_0000), (0x08, 0x0604_0000), (0x0c, 0x0001_0000)];
         expect.into_iter().for_each(|(register, value)| assert_eq!(r.get(B1, register), value, "{register:#x}"));
-        let expect = [(0x1c, 0x00a0_0000), (0x24, 0x0001_0001), (0x34, 0x40), (0x40, 0x0700_0004)];
+        let expect = [(0x1c, 0x00a0_0000), (0x24, 0x0001_0001), (0x34, 0x40), (0x40, 0x0720_0004)];
         expect.into_iter().for_each(|(register, value)| assert_eq!(r.get(B1, register), value, "{register:#x}"));
         (0x10..0x40).step_by(4).for_each(|register| r.set(B1, register, 4, u32::MAX));
         let masks = [0, 0, u32::MAX, 0x00a0_f0f0, 0xfff0_fff0, 0xfff1_fff1, u32::MAX, u32::MAX, 0, 0x40, 0];

@@ -141,6 +141,8 @@ impl Adapter {
     /// A load from one of the regions that all cards have.
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         match region {
+            // Words only.
+            DISPI if size != 2 => 0xff,
             DISPI if offset == 0 => self.dispi_index.into(),
             DISPI => self.dispi.read(self.dispi_index).into(),
             WINDOW_REGION => {
