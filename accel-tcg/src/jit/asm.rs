@@ -295,6 +295,32 @@ impl Asm {
         self.rr(size, false, &[0x0f, 0x40 | cc], to, from);
     }
 
+    // ---- with LOCK
+
+    fn locked(&mut self, size: u8, opcode: &[u8], m: Mem, r: Reg) {
+        self.byte(0xf0);
+        self.rm(size, size == 1, opcode, r, m);
+    }
+    pub(super) fn lock_alu(&mut self, op: Alu, size: u8, m: Mem, from: Reg) {
+        self.locked(size, &[(op as u8) << 3 | u8::from(size != 1)], m, from);
+    }
+    /// `r` becomes what was there.
+    pub(super) fn lock_xadd(&mut self, size: u8, m: Mem, r: Reg) {
+        self.locked(size, &[0x0f, 0xc0 | u8::from(size != 1)], m, r);
+    }
+    /// Compares with RAX, which becomes what was there.
+    pub(super) fn lock_cmpxchg(&mut self, size: u8, m: Mem, new: Reg) {
+        self.locked(size, &[0x0f, 0xb0 | u8::from(size != 1)], m, new);
+    }
+    /// XCHG locks without being told to.
+    pub(super) fn xchg(&mut self, size: u8, m: Mem, r: Reg) {
+        self.rm(size, size == 1, &[0x86 | u8::from(size != 1)], r, m);
+    }
+    /// AH becomes SF, ZF, AF, PF and CF.
+    pub(super) fn lahf(&mut self) {
+        self.byte(0x9f);
+    }
+
     // ---- control
 
     pub(super) fn jmp_reg(&mut self, r: Reg) {

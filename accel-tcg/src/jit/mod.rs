@@ -7,13 +7,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | `asm`, `memory` | host instructions; where they lie |
-//! | `translate`, `straight`, `flow` | a block; its instructions; how it ends |
+//! | `translate`, `straight`, `locked`, `flow` | a block; its instructions; those with LOCK; how it ends |
 //! | `registers` | guest registers in host registers, within a block |
 //! | `pending` | flags that nobody asked for yet |
 //! | `thunks` | pieces of code that all blocks share |
 
 mod asm;
 mod flow;
+mod locked;
 mod memory;
 mod pending;
 mod registers;

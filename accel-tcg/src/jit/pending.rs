@@ -8,6 +8,7 @@ use crate::flags::LazyFlags;
 use crate::int::Int;
 use crate::ops::arith::{self, Shift as _};
 use crate::ops::operand::sized;
+use gearbox_core::x86::state::rflags;
 
 /// What the operands were of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(super) enum Operation {
     Inc,
     /// `a - 1`; CF likewise.
     Dec,
+    /// A logical operation, whose flags LAHF put into the second byte of `a`.
+    Host,
 }
 
 impl Operation {
@@ -60,6 +63,11 @@ pub(super) unsafe extern "C" fn resolve(c: *mut Cpu) {
     let c = unsafe { &mut *c };
     let Pending { kind, a, b } = c.pending;
     c.pending.kind = 0;
+    if kind as u8 >> 4 == Operation::Host as u8 {
+        const LOGICAL: u64 = rflags::SF | rflags::ZF | rflags::PF;
+        c.lazy = LazyFlags::from_bits(a >> 8 & LOGICAL);
+        return;
+    }
     c.lazy = sized!((kind & 15) as usize, T => flags::<T>(kind as u8 >> 4, T::cut(a), T::cut(b), c.lazy));
 }
 

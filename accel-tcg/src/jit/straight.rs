@@ -12,7 +12,7 @@ use crate::ops::operand::size;
 use gearbox_core::x86::state::gpr::{RAX as AX, RBP as BP, RCX as CX, RDX as DX, RSP as SP};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-const fn offset(n: usize) -> u8 {
+pub(super) const fn offset(n: usize) -> u8 {
     n as u8 * 8
 }
 
@@ -163,7 +163,7 @@ impl Translator {
             }
         }
     }
-    fn alu(&mut self, alu: Alu, size: u8, a: Reg, b: Second) {
+    pub(super) fn alu(&mut self, alu: Alu, size: u8, a: Reg, b: Second) {
         match b {
             Second::Reg(b) => self.a.alu(alu, size, a, b),
             Second::Imm(b) => self.a.alu_imm(alu, size, a, b),
@@ -228,11 +228,7 @@ impl Translator {
         let live = !self.flags_dead(k);
         let operation = if up { Operation::Inc } else { Operation::Dec };
         if live {
-            // CF stays: it has to be where the operation's other flags will be put.
-            self.a.alu_store_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
-            let known = self.a.jcc(cc::E);
-            self.a.call_to(self.thunks.resolve);
-            self.a.land(known);
+            self.keep_carry();
         }
         let r = self.modify(op.dst, size, RAX);
         if live {
@@ -246,6 +242,14 @@ impl Translator {
         self.after(k, operation, size, live);
         self.write(op.dst, size, r);
         true
+    }
+    /// Resolves pending flags, of which CF is to stay. Changes RAX, RCX and RDX.
+    pub(super) fn keep_carry(&mut self) {
+        self.a.alu_store_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
+        let known = self.a.jcc(cc::E);
+        self.a.call_to(self.thunks.resolve);
+        self.a.land(known);
+        self.host_flags_gone();
     }
     /// NEG and NOT of a register.
     fn unary(&mut self, k: usize, i: &Instruction) {
@@ -500,7 +504,7 @@ impl Translator {
 }
 
 /// An immediate operand, sign-extended from its size.
-fn immediate(v: u64, size: u8) -> Second {
+pub(super) fn immediate(v: u64, size: u8) -> Second {
     Second::Imm(match size {
         1 => (v as i8).into(),
         2 => (v as i16).into(),

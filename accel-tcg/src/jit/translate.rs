@@ -67,6 +67,7 @@ pub(super) struct Translator {
     pub ops: Vec<Op>,
     /// Flags that nothing can see, by instruction.
     pub dead: Vec<bool>,
+    pub mode: Mode,
     /// Offset in its page of the block.
     pub start: i32,
     /// Bytes of an address, of the instruction pointer and of the stack pointer.
@@ -90,6 +91,7 @@ pub(super) fn translate(
         a: Asm::new(base),
         thunks,
         dead: hot::dead_flags(insns),
+        mode,
         start: start as i32,
         width: if mode.is_64() { 8 } else { 4 },
         registers: Registers::of(&ops),
@@ -103,7 +105,7 @@ pub(super) fn translate(
         let i = &insns[usize::from(t.ops[k].ord)];
         t.fates[k] = Fate { code: t.a.here(), registers: t.registers.snapshot(), ..Fate::default() };
         let last = k + 1 == count;
-        let done = if last { t.end(k, i, ends_block(i)) } else { t.lowered(k) && t.straight(k, i) };
+        let done = if last { t.end(k, i, ends_block(i)) } else { t.lowered(k) && t.straight(k, i) || t.locked(k, i) };
         gain |= done;
         if !done {
             t.by_handler(k, i);
@@ -155,7 +157,7 @@ impl Translator {
         let f = self.a.jcc(cc);
         self.stubs.push((f, Stub::Handler, k));
     }
-    fn slow_if(&mut self, cc: u8, k: usize) {
+    pub(super) fn slow_if(&mut self, cc: u8, k: usize) {
         let f = self.a.jcc(cc);
         let stub = if k + 1 == self.ops.len() { Stub::SlowEnd } else { Stub::Slow };
         self.stubs.push((f, stub, k));
@@ -336,7 +338,8 @@ impl Translator {
                 // Overflow and carry are all that a multiplication defines; a shift by more than one does not define overflow.
                 Operation::Imul => host && cc >> 1 <= 1,
                 Operation::Shl | Operation::Shr | Operation::Sar => host && (cc >> 1 == 1 || cc >> 1 == 2),
-                Operation::Inc | Operation::Dec => false,
+                Operation::Inc | Operation::Dec => host && cc >> 1 != 1 && cc >> 1 != 3,
+                Operation::Host => host,
             },
         }
     }

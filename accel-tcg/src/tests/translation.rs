@@ -78,7 +78,7 @@ impl Code<'_> {
     fn instruction(&mut self) {
         let byte = self.r.below(4) == 0;
         let b = u8::from(!byte);
-        match self.r.below(34) {
+        match self.r.below(36) {
             0..=5 => {
                 // ADD, OR, ADC, SBB, AND, SUB, XOR, CMP: both ways.
                 let op = self.r.pick(&[0u8, 0, 1, 2, 3, 4, 5, 5, 6, 7, 7]) << 3;
@@ -193,6 +193,28 @@ impl Code<'_> {
                 // Not into BL, BH: the base stays.
                 let rm = if rm & 3 == 3 { 4 } else { rm };
                 self.bytes.extend([op, 0xc0 | reg << 3 | rm]);
+            }
+            33 | 34 => {
+                // With LOCK: ADD to XOR, INC, DEC, XADD, CMPXCHG; XCHG.
+                let reg = self.free();
+                self.bytes.push(0xf0);
+                match self.r.below(6) {
+                    0 => {
+                        let op = self.r.pick(&[0u8, 1, 4, 5, 6]) << 3;
+                        self.operands(byte, &[op | b], reg, None, false);
+                    }
+                    1 => {
+                        let op = self.r.pick(&[0u8, 1, 4, 5, 6]);
+                        self.operands(byte, &[0x80 | b], op, None, true);
+                    }
+                    2 => {
+                        let op = self.r.below(2) as u8;
+                        self.operands(byte, &[0xfe | b], op, None, false);
+                    }
+                    3 => self.operands(byte, &[0x0f, 0xc0 | b], reg, None, false),
+                    4 => self.operands(byte, &[0x0f, 0xb0 | b], reg, None, false),
+                    _ => self.operands(byte, &[0x86 | b], reg, None, false),
+                }
             }
             _ => {
                 // SAHF; MUL; MOVAPS: what the interpreter does in between.

@@ -118,7 +118,7 @@ fn shape(i: &Instruction) -> Option<Shape> {
 }
 
 /// Fills in the operands. `None` if one is nothing that handlers know.
-pub(super) fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
+pub(crate) fn operands(i: &Instruction, op: &mut Op, mode: Mode) -> Option<()> {
     for n in 0..i.op_count() {
         match i.op_kind(n) {
             OpKind::Register => {

@@ -14,7 +14,7 @@ mod x87;
 pub(crate) use flow::{NEXT, TAKEN};
 pub(crate) use lower::lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use lower::{condition_of, dead_flags, lower_each};
+pub(crate) use lower::{condition_of, dead_flags, lower_each, operands};
 
 use crate::block::{Executor, Op};
 use crate::cpu::{Cpu, slot};
