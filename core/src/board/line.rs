@@ -1,7 +1,7 @@
 //! Lines: wires from an output to any number of inputs.
 
 use super::DeviceId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// An output of a device, and the wire on it.
@@ -64,15 +64,15 @@ struct Wire {
 #[derive(Default)]
 pub(super) struct Lines {
     wires: Vec<Wire>,
-    /// Wires whose owners have gone.
-    free: Vec<Line>,
+    /// Wires whose owners have gone. The lowest is used again first, so that those of a device are always in the order in which it claimed them.
+    free: BTreeSet<Line>,
     queue: VecDeque<(Line, bool)>,
 }
 
 impl Lines {
     pub(super) fn add(&mut self, owner: DeviceId, name: &str) -> Line {
         let wire = Wire { owner, name: name.to_owned(), driven: false, settled: false, sinks: Vec::new() };
-        if let Some(line) = self.free.pop() {
+        if let Some(line) = self.free.pop_first() {
             self.wires[line.0 as usize] = wire;
             return line;
         }
@@ -90,7 +90,7 @@ impl Lines {
                     released.extend(sinks);
                 }
                 self.queue.retain(|(l, _)| *l != line);
-                self.free.push(line);
+                self.free.insert(line);
             } else {
                 w.sinks.retain(|s| !matches!(s, Sink::Pin(p) if p.device == device));
             }
@@ -127,11 +127,13 @@ impl Lines {
     }
     /// Levels of a device's wires, in order.
     pub(super) fn levels(&self, owner: DeviceId) -> Vec<bool> {
-        self.wires.iter().filter(|w| w.owner == owner).map(|w| w.settled).collect()
+        self.of(owner).map(|(line, _)| self.settled(line)).collect()
     }
     /// Wires of a device have these levels, which those at their other ends know of; except for what is not on the board.
     pub(super) fn set_levels(&mut self, owner: DeviceId, levels: &[bool]) {
-        for (wire, &level) in self.wires.iter_mut().filter(|w| w.owner == owner).zip(levels) {
+        let lines: Vec<_> = self.of(owner).map(|(line, _)| line).collect();
+        for (line, &level) in lines.into_iter().zip(levels) {
+            let wire = &mut self.wires[line.0 as usize];
             let changes = wire.settled != level;
             (wire.driven, wire.settled) = (level, level);
             for sink in wire.sinks.iter().filter(|_| changes) {
@@ -148,10 +150,8 @@ impl Lines {
     }
     /// Outputs of a device, in order, with their names.
     pub(super) fn of(&self, owner: DeviceId) -> impl Iterator<Item = (Line, &str)> {
-        self.wires
-            .iter()
-            .enumerate()
-            .filter(move |(_, w)| w.owner == owner)
-            .map(|(n, w)| (Line(n as u32), w.name.as_str()))
+        let all = self.wires.iter().enumerate().map(|(n, w)| (Line(n as u32), w));
+        let own = all.filter(move |(line, w)| w.owner == owner && !self.free.contains(line));
+        own.map(|(line, w)| (line, w.name.as_str()))
     }
 }

@@ -16,15 +16,16 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Timers {
     entries: Vec<Entry>,
-    /// Entries whose devices have gone.
-    free: Vec<Timer>,
-    queue: BTreeSet<(u64, Timer)>,
+    /// Entries whose devices have gone. The lowest is used again first, so that those of a device are always in the order in which it claimed them.
+    free: BTreeSet<Timer>,
+    /// What is due at the same time comes in the order of the devices.
+    queue: BTreeSet<(u64, DeviceId, Timer)>,
 }
 
 impl Timers {
     pub(super) fn add(&mut self, device: DeviceId, tag: u32) -> Timer {
         let entry = Entry { device, tag, armed: None };
-        if let Some(timer) = self.free.pop() {
+        if let Some(timer) = self.free.pop_first() {
             self.entries[timer.0 as usize] = entry;
             return timer;
         }
@@ -36,7 +37,7 @@ impl Timers {
         for n in 0..self.entries.len() as u32 {
             if self.entries[n as usize].device == device && !self.free.contains(&Timer(n)) {
                 self.disarm(Timer(n));
-                self.free.push(Timer(n));
+                self.free.insert(Timer(n));
             }
         }
     }
@@ -44,18 +45,20 @@ impl Timers {
         // u64::MAX stands for "no timer" outside.
         let ns = ns.min(u64::MAX - 1);
         self.disarm(timer);
-        self.entries[timer.0 as usize].armed = Some(ns);
-        self.queue.insert((ns, timer));
+        let entry = &mut self.entries[timer.0 as usize];
+        entry.armed = Some(ns);
+        self.queue.insert((ns, entry.device, timer));
     }
     pub(super) fn disarm(&mut self, timer: Timer) {
-        if let Some(at) = self.entries[timer.0 as usize].armed.take() {
-            self.queue.remove(&(at, timer));
+        let entry = &mut self.entries[timer.0 as usize];
+        if let Some(at) = entry.armed.take() {
+            self.queue.remove(&(at, entry.device, timer));
         }
     }
     /// The timers of a device, in order.
     fn of(&self, device: DeviceId) -> impl Iterator<Item = Timer> {
-        let all = self.entries.iter().enumerate().filter(move |(_, e)| e.device == device);
-        all.map(|(n, _)| Timer(n as u32))
+        let all = self.entries.iter().enumerate().map(|(n, e)| (Timer(n as u32), e));
+        all.filter(move |(timer, e)| e.device == device && !self.free.contains(timer)).map(|(timer, _)| timer)
     }
     /// When they are due.
     pub(super) fn deadlines(&self, device: DeviceId) -> Vec<Option<u64>> {
@@ -72,13 +75,14 @@ impl Timers {
         }
     }
     pub(super) fn next(&self) -> Option<u64> {
-        self.queue.first().map(|&(at, _)| at)
+        self.queue.first().map(|&(at, ..)| at)
     }
     /// Disarms and returns what is due at `now`, earliest first.
     pub(super) fn take_due(&mut self, now: u64) -> Vec<(DeviceId, u32)> {
         let mut due = Vec::new();
-        while let Some(&(at, timer)) = self.queue.first().filter(|&&(at, _)| at <= now) {
-            self.queue.remove(&(at, timer));
+        while let Some(&next) = self.queue.first().filter(|&&(at, ..)| at <= now) {
+            self.queue.remove(&next);
+            let (_, _, timer) = next;
             let e = &mut self.entries[timer.0 as usize];
             e.armed = None;
             due.push((e.device, e.tag));

@@ -24,6 +24,7 @@ const PORTS: &[(u16, u16)] = &[
     (0xc0, 0xdf),
     (0xe9, 0xe9),
     (0x2e8, 0x2ff),
+    (0x378, 0x37f),
     (0x3e8, 0x3ff),
     (0x4d0, 0x4d1),
     (0x500, 0x51f),
@@ -124,7 +125,7 @@ fn step(r: &mut Random, devices: &[&str]) -> String {
 impl Target for Qtest {
     fn generate(&self, random: &mut Random) -> Vec<String> {
         let devices = device_types();
-        let words = ["-serial", "null", "-serial", "null"].map(|word| format!("!word {word}"));
+        let words = ["-serial", "null", "-serial", "null", "-parallel", "null"].map(|word| format!("!word {word}"));
         let board = words.into_iter().chain(["!all".to_owned()]);
         let steps: Vec<String> = (0..STEPS).map(|_| step(random, &devices)).collect();
         board.chain(steps.iter().flat_map(|s| s.lines()).map(str::to_owned)).collect()

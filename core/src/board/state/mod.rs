@@ -15,6 +15,7 @@ use wiring::Wiring;
 
 use super::{Board, BoardState, DeviceId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of all but the sections' contents.
 const FORMAT: u32 = 1;
@@ -100,6 +101,9 @@ pub enum StateError {
     /// A device is not on the board.
     #[error("{0}: the saved state has it, and the machine does not")]
     Unknown(String),
+    /// A device is there twice.
+    #[error("{0}: the saved state has it twice")]
+    Twice(String),
     /// The state was saved in another way.
     #[error("the saved state has format {0}, and {FORMAT} is the only one that is known here")]
     Format(u32),
@@ -132,7 +136,8 @@ impl SavedState {
         if format != FORMAT {
             return Err(StateError::Format(format));
         }
-        postcard::from_bytes(bytes).map_err(StateError::Bytes)
+        let (state, rest) = postcard::take_from_bytes(bytes).map_err(StateError::Bytes)?;
+        rest.is_empty().then_some(state).ok_or(StateError::Bytes(postcard::Error::DeserializeBadEncoding))
     }
     /// Machine time in ns when it was saved.
     pub fn clock(&self) -> u64 {
@@ -183,8 +188,12 @@ impl BoardState {
         Ok(SavedState { format: FORMAT, clock: self.fabric.now(), sections })
     }
     fn load(&mut self, state: &SavedState) -> Result<(), StateError> {
-        let mut sections: std::collections::BTreeMap<&str, &Section> =
-            state.sections.iter().map(|s| (s.device.as_str(), s)).collect();
+        let mut sections: BTreeMap<&str, &Section> = BTreeMap::new();
+        for section in &state.sections {
+            if sections.insert(&section.device, section).is_some() {
+                return Err(StateError::Twice(section.device.clone()));
+            }
+        }
         let (mut puts, mut wirings) = (Vec::new(), Vec::new());
         for (n, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };

@@ -155,6 +155,8 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     assert!(
         refused(&|s| s.sections.push(Section { device: "/x".into(), ..s.sections[0].clone() })).starts_with("/x: ")
     );
+    assert!(refused(&|s| s.sections[1].device = "/alarm2".into()).starts_with("/alarm2: the saved state has it twice"));
+    assert!(refused(&|s| s.clock = u64::MAX).contains("machine time"));
     assert!(refused(&|s| s.sections[2].type_name = "x".into()).contains("it is a 'test-alarm', and was a 'x'"));
     assert!(refused(&|s| _ = s.sections[2].bytes.pop()).starts_with("/alarm2: its state makes no sense"));
     assert!(refused(&|s| s.sections[2].bytes.push(0)).contains("1 bytes too long"));
@@ -163,5 +165,51 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     assert!(refused(&|s| s.sections[2].bytes[2] = 39).contains("/alarm2: its state"), "another length");
     assert!(refused(&|s| s.sections[2].wiring = s.sections[0].wiring.clone()).contains("other lines"));
     assert_eq!(SavedState::from_bytes(&[2]).unwrap_err().to_string(), StateError::Format(2).to_string());
+    assert!(SavedState::from_bytes(&[good.to_bytes(), vec![0]].concat()).is_err(), "something follows");
     assert!(SavedState::from_bytes(&good.to_bytes()[..20]).is_err() && SavedState::from_bytes(&[]).is_err());
+}
+
+/// A store drives the first of two lines, and arms two timers.
+struct Pair {
+    lines: [Line; 2],
+    timers: [Timer; 2],
+}
+struct PairSpec;
+impl DeviceSpec for PairSpec {
+    type Device = Pair;
+    type Pins = ();
+    const TYPE: &'static str = "test-pair";
+    fn realize(self, r: &mut Realize<'_>) -> Result<(Pair, ()), RealizeError> {
+        r.ports(0, "pair", 9, 1);
+        Ok((Pair { lines: ["one", "two"].map(|n| r.output(n)), timers: [0, 1].map(|n| r.timer(n)) }, ()))
+    }
+}
+impl Device for Pair {
+    fn state(&mut self) -> DeviceState<'_> {
+        DeviceState::none()
+    }
+    fn write(&mut self, cx: &mut Cx<'_>, _: u32, _: u64, _: u8, _: u64) {
+        cx.set(self.lines[0], true);
+        self.timers.iter().zip([100, 200]).for_each(|(timer, ns)| cx.arm(*timer, ns));
+    }
+}
+
+#[test]
+fn what_was_on_the_board_before_makes_no_difference() {
+    let [one, other] = [false, true].map(|before| {
+        let b = board(2);
+        b.with(|s| {
+            if before {
+                let spec = |port| Spec { version: 2, port };
+                let ids = [3, 4].map(|n| s.realize(&format!("/{n}"), spec(n)).unwrap().id);
+                ids.iter().for_each(|id| drop(s.unrealize(*id)));
+                // It claims what others have, and so is not made.
+                assert!(s.realize("/5", spec(1)).is_err());
+            }
+            s.realize("/pair", PairSpec).unwrap();
+        });
+        b.pio_out(9, 1, 0);
+        b.save().unwrap()
+    });
+    assert_eq!(one, other);
 }
