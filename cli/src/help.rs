@@ -6,7 +6,7 @@ use crate::args::logging::ITEMS;
 use crate::args::{Available, Help, Options, Problem, blockdev, drives, unknown};
 use crate::failure::Failure;
 use crate::machine::MachineType;
-use crate::object::{TypeInfo, types};
+use crate::object::{Category, TypeInfo, types};
 use crate::x86::cpu_features::Feature;
 use crate::x86::cpu_model::CpuModel;
 use std::io::{ErrorKind, Write};
@@ -150,7 +150,11 @@ pub(crate) fn devices() -> String {
         let bus = types().bus_of(t.name).map(|b| format!(", bus {b}")).unwrap_or_default();
         format!("name \"{}\"{bus}, desc \"{}\"\n", t.name, t.description)
     };
-    types().user_creatable().map(line).collect()
+    let of = |category: Category| -> String {
+        let all = types().user_creatable().filter(|t| t.device.is_some_and(|d| d.category == category));
+        format!("{} devices:\n{}", category.name(), all.map(line).collect::<String>())
+    };
+    Category::ALL.map(of).join("\n")
 }
 
 /// The properties of one of them, in the form of QEMU's `-device NAME,help`; `None` if there is no such device.
@@ -204,6 +208,8 @@ mod tests {
         assert!(machines(machine_types()).contains("(default)"));
         assert!(cpus().contains("qemu64") && cpus().contains("sse4.2"));
         assert!(devices().contains("name \"isa-debug-exit\", bus ISA, desc"));
+        let disks = devices().split_once("\nStorage devices:\n").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        assert!(disks.starts_with("name \"floppy\"") && devices().starts_with("Controller/Bridge/Hub devices:\nname"));
         assert!(device("isa-debug-exit").unwrap().contains("iobase=<uint16>"));
         assert!(device_or_failure("isa-debugexit").is_err());
     }

@@ -54,6 +54,6 @@ mod value;
 pub use property::{AnySpec, Property, PropertyInfo, SetError};
 pub use serde_json::Value;
 pub use tree::{Access, GetFn, NodeId, NodeProperty, ObjectError, ResolveError, SetFn, Tree};
-pub use types::{DeviceClass, TypeEntry, TypeInfo, TypeRegistry, types};
+pub use types::{Category, DeviceClass, TypeEntry, TypeInfo, TypeRegistry, types};
 pub use user::{ObjectAddError, ObjectSpec, UserClass, UserObject, UserObjectInfo, UserObjects};
 pub use value::{Backends, NoBackends, PropertyValue, parse_size, parse_switch, parse_unsigned};

@@ -26,6 +26,38 @@ pub struct TypeInfo {
     pub user: Option<UserClass>,
 }
 
+/// What a device is for (QEMU's `DeviceCategory`), in the order of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Category {
+    Bridge,
+    Storage,
+    Input,
+    Display,
+    Misc,
+    Cpu,
+    Watchdog,
+}
+
+impl Category {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Bridge, Self::Storage, Self::Input, Self::Display, Self::Misc, Self::Cpu, Self::Watchdog];
+
+    /// As headings have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "Controller/Bridge/Hub",
+            Self::Storage => "Storage",
+            Self::Input => "Input",
+            Self::Display => "Display",
+            Self::Misc => "Misc",
+            Self::Cpu => "CPU",
+            Self::Watchdog => "Watchdog",
+        }
+    }
+}
+
 /// What is known of a type of devices.
 #[derive(Clone, Copy)]
 pub struct DeviceClass {
@@ -35,6 +67,8 @@ pub struct DeviceClass {
     pub user_creatable: bool,
     /// It can come and go while the machine runs, if its bus can bear that.
     pub hotpluggable: bool,
+    /// What it is for.
+    pub category: Category,
     pub(super) properties: fn() -> Vec<PropertyInfo>,
 }
 
@@ -46,6 +80,7 @@ impl TypeInfo {
             make: Some(|| Box::new(S::default())),
             user_creatable: true,
             hotpluggable: true,
+            category: Category::Misc,
             properties: || list(Some(&S::default())),
         });
         this
@@ -58,6 +93,7 @@ impl TypeInfo {
             make: None,
             user_creatable: false,
             hotpluggable: false,
+            category: Category::Misc,
             properties: || list::<S>(None),
         });
         this
@@ -84,6 +120,14 @@ impl TypeInfo {
     #[must_use]
     pub const fn implements(mut self, interfaces: &'static [&'static str]) -> Self {
         self.interfaces = interfaces;
+        self
+    }
+    /// It is for this, rather than for something of its own kind.
+    #[must_use]
+    pub const fn category(mut self, category: Category) -> Self {
+        if let Some(device) = &mut self.device {
+            device.category = category;
+        }
         self
     }
     /// It stays once it is there.
@@ -129,6 +173,7 @@ fn derived() -> impl Iterator<Item = TypeInfo> {
         make: None,
         user_creatable: true,
         hotpluggable: true,
+        category: Category::Cpu,
         properties: crate::x86::cpu_object::property_list,
     };
     let cpus = crate::x86::cpu_model::CpuModel::types();

@@ -6,7 +6,7 @@
 use super::isa_card;
 use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
 /// First ports of LPT1 to LPT3, which have one interrupt.
@@ -105,7 +105,7 @@ impl DeviceSpec for Parallel {
     }
 }
 
-inventory::submit! { TypeEntry(&TypeInfo::device::<Parallel>("isa-device", "a parallel port")) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<Parallel>("isa-device", "a parallel port").category(Category::Input)) }
 
 impl ParallelDevice {
     /// First port and interrupt, for firmware tables.

@@ -5,7 +5,7 @@ use super::{DRIVES, DriveKind, FdcDevice};
 use crate::devices::i8257::DmaPins;
 use gearbox_core::backend::block::{Drive, Media};
 use gearbox_core::board::{Device, DeviceSpec, DeviceState, Pins, Realize, RealizeError};
-use gearbox_core::object::{Backends, Property, PropertyValue, TypeEntry, TypeInfo, Value};
+use gearbox_core::object::{Backends, Category, Property, PropertyValue, TypeEntry, TypeInfo, Value};
 use gearbox_core::property;
 
 /// The controller's bus.
@@ -96,7 +96,7 @@ pub(super) struct Part {
 }
 
 inventory::submit! { TypeEntry(&TypeInfo::onboard::<IsaFdc>("isa-device", "floppy disk controller, 82078")) }
-inventory::submit! { TypeEntry(&TypeInfo::device::<Floppy>("device", "virtual floppy drive").not_hotpluggable()) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<Floppy>("device", "virtual floppy drive").category(Category::Storage).not_hotpluggable()) }
 
 impl DeviceSpec for IsaFdc {
     type Device = FdcDevice;

@@ -6,7 +6,7 @@ use super::ports::{COMMAND_PORTS, Place};
 use crate::devices::{isa_bus, isa_card};
 use gearbox_core::backend::block::MediumEvent;
 use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 use std::any::Any;
 
@@ -46,7 +46,7 @@ impl IsaIdeDevice {
 }
 
 inventory::submit! {
-    TypeEntry(&TypeInfo::device::<IsaIde>("isa-device", "ISA IDE controller with one channel").not_hotpluggable())
+    TypeEntry(&TypeInfo::device::<IsaIde>("isa-device", "ISA IDE controller with one channel").category(Category::Storage).not_hotpluggable())
 }
 
 impl DeviceSpec for IsaIde {

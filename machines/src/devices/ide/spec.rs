@@ -8,7 +8,7 @@ use super::geometry::{Geometry, Translation};
 use super::ports::TAGS;
 use gearbox_core::backend::block::{Drive, Media};
 use gearbox_core::board::{BusPlace, Device, DeviceSpec, DeviceState, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
 /// What both have.
@@ -184,5 +184,5 @@ impl DeviceSpec for IdeCd {
     }
 }
 
-inventory::submit! { TypeEntry(&TypeInfo::device::<IdeHd>("ide-device", "virtual IDE disk").not_hotpluggable()) }
-inventory::submit! { TypeEntry(&TypeInfo::device::<IdeCd>("ide-device", "virtual IDE CD-ROM").not_hotpluggable()) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<IdeHd>("ide-device", "virtual IDE disk").category(Category::Storage).not_hotpluggable()) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<IdeCd>("ide-device", "virtual IDE CD-ROM").category(Category::Storage).not_hotpluggable()) }

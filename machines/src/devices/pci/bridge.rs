@@ -4,7 +4,7 @@
 
 use crate::devices::on_off_auto::OnOffAuto;
 use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, PciPlace, status};
 use gearbox_core::{pci_properties, property};
 
@@ -33,7 +33,7 @@ pub struct PciBridgeDevice;
 
 inventory::submit! {
     TypeEntry(
-        &TypeInfo::device::<PciBridge>("base-pci-bridge", "Standard PCI Bridge")
+        &TypeInfo::device::<PciBridge>("base-pci-bridge", "Standard PCI Bridge").category(Category::Bridge)
             .implements(&["conventional-pci-device"])
             .not_hotpluggable()
     )

@@ -9,7 +9,7 @@ pub use uart::{BAUD_BASE, FIFO, Uart};
 use super::isa_card;
 use gearbox_core::backend::chardev::{CharBackend, Chardev};
 use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Line, Realize, RealizeError, ResetKind, Saved, Timer};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ impl DeviceSpec for Serial {
     }
 }
 
-inventory::submit! { TypeEntry(&TypeInfo::device::<Serial>("isa-device", "a serial port, 16550A")) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<Serial>("isa-device", "a serial port, 16550A").category(Category::Input)) }
 
 impl SerialDevice {
     /// First port and interrupt of one on the ISA bus, for firmware tables.

@@ -4,7 +4,7 @@ use super::{Interrupt, SerialDevice, Uart};
 use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{DeviceSpec, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, IntxPin, PciPlace};
 use gearbox_core::{pci_properties, property};
 
@@ -26,7 +26,7 @@ impl Default for PciSerial {
 }
 
 inventory::submit! {
-    TypeEntry(&TypeInfo::device::<PciSerial>("pci-device", "a serial port, 16550A, on a PCI card").implements(&["conventional-pci-device"]))
+    TypeEntry(&TypeInfo::device::<PciSerial>("pci-device", "a serial port, 16550A, on a PCI card").category(Category::Input).implements(&["conventional-pci-device"]))
 }
 
 /// Ports behind BAR 0.

@@ -3,7 +3,7 @@
 use super::Adapter;
 use gearbox_core::backend::display::{Picture, TextScreen};
 use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::property;
 
 /// Where the linear framebuffer is.
@@ -28,7 +28,7 @@ impl Default for IsaVga {
 
 inventory::submit! {
     TypeEntry(
-        &TypeInfo::device::<IsaVga>("isa-device", "standard VGA on the ISA bus with Bochs' display interface")
+        &TypeInfo::device::<IsaVga>("isa-device", "standard VGA on the ISA bus with Bochs' display interface").category(Category::Display)
             .not_hotpluggable()
     )
 }

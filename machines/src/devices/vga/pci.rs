@@ -5,7 +5,7 @@ use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::backend::display::{Picture, TextScreen};
 use gearbox_core::board::{Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind};
 use gearbox_core::mem::MemTree;
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
 use gearbox_core::{pci_properties, property};
 
@@ -44,7 +44,7 @@ impl Default for Vga {
 
 inventory::submit! {
     TypeEntry(
-        &TypeInfo::device::<Vga>("pci-vga", "standard VGA with Bochs' display interface")
+        &TypeInfo::device::<Vga>("pci-vga", "standard VGA with Bochs' display interface").category(Category::Display)
             .implements(&["conventional-pci-device"])
             .not_hotpluggable()
     )

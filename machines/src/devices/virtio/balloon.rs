@@ -9,7 +9,7 @@ use super::transport::{Io, VirtioDevice};
 use super::{Generic, NonTransitional, Transitional};
 use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Saved, Timer};
 use gearbox_core::event::Event;
-use gearbox_core::object::{Property, TypeEntry, TypeInfo, Value};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo, Value};
 use gearbox_core::{pci_properties, property};
 use std::time::{SystemTime, UNIX_EPOCH};
 use virtio_bindings::virtio_ids::{VIRTIO_ID_BALLOON, VIRTIO_TRANS_ID_BALLOON};
@@ -294,7 +294,7 @@ impl<F: Flavour> VirtioPci<Balloon, F> {
     }
 }
 
-virtio_pci! { Balloon, BalloonDevice, "virtio-balloon-pci", "memory that the guest gives back", &[
+virtio_pci! { Balloon, BalloonDevice, Misc, "virtio-balloon-pci", "memory that the guest gives back", &[
     property!("deflate-on-oom", bool, kind.deflate_on_oom, "the guest may take memory back before it runs out of it"),
     property!("free-page-reporting", bool, kind.free_page_reporting, "the guest tells which pages it does not use"),
     property!("page-poison", bool, kind.page_poison, "the guest says what it fills free pages with"),

@@ -306,7 +306,7 @@ impl<D: VirtioDevice> Device for Function<D> {
 
 /// Makes the three types of a kind of device: `virtio_pci!(kind, name, class of users' help, properties)`. The kind has a `realize`.
 macro_rules! virtio_pci {
-    ($kind:ty, $device:ty, $name:literal, $about:literal, $properties:expr) => {
+    ($kind:ty, $device:ty, $category:ident, $name:literal, $about:literal, $properties:expr) => {
         $crate::devices::virtio::pci::virtio_pci! { one $kind, $device, Generic, $name, "", $properties, [
             property!("disable-legacy", OnOffAuto, disable_legacy, "drivers from before version 1 are not served"),
             property!("disable-modern", bool, disable_modern, "drivers from version 1 on are not served"),
@@ -315,15 +315,15 @@ macro_rules! virtio_pci {
         $crate::devices::virtio::pci::virtio_pci! { one $kind, $device, NonTransitional, $name, "-non-transitional", $properties, [] }
         inventory::submit! { TypeEntry(&TypeInfo::abstract_of(concat!($name, "-base"), "virtio-pci")) }
         inventory::submit! {
-            TypeEntry(&TypeInfo::device::<VirtioPci<$kind, Generic>>(concat!($name, "-base"), $about).implements(&["conventional-pci-device"]))
+            TypeEntry(&TypeInfo::device::<VirtioPci<$kind, Generic>>(concat!($name, "-base"), $about).category(Category::$category).implements(&["conventional-pci-device"]))
         }
         inventory::submit! {
             TypeEntry(&TypeInfo::device::<VirtioPci<$kind, Transitional>>(concat!($name, "-base"), concat!($about, ", transitional"))
-                .implements(&["conventional-pci-device"]))
+                .category(Category::$category).implements(&["conventional-pci-device"]))
         }
         inventory::submit! {
             TypeEntry(&TypeInfo::device::<VirtioPci<$kind, NonTransitional>>(concat!($name, "-base"), concat!($about, ", modern only"))
-                .implements(&["conventional-pci-device"]))
+                .category(Category::$category).implements(&["conventional-pci-device"]))
         }
     };
     (one $kind:ty, $device:ty, $flavour:ty, $name:literal, $suffix:literal, $properties:expr, [$($own:expr,)*]) => {

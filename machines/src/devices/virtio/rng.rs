@@ -6,7 +6,7 @@ use super::transport::{Io, VirtioDevice};
 use super::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::rng::{RngReader, RngSource};
 use gearbox_core::board::{Cx, DeviceSpec, Realize, RealizeError, Saved, Timer};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::sync::Arc;
 use virtio_bindings::virtio_ids::{VIRTIO_ID_RNG, VIRTIO_TRANS_ID_RNG};
@@ -146,7 +146,7 @@ impl<F: Flavour> VirtioPci<VirtioRng, F> {
     }
 }
 
-virtio_pci! { VirtioRng, RngDevice, "virtio-rng-pci", "random numbers of the host", &[
+virtio_pci! { VirtioRng, RngDevice, Misc, "virtio-rng-pci", "random numbers of the host", &[
     property!("rng", RngSource, kind.rng, "the object that gives them"),
     property!("max-bytes", u64, kind.max_bytes, "most bytes in each period"),
     property!("period", u32, kind.period, "the period in milliseconds"),

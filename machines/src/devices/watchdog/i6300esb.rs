@@ -7,7 +7,7 @@ use crate::devices::pci::QEMU_SUBSYSTEM;
 use gearbox_core::board::{
     Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, Saved, SystemRequest, Timer,
 };
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{BarKind, ConfigHeader, PciPlace};
 use gearbox_core::pci_properties;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ pub struct I6300EsbDevice {
 }
 
 inventory::submit! {
-    TypeEntry(&TypeInfo::device::<I6300Esb>("pci-device", "Intel 6300ESB watchdog").implements(&["conventional-pci-device"]))
+    TypeEntry(&TypeInfo::device::<I6300Esb>("pci-device", "Intel 6300ESB watchdog").category(Category::Watchdog).implements(&["conventional-pci-device"]))
 }
 
 impl DeviceSpec for I6300Esb {

@@ -5,7 +5,7 @@
 use gearbox_core::board::{
     Cx, Device, DeviceSpec, DeviceState, Realize, RealizeError, ResetKind, SystemRequest, Timer,
 };
-use gearbox_core::object::{TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, TypeEntry, TypeInfo};
 
 /// Configuration of the watchdog: it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const START_PORT: u16 = 0x443;
 const LONGEST: u64 = 30_000_000_000;
 const STEP: u64 = 2_000_000_000;
 
-inventory::submit! { TypeEntry(&TypeInfo::device::<Ib700>("isa-device", "iBASE 700 watchdog")) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<Ib700>("isa-device", "iBASE 700 watchdog").category(Category::Watchdog)) }
 
 impl DeviceSpec for Ib700 {
     type Device = Ib700Device;

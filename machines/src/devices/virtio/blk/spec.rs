@@ -9,7 +9,7 @@ use crate::devices::virtio::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::block::{Drive, Media, Node, SECTOR};
 use gearbox_core::backend::memory::Size;
 use gearbox_core::board::{DeviceSpec, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::collections::BTreeMap;
 use virtio_bindings::virtio_blk::{
@@ -241,7 +241,7 @@ impl<F: Flavour> VirtioPci<Blk, F> {
     }
 }
 
-virtio_pci! { Blk, BlkDevice, "virtio-blk-pci", "virtio disk", &[
+virtio_pci! { Blk, BlkDevice, Storage, "virtio-blk-pci", "virtio disk", &[
     property!("drive", Drive, kind.drive, "the drive or node with the medium"),
     property!("bootindex", Option<i32>, kind.bootindex, "place in the boot order"),
     property!("serial", Option<String>, kind.serial, "serial number"),

@@ -6,7 +6,7 @@ use crate::devices::virtio::pci::{Flavour, Function, Identity, OnOffAuto, Virtio
 use crate::devices::virtio::{Generic, NonTransitional, Transitional};
 use gearbox_core::backend::chardev::Chardev;
 use gearbox_core::board::{Device, DeviceSpec, DeviceState, NoUnit, Realize, RealizeError};
-use gearbox_core::object::{Property, TypeEntry, TypeInfo};
+use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::{pci_properties, property};
 use std::collections::{BTreeMap, VecDeque};
 use virtio_bindings::virtio_ids::{VIRTIO_ID_CONSOLE, VIRTIO_TRANS_ID_CONSOLE};
@@ -63,7 +63,7 @@ impl<F: Flavour> VirtioPci<Serial, F> {
     }
 }
 
-virtio_pci! { Serial, SerialDevice, "virtio-serial-pci", "ports for consoles and channels", &[
+virtio_pci! { Serial, SerialDevice, Input, "virtio-serial-pci", "ports for consoles and channels", &[
     property!("max_ports", u32, kind.max_ports, "most ports"),
     property!("emergency-write", bool, kind.emergency_write, "a character can be written before the device is set up"),
 ] }
@@ -157,5 +157,5 @@ macro_rules! port_type {
 port_type! { VirtConsole, "virtconsole", true }
 port_type! { VirtSerialPort, "virtserialport", false }
 
-inventory::submit! { TypeEntry(&TypeInfo::device::<VirtSerialPort>("virtio-serial-port", "a virtio-serial port: a channel for bytes")) }
-inventory::submit! { TypeEntry(&TypeInfo::device::<VirtConsole>("virtserialport", "a virtio-serial port: a console")) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<VirtSerialPort>("virtio-serial-port", "a virtio-serial port: a channel for bytes").category(Category::Input)) }
+inventory::submit! { TypeEntry(&TypeInfo::device::<VirtConsole>("virtserialport", "a virtio-serial port: a console").category(Category::Input)) }
