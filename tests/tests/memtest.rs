@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(500);
 
-/// Runs a build on a small machine until test 5 begins, and leaves by its key.
+/// Runs a build on a small machine until test 5 has begun, and leaves by its key.
 fn passes_its_first_tests(image: &str, cpus: u32) {
     let Some(kernel) = fetched(image) else { return };
     let smp = cpus.to_string();
@@ -26,8 +26,8 @@ fn passes_its_first_tests(image: &str, cpus: u32) {
     ]);
     p.expect(&format!("CPU: {cpus} Cores {cpus} Threads"), PATIENCE);
     p.expect("Errors: 0", PATIENCE);
-    // The screen is sent by what changed; the number of a test changes with its name.
-    p.expect("#5  [Moving inversions, random pattern]", PATIENCE);
+    // The screen is sent by what changed, now and then: test 5, or another one after it.
+    p.expect("random pattern]", PATIENCE);
     let screen = p.stdout();
     let errors = screen.match_indices("Errors: ").map(|(at, word)| &screen[at + word.len()..]);
     errors.for_each(|count| assert!(count.starts_with("0 "), "{screen}"));
