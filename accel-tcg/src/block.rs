@@ -160,16 +160,13 @@ pub(crate) struct Cache {
     ops: usize,
     /// Translates, where that is wanted and can be.
     jit: Option<Jit>,
-    /// Entries after which a block is translated.
-    hot: u32,
 }
 
 impl Cache {
     /// An empty one, whose blocks `jit` will translate.
-    pub(crate) fn new(jit: Option<Jit>, hot: u32) -> Self {
+    pub(crate) fn new(jit: Option<Jit>) -> Self {
         Self {
             jit,
-            hot,
             jumps: Box::new([JumpEntry { linear: 0, block: std::ptr::null() }; JUMPS]),
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
@@ -197,7 +194,7 @@ impl Cache {
     }
     /// Entries after which a block is translated.
     pub(crate) fn hot(&self) -> u32 {
-        self.hot
+        self.jit.as_ref().map_or(u32::MAX, Jit::hot)
     }
     /// The ops of a new block, which counts how often it is entered if it may be translated.
     pub(crate) fn lower(&self, insns: &[Instruction], mode: Mode) -> Vec<Op> {

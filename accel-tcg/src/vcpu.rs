@@ -53,8 +53,7 @@ impl TcgVm {
 
     /// A translator for one CPU.
     fn translator(&self) -> Option<Jit> {
-        self.hot?;
-        Jit::new()
+        Jit::new(self.hot?)
             .inspect_err(|e| tracing::warn!("no code can be translated, so all is interpreted: executable memory: {e}"))
             .ok()
     }
@@ -133,7 +132,7 @@ impl TcgVm {
             map_changed: false,
             pauses: 0,
             tlb,
-            cache: Cache::new(self.translator(), self.hot.unwrap_or_default()),
+            cache: Cache::new(self.translator()),
             bus: None,
             icount: 0,
             reported: Default::default(),

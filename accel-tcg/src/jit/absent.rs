@@ -15,8 +15,11 @@ pub(crate) enum Jit {}
 
 impl Jit {
     pub(crate) const SUPPORTED: bool = false;
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(_hot: u32) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+    pub(crate) fn hot(&self) -> u32 {
+        match *self {}
     }
     pub(crate) fn interpret(&self) -> usize {
         match *self {}

@@ -4,6 +4,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reg(pub u8);
 
+impl Reg {
+    /// Without REX, its number means one of AH to BH as a byte.
+    fn is_new_byte(self) -> bool {
+        (4..8).contains(&self.0)
+    }
+}
+
 pub(super) const RAX: Reg = Reg(0);
 pub(super) const RCX: Reg = Reg(1);
 pub(super) const RDX: Reg = Reg(2);
@@ -23,8 +30,26 @@ pub(super) struct Mem {
     disp: i32,
 }
 
+/// An operand that is a register or memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Reg(Reg),
+    Mem(Mem),
+}
+
+impl From<Reg> for Place {
+    fn from(r: Reg) -> Self {
+        Self::Reg(r)
+    }
+}
+impl From<Mem> for Place {
+    fn from(m: Mem) -> Self {
+        Self::Mem(m)
+    }
+}
+
 /// `[base + disp]`.
-pub(super) fn at(base: Reg, disp: usize) -> Mem {
+pub(super) const fn at(base: Reg, disp: usize) -> Mem {
     Mem { base: Some(base), index: None, disp: disp as i32 }
 }
 /// `[base + index << scale + disp]`.
@@ -71,8 +96,8 @@ impl Asm {
     pub(super) fn new(base: usize) -> Self {
         Self { code: Vec::with_capacity(1024), base }
     }
-    pub(super) fn code(&self) -> &[u8] {
-        &self.code
+    pub(super) fn into_code(self) -> Vec<u8> {
+        self.code
     }
     /// Address of the next byte.
     pub(super) fn here(&self) -> usize {
@@ -84,7 +109,7 @@ impl Asm {
     fn dword(&mut self, v: i32) {
         self.code.extend(v.to_le_bytes());
     }
-    /// Operand size prefix and REX. Byte operands get a REX always, so that SIL and its like can be named.
+    /// Operand size prefix and REX, which has to be there to name SPL to DIL (`byte`).
     fn prefixes(&mut self, size: u8, byte: bool, reg: Reg, index: Reg, base: Reg) {
         if size == 2 {
             self.byte(0x66);
@@ -94,17 +119,24 @@ impl Asm {
             self.byte(0x40 | rex);
         }
     }
-    fn rr(&mut self, size: u8, byte: bool, opcode: &[u8], reg: Reg, rm: Reg) {
-        self.prefixes(size, byte, reg, Reg(0), rm);
-        self.code.extend(opcode);
-        self.byte(0xc0 | (reg.0 & 7) << 3 | rm.0 & 7);
-    }
-    fn rm(&mut self, size: u8, byte: bool, opcode: &[u8], reg: Reg, m: Mem) {
+    /// An instruction with two operands, of which one is a register, or a part of the opcode in its place. `byte` says that a register among them is one of
+    /// eight bits.
+    fn op(&mut self, size: u8, byte: bool, opcode: &[u8], reg: Reg, place: impl Into<Place>) {
         let none = Reg(0);
+        let field = (reg.0 & 7) << 3;
+        let place = place.into();
+        let byte = byte && (reg.is_new_byte() || matches!(place, Place::Reg(r) if r.is_new_byte()));
+        let m = match place {
+            Place::Reg(r) => {
+                self.prefixes(size, byte, reg, none, r);
+                self.code.extend(opcode);
+                return self.byte(0xc0 | field | r.0 & 7);
+            }
+            Place::Mem(m) => m,
+        };
         let (base, index) = (m.base.unwrap_or(none), m.index.map_or(none, |(r, _)| r));
         self.prefixes(size, byte, reg, index, base);
         self.code.extend(opcode);
-        let field = (reg.0 & 7) << 3;
         let Some(base) = m.base else {
             self.byte(field | 4);
             let (index, scale) = m.index.map_or((4, 0), |(r, s)| (r.0 & 7, s));
@@ -112,10 +144,10 @@ impl Asm {
             return self.dword(m.disp);
         };
         // Without a displacement, RBP and R13 as a base would mean something else.
-        let (mode, short) = match m.disp {
-            0 if base.0 & 7 != 5 => (0, true),
-            d if i8::try_from(d).is_ok() => (0x40, true),
-            _ => (0x80, false),
+        let mode = match m.disp {
+            0 if base.0 & 7 != 5 => 0,
+            d if i8::try_from(d).is_ok() => 0x40,
+            _ => 0x80,
         };
         match m.index {
             Some((index, scale)) => {
@@ -128,54 +160,51 @@ impl Asm {
             }
             None => self.byte(mode | field | base.0 & 7),
         }
-        match (mode, short) {
-            (0, _) => {}
-            (_, true) => self.byte(m.disp as u8),
+        match mode {
+            0 => {}
+            0x40 => self.byte(m.disp as u8),
             _ => self.dword(m.disp),
         }
+    }
+    /// The same with an opcode whose lowest bit says whether the operands are bytes.
+    fn sized(&mut self, size: u8, opcode: u8, reg: Reg, place: impl Into<Place>) {
+        self.op(size, size == 1, &[opcode | u8::from(size != 1)], reg, place);
     }
 
     // ---- moves
 
     pub(super) fn mov(&mut self, size: u8, to: Reg, from: Reg) {
-        self.rr(size.max(4), false, &[0x8b], to, from);
+        self.op(size.max(4), false, &[0x8b], to, from);
     }
     /// Loads; less than 32 bits are zero-extended.
     pub(super) fn load(&mut self, size: u8, to: Reg, m: Mem) {
         match size {
-            1 => self.rm(4, false, &[0x0f, 0xb6], to, m),
-            2 => self.rm(4, false, &[0x0f, 0xb7], to, m),
-            _ => self.rm(size, false, &[0x8b], to, m),
+            1 | 2 => self.zero_extend(size, to, m),
+            _ => self.op(size, false, &[0x8b], to, m),
         }
     }
-    /// Loads `from` bytes and sign-extends them to `to_size`.
-    pub(super) fn load_signed(&mut self, from: u8, to_size: u8, to: Reg, m: Mem) {
+    /// Zero-extends `from` bytes.
+    pub(super) fn zero_extend(&mut self, from: u8, to: Reg, place: impl Into<Place>) {
         match from {
-            1 => self.rm(to_size, false, &[0x0f, 0xbe], to, m),
-            2 => self.rm(to_size, false, &[0x0f, 0xbf], to, m),
-            _ => self.rm(to_size, false, &[0x63], to, m),
+            1 => self.op(4, true, &[0x0f, 0xb6], to, place),
+            2 => self.op(4, false, &[0x0f, 0xb7], to, place),
+            _ => self.op(4, false, &[0x8b], to, place),
         }
     }
-    pub(super) fn zero_extend(&mut self, from: u8, to: Reg, r: Reg) {
+    /// Sign-extends `from` bytes to `size`.
+    pub(super) fn sign_extend(&mut self, from: u8, size: u8, to: Reg, place: impl Into<Place>) {
         match from {
-            1 => self.rr(4, true, &[0x0f, 0xb6], to, r),
-            2 => self.rr(4, false, &[0x0f, 0xb7], to, r),
-            _ => self.mov(4, to, r),
-        }
-    }
-    pub(super) fn sign_extend(&mut self, from: u8, to_size: u8, to: Reg, r: Reg) {
-        match from {
-            1 => self.rr(to_size, true, &[0x0f, 0xbe], to, r),
-            2 => self.rr(to_size, false, &[0x0f, 0xbf], to, r),
-            _ => self.rr(to_size, false, &[0x63], to, r),
+            1 => self.op(size, true, &[0x0f, 0xbe], to, place),
+            2 => self.op(size, false, &[0x0f, 0xbf], to, place),
+            _ => self.op(size, false, &[0x63], to, place),
         }
     }
     pub(super) fn store(&mut self, size: u8, m: Mem, from: Reg) {
-        self.rm(size, size == 1, if size == 1 { &[0x88] } else { &[0x89] }, from, m);
+        self.sized(size, 0x88, from, m);
     }
     /// Stores an immediate; as 64 bits it is sign-extended.
     pub(super) fn store_imm(&mut self, size: u8, m: Mem, v: i32) {
-        self.rm(size, false, if size == 1 { &[0xc6] } else { &[0xc7] }, Reg(0), m);
+        self.sized(size, 0xc6, Reg(0), m);
         self.imm(size, v);
     }
     fn imm(&mut self, size: u8, v: i32) {
@@ -192,7 +221,7 @@ impl Asm {
             self.byte(0xb8 | to.0 & 7);
             self.dword(v as i32);
         } else if let Ok(v) = i32::try_from(v as i64) {
-            self.rr(8, false, &[0xc7], Reg(0), to);
+            self.op(8, false, &[0xc7], Reg(0), to);
             self.dword(v);
         } else {
             self.prefixes(8, false, Reg(0), Reg(0), to);
@@ -201,7 +230,7 @@ impl Asm {
         }
     }
     pub(super) fn lea(&mut self, size: u8, to: Reg, m: Mem) {
-        self.rm(size, false, &[0x8d], to, m);
+        self.op(size, false, &[0x8d], to, m);
     }
     pub(super) fn bswap(&mut self, size: u8, r: Reg) {
         self.prefixes(size, false, Reg(0), Reg(0), r);
@@ -211,110 +240,82 @@ impl Asm {
 
     // ---- arithmetic
 
-    pub(super) fn alu(&mut self, op: Alu, size: u8, to: Reg, from: Reg) {
-        let wide = u8::from(size != 1);
-        self.rr(size, size == 1, &[(op as u8) << 3 | 2 | wide], to, from);
+    pub(super) fn alu(&mut self, op: Alu, size: u8, to: Reg, from: impl Into<Place>) {
+        self.sized(size, (op as u8) << 3 | 2, to, from);
     }
-    pub(super) fn alu_load(&mut self, op: Alu, size: u8, to: Reg, m: Mem) {
-        let wide = u8::from(size != 1);
-        self.rm(size, size == 1, &[(op as u8) << 3 | 2 | wide], to, m);
-    }
-    pub(super) fn alu_imm(&mut self, op: Alu, size: u8, to: Reg, v: i32) {
+    pub(super) fn alu_imm(&mut self, op: Alu, size: u8, to: impl Into<Place>, v: i32) {
         let field = Reg(op as u8);
-        match (size, i8::try_from(v)) {
-            (1, _) => {
-                self.rr(size, true, &[0x80], field, to);
-                self.byte(v as u8);
-            }
-            (_, Ok(v)) => {
-                self.rr(size, false, &[0x83], field, to);
+        match i8::try_from(v) {
+            Ok(v) if size != 1 => {
+                self.op(size, false, &[0x83], field, to);
                 self.byte(v as u8);
             }
             _ => {
-                self.rr(size, false, &[0x81], field, to);
-                self.imm(size, v);
-            }
-        }
-    }
-    /// The same on memory; an immediate of a byte's range.
-    pub(super) fn alu_store_imm(&mut self, op: Alu, size: u8, m: Mem, v: i32) {
-        let field = Reg(op as u8);
-        match (size, i8::try_from(v)) {
-            (1, _) => {
-                self.rm(size, false, &[0x80], field, m);
-                self.byte(v as u8);
-            }
-            (_, Ok(v)) => {
-                self.rm(size, false, &[0x83], field, m);
-                self.byte(v as u8);
-            }
-            _ => {
-                self.rm(size, false, &[0x81], field, m);
+                self.sized(size, 0x80, field, to);
                 self.imm(size, v);
             }
         }
     }
     pub(super) fn test(&mut self, size: u8, a: Reg, b: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0x84] } else { &[0x85] }, b, a);
+        self.sized(size, 0x84, b, a);
     }
     pub(super) fn test_imm(&mut self, size: u8, a: Reg, v: i32) {
-        self.rr(size, size == 1, if size == 1 { &[0xf6] } else { &[0xf7] }, Reg(0), a);
+        self.sized(size, 0xf6, Reg(0), a);
         self.imm(size, v);
     }
     pub(super) fn inc(&mut self, size: u8, r: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0xfe] } else { &[0xff] }, Reg(0), r);
+        self.sized(size, 0xfe, Reg(0), r);
     }
     pub(super) fn dec(&mut self, size: u8, r: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0xfe] } else { &[0xff] }, Reg(1), r);
+        self.sized(size, 0xfe, Reg(1), r);
     }
     pub(super) fn not(&mut self, size: u8, r: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0xf6] } else { &[0xf7] }, Reg(2), r);
+        self.sized(size, 0xf6, Reg(2), r);
     }
     pub(super) fn neg(&mut self, size: u8, r: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0xf6] } else { &[0xf7] }, Reg(3), r);
+        self.sized(size, 0xf6, Reg(3), r);
     }
     pub(super) fn shift(&mut self, op: Shift, size: u8, r: Reg, n: u8) {
-        self.rr(size, size == 1, if size == 1 { &[0xc0] } else { &[0xc1] }, Reg(op as u8), r);
+        self.sized(size, 0xc0, Reg(op as u8), r);
         self.byte(n);
     }
     /// By CL.
     pub(super) fn shift_cl(&mut self, op: Shift, size: u8, r: Reg) {
-        self.rr(size, size == 1, if size == 1 { &[0xd2] } else { &[0xd3] }, Reg(op as u8), r);
+        self.sized(size, 0xd2, Reg(op as u8), r);
     }
     pub(super) fn imul(&mut self, size: u8, to: Reg, from: Reg) {
-        self.rr(size, false, &[0x0f, 0xaf], to, from);
+        self.op(size, false, &[0x0f, 0xaf], to, from);
     }
     pub(super) fn imul_imm(&mut self, size: u8, to: Reg, from: Reg, v: i32) {
-        self.rr(size, false, &[0x69], to, from);
+        self.op(size, false, &[0x69], to, from);
         self.imm(size, v);
     }
     pub(super) fn setcc(&mut self, cc: u8, r: Reg) {
-        self.rr(4, true, &[0x0f, 0x90 | cc], Reg(0), r);
+        self.op(4, true, &[0x0f, 0x90 | cc], Reg(0), r);
     }
     pub(super) fn cmov(&mut self, cc: u8, size: u8, to: Reg, from: Reg) {
-        self.rr(size, false, &[0x0f, 0x40 | cc], to, from);
+        self.op(size, false, &[0x0f, 0x40 | cc], to, from);
     }
 
     // ---- with LOCK
 
-    fn locked(&mut self, size: u8, opcode: &[u8], m: Mem, r: Reg) {
-        self.byte(0xf0);
-        self.rm(size, size == 1, opcode, r, m);
-    }
     pub(super) fn lock_alu(&mut self, op: Alu, size: u8, m: Mem, from: Reg) {
-        self.locked(size, &[(op as u8) << 3 | u8::from(size != 1)], m, from);
+        self.byte(0xf0);
+        self.sized(size, (op as u8) << 3, from, m);
     }
     /// `r` becomes what was there.
     pub(super) fn lock_xadd(&mut self, size: u8, m: Mem, r: Reg) {
-        self.locked(size, &[0x0f, 0xc0 | u8::from(size != 1)], m, r);
+        self.byte(0xf0);
+        self.op(size, size == 1, &[0x0f, 0xc0 | u8::from(size != 1)], r, m);
     }
     /// Compares with RAX, which becomes what was there.
     pub(super) fn lock_cmpxchg(&mut self, size: u8, m: Mem, new: Reg) {
-        self.locked(size, &[0x0f, 0xb0 | u8::from(size != 1)], m, new);
+        self.byte(0xf0);
+        self.op(size, size == 1, &[0x0f, 0xb0 | u8::from(size != 1)], new, m);
     }
     /// XCHG locks without being told to.
     pub(super) fn xchg(&mut self, size: u8, m: Mem, r: Reg) {
-        self.rm(size, size == 1, &[0x86 | u8::from(size != 1)], r, m);
+        self.sized(size, 0x86, r, m);
     }
     /// AH becomes SF, ZF, AF, PF and CF.
     pub(super) fn lahf(&mut self) {
@@ -323,14 +324,11 @@ impl Asm {
 
     // ---- control
 
-    pub(super) fn jmp_reg(&mut self, r: Reg) {
-        self.rr(4, false, &[0xff], Reg(4), r);
+    pub(super) fn jmp_by(&mut self, target: impl Into<Place>) {
+        self.op(4, false, &[0xff], Reg(4), target);
     }
-    pub(super) fn jmp_mem(&mut self, m: Mem) {
-        self.rm(4, false, &[0xff], Reg(4), m);
-    }
-    pub(super) fn call_reg(&mut self, r: Reg) {
-        self.rr(4, false, &[0xff], Reg(2), r);
+    pub(super) fn call_by(&mut self, r: Reg) {
+        self.op(4, false, &[0xff], Reg(2), r);
     }
     pub(super) fn push(&mut self, r: Reg) {
         self.prefixes(4, false, Reg(0), Reg(0), r);

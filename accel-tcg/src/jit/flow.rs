@@ -2,7 +2,7 @@
 
 use super::asm::{Alu, R8, R9, R10, RAX, RCX, RDI, RDX, at, cc};
 use super::thunks::{BLOCK, RIP, enter};
-use super::translate::Translator;
+use super::translate::{REACHED, Translator};
 use crate::block::{Block, Op};
 use crate::ops::hot::{NEXT, TAKEN};
 use crate::ops::integer::condition;
@@ -63,7 +63,7 @@ impl Translator {
             return enter(&mut self.a, self.thunks.out);
         }
         self.linked(k, way);
-        self.a.alu_store_imm(Alu::Add, self.width, at(RDI, RIP), delta);
+        self.a.alu_imm(Alu::Add, self.width, at(RDI, RIP), delta);
         enter(&mut self.a, self.thunks.out);
     }
     /// Does the branch lead out of the page? Then the block there may become another one, and is looked for each time.
@@ -98,7 +98,7 @@ impl Translator {
         self.check(k, width, true);
         self.a.load(width, RDX, at(RDI, RIP));
         self.a.alu_imm(Alu::Add, width, RDX, Self::delta(&self.op(k), NEXT));
-        self.a.store(width, self.reached(), RDX);
+        self.a.store(width, REACHED, RDX);
         self.a.store(8, at(RDI, SP), R10);
     }
     fn call(&mut self, k: usize) {
@@ -111,7 +111,7 @@ impl Translator {
         self.a.mov(8, R9, RAX);
         self.push_return(k);
         self.a.mov(8, RAX, R9);
-        self.a.alu_store_imm(Alu::Add, self.width, at(RDI, RIP), delta);
+        self.a.alu_imm(Alu::Add, self.width, at(RDI, RIP), delta);
         enter(&mut self.a, self.thunks.out);
     }
     /// CALL to the linear address in RAX, with its block in RDX.
@@ -127,7 +127,7 @@ impl Translator {
         let width = self.width;
         self.a.load(width, RAX, at(RDI, SP));
         self.check(k, width, false);
-        self.a.load(width, RAX, self.reached());
+        self.a.load(width, RAX, REACHED);
         self.find(k);
         let drop = i32::from(width) + self.op(k).imm as i32;
         self.a.load(width, RCX, at(RDI, SP));
@@ -141,7 +141,7 @@ impl Translator {
         let width = self.width;
         if in_memory {
             self.reach(k, width, false);
-            self.a.load(width, RAX, self.reached());
+            self.a.load(width, RAX, REACHED);
         } else {
             let from = self.read(self.op(k).src, width, RAX);
             self.a.mov(width, RAX, from);

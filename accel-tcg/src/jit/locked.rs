@@ -3,13 +3,13 @@
 
 use super::asm::{Alu, RAX, RCX, RDI, RDX, at, cc};
 use super::pending::Operation;
-use super::straight::{immediate, offset};
+use super::straight::offset;
 use super::thunks::{A, B, KIND};
-use super::translate::{Second, Translator};
+use super::translate::{REACHED, Second, Translator};
 use crate::ops::hot;
 use crate::ops::operand::{is_mem, size};
 use gearbox_core::x86::state::gpr::RAX as AX;
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Instruction, Mnemonic};
 
 impl Translator {
     /// Translates op `k`, which is `i`, if it is one of these.
@@ -33,15 +33,11 @@ impl Translator {
             self.a.test_imm(1, RAX, i32::from(size) - 1);
             self.slow_if(cc::NE, k);
         }
-        let second = |t: &mut Self| match i.op1_kind() {
-            OpKind::Register => Second::Reg(t.read(op.src, size, RCX)),
-            _ => immediate(op.imm, size),
-        };
         match i.mnemonic() {
             Add | Xadd => {
-                let b = second(self);
+                let b = self.beside_memory(k, i, size);
                 self.copy(size, b);
-                self.a.lock_xadd(size, self.reached(), RDX);
+                self.a.lock_xadd(size, REACHED, RDX);
                 self.pend(Operation::Add, size, RDX, b);
                 self.flags_of(k, Operation::Add, size);
                 if i.mnemonic() == Xadd {
@@ -49,10 +45,10 @@ impl Translator {
                 }
             }
             Sub => {
-                let b = second(self);
+                let b = self.beside_memory(k, i, size);
                 self.copy(size, b);
                 self.a.neg(size, RDX);
-                self.a.lock_xadd(size, self.reached(), RDX);
+                self.a.lock_xadd(size, REACHED, RDX);
                 self.pend(Operation::Sub, size, RDX, b);
                 self.alu(Alu::Cmp, size, RDX, b);
                 self.flags_of(k, Operation::Sub, size);
@@ -60,7 +56,7 @@ impl Translator {
             Inc | Dec => {
                 let up = i.mnemonic() == Inc;
                 self.copy(size, Second::Imm(if up { 1 } else { -1 }));
-                self.a.lock_xadd(size, self.reached(), RDX);
+                self.a.lock_xadd(size, REACHED, RDX);
                 let operation = if up { Operation::Inc } else { Operation::Dec };
                 self.pend(operation, size, RDX, Second::Imm(0));
                 if up {
@@ -74,7 +70,7 @@ impl Translator {
             Xchg => {
                 let r = self.read(op.src, size, RCX);
                 self.a.mov(size, RDX, r);
-                self.a.xchg(size, self.reached(), RDX);
+                self.a.xchg(size, REACHED, RDX);
                 self.write(op.src, size, RDX);
             }
             _ => {
@@ -83,9 +79,9 @@ impl Translator {
                     Or => Alu::Or,
                     _ => Alu::Xor,
                 };
-                let b = second(self);
+                let b = self.beside_memory(k, i, size);
                 self.copy(size, b);
-                self.a.lock_alu(alu, size, self.reached(), RDX);
+                self.a.lock_alu(alu, size, REACHED, RDX);
                 // The result is not seen, its flags are.
                 self.a.lahf();
                 self.a.store(8, at(RDI, A), RAX);

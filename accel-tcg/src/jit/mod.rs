@@ -41,22 +41,27 @@ pub(crate) struct Jit {
     fixed: usize,
     /// There was no room for a block.
     full: bool,
+    hot: u32,
 }
 
 impl Jit {
     /// Code can be translated for this kind of host.
     pub(crate) const SUPPORTED: bool = true;
-    /// A translator without code.
+    /// A translator without code, of blocks that have been entered `hot` times.
     ///
     /// # Errors
     /// The host allows no executable memory.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(hot: u32) -> std::io::Result<Self> {
         let mut memory = CodeMemory::new()?;
         let mut a = Asm::new(memory.next());
         let thunks = Thunks::emit(&mut a);
-        memory.add(a.code());
+        memory.add(&a.into_code());
         let fixed = memory.used();
-        Ok(Self { memory, thunks, fixed, full: false })
+        Ok(Self { memory, thunks, fixed, full: false, hot })
+    }
+    /// Entries after which a block is translated.
+    pub(crate) fn hot(&self) -> u32 {
+        self.hot
     }
     /// Where translated code goes on with a block that is not translated.
     pub(crate) fn interpret(&self) -> usize {
@@ -73,7 +78,7 @@ impl Jit {
     }
     /// Translates `block`: its new ops, and where its code begins. `None` if there is nothing to gain, or no room.
     pub(crate) fn translate(&mut self, block: &Block) -> Option<(Vec<Op>, usize)> {
-        if self.full || !block.mode.flat() {
+        if self.full {
             return None;
         }
         let ops = hot::lower_each(&block.insns, block.mode);

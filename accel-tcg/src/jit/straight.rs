@@ -5,7 +5,7 @@
 use super::asm::{Alu, RAX, RCX, RDI, RDX, Reg, Shift, at, cc};
 use super::pending::Operation;
 use super::thunks::KIND;
-use super::translate::{Second, Translator};
+use super::translate::{REACHED, Second, Translator};
 use crate::ops::hot::{ZERO, condition_of};
 use crate::ops::integer::condition;
 use crate::ops::operand::size;
@@ -94,32 +94,40 @@ impl Translator {
         true
     }
 
+    /// The second operand of op `k`, which is `i`, from a register or memory: in its home, or in RDX.
+    fn source(&mut self, k: usize, i: &Instruction, size: u8) -> Reg {
+        if kind(i, 1) == Kind::Mem {
+            self.reach(k, size, false);
+            self.a.load(size, RDX, REACHED);
+            return RDX;
+        }
+        self.read(self.op(k).src, size, RDX)
+    }
+    /// The second operand where the first one is in memory: at most RCX is taken for it.
+    pub(super) fn beside_memory(&mut self, k: usize, i: &Instruction, size: u8) -> Second {
+        let op = self.op(k);
+        match kind(i, 1) {
+            Kind::Reg => Second::Reg(self.read(op.src, size, RCX)),
+            _ => immediate(op.imm, size),
+        }
+    }
     fn arithmetic(&mut self, k: usize, i: &Instruction, what: Arithmetic) {
         let (op, size) = (self.op(k), size(i, 0) as u8);
         let live = !self.flags_dead(k);
         let (to, from) = (kind(i, 0), kind(i, 1));
         let stores = matches!(what, Arithmetic::Store(_));
-        if to == Kind::Mem || from == Kind::Mem {
-            self.reach(k, size, to == Kind::Mem && stores);
-        }
         // Where the first operand is, and the second.
         let (a, b) = match (to, from) {
-            (Kind::Mem, from) => {
-                let b =
-                    if from == Kind::Reg { Second::Reg(self.read(op.src, size, RCX)) } else { immediate(op.imm, size) };
-                let place = self.reached();
-                self.a.load(size, RDX, place);
+            (Kind::Mem, _) => {
+                self.reach(k, size, stores);
+                let b = self.beside_memory(k, i, size);
+                self.a.load(size, RDX, REACHED);
                 (RDX, b)
             }
             (_, from) => {
                 let b = match from {
-                    Kind::Reg => Second::Reg(self.read(op.src, size, RDX)),
                     Kind::Imm => immediate(op.imm, size),
-                    Kind::Mem => {
-                        let place = self.reached();
-                        self.a.load(size, RDX, place);
-                        Second::Reg(RDX)
-                    }
+                    _ => Second::Reg(self.source(k, i, size)),
                 };
                 let a = if stores { self.modify(op.dst, size, RAX) } else { self.read(op.dst, size, RAX) };
                 (a, b)
@@ -156,8 +164,7 @@ impl Translator {
         if stores {
             match to {
                 Kind::Mem => {
-                    let place = self.reached();
-                    self.a.store(size, place, a);
+                    self.a.store(size, REACHED, a);
                 }
                 _ => self.write(op.dst, size, a),
             }
@@ -201,13 +208,7 @@ impl Translator {
         }
         let b = match kind(i, 1) {
             Kind::Imm => immediate(op.imm, size),
-            Kind::Reg => Second::Reg(self.read(op.src, size, RDX)),
-            Kind::Mem => {
-                self.reach(k, size, false);
-                let place = self.reached();
-                self.a.load(size, RDX, place);
-                Second::Reg(RDX)
-            }
+            _ => Second::Reg(self.source(k, i, size)),
         };
         if !self.can_test(CARRY) {
             return false;
@@ -245,7 +246,7 @@ impl Translator {
     }
     /// Resolves pending flags, of which CF is to stay. Changes RAX, RCX and RDX.
     pub(super) fn keep_carry(&mut self) {
-        self.a.alu_store_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
+        self.a.alu_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
         let known = self.a.jcc(cc::E);
         self.a.call_to(self.thunks.resolve);
         self.a.land(known);
@@ -304,19 +305,17 @@ impl Translator {
         match (kind(i, 0), kind(i, 1)) {
             (Kind::Mem, from) => {
                 self.reach(k, size, true);
-                let place = self.reached();
                 if from == Kind::Reg {
                     let r = self.read(op.src, size, RDX);
-                    self.a.store(size, place, r);
+                    self.a.store(size, REACHED, r);
                 } else {
-                    self.a.store_imm(size, place, op.imm as i32);
+                    self.a.store_imm(size, REACHED, op.imm as i32);
                 }
             }
             (_, Kind::Mem) => {
                 self.reach(k, size, false);
-                let place = self.reached();
                 let to = self.target(op.dst, size, RDX);
-                self.a.load(size, to, place);
+                self.a.load(size, to, REACHED);
                 self.write(op.dst, size, to);
             }
             (_, Kind::Reg) => {
@@ -343,8 +342,7 @@ impl Translator {
         let to = self.target(op.dst, to_size, RDX);
         if kind(i, 1) == Kind::Mem {
             self.reach(k, from, false);
-            let place = self.reached();
-            if signed { self.a.load_signed(from, to_size, to, place) } else { self.a.load(from, to, place) }
+            if signed { self.a.sign_extend(from, to_size, to, REACHED) } else { self.a.load(from, to, REACHED) }
         } else {
             let r = self.read(op.src, from, RDX);
             if signed { self.a.sign_extend(from, to_size, to, r) } else { self.a.zero_extend(from, to, r) }
@@ -366,14 +364,7 @@ impl Translator {
             return false;
         }
         let live = !self.flags_dead(k);
-        let from = if kind(i, 1) == Kind::Mem {
-            self.reach(k, size, false);
-            let place = self.reached();
-            self.a.load(size, RDX, place);
-            RDX
-        } else {
-            self.read(op.src, size, RDX)
-        };
+        let from = self.source(k, i, size);
         let r = if i.op_count() == 3 {
             let factor = op.imm as i32;
             if live {
@@ -402,12 +393,11 @@ impl Translator {
         let sp = self.read(offset(SP), width, RAX);
         self.a.lea(width, RAX, at(sp, 0usize.wrapping_sub(width.into())));
         self.check(k, width, true);
-        let place = self.reached();
         if kind(i, 0) == Kind::Reg {
             let r = self.read(op.src, width, RDX);
-            self.a.store(width, place, r);
+            self.a.store(width, REACHED, r);
         } else {
-            self.a.store_imm(width, place, op.imm as i32);
+            self.a.store_imm(width, REACHED, op.imm as i32);
         }
         self.move_stack(-i32::from(width));
         true
@@ -423,8 +413,7 @@ impl Translator {
         let sp = self.read(offset(SP), width, RAX);
         self.a.mov(width, RAX, sp);
         self.check(k, width, false);
-        let place = self.reached();
-        self.a.load(width, RDX, place);
+        self.a.load(width, RDX, REACHED);
         self.move_stack(width.into());
         self.write(op.dst, width, RDX);
     }
@@ -433,8 +422,7 @@ impl Translator {
         let bp = self.read(offset(BP), width, RAX);
         self.a.mov(width, RAX, bp);
         self.check(k, width, false);
-        let place = self.reached();
-        self.a.load(width, RDX, place);
+        self.a.load(width, RDX, REACHED);
         let bp = self.read(offset(BP), width, RCX);
         self.a.lea(width, RCX, at(bp, width.into()));
         self.write(offset(SP), width, RCX);
@@ -483,14 +471,7 @@ impl Translator {
         if size < 4 || !self.can_test(cc) {
             return false;
         }
-        let b = if kind(i, 1) == Kind::Mem {
-            self.reach(k, size, false);
-            let place = self.reached();
-            self.a.load(size, RDX, place);
-            RDX
-        } else {
-            self.read(op.src, size, RDX)
-        };
+        let b = self.source(k, i, size);
         // The check of the address may have cost what the host's flags alone could tell.
         if !self.can_test(cc) {
             return false;
@@ -504,7 +485,7 @@ impl Translator {
 }
 
 /// An immediate operand, sign-extended from its size.
-pub(super) fn immediate(v: u64, size: u8) -> Second {
+fn immediate(v: u64, size: u8) -> Second {
     Second::Imm(match size {
         1 => (v as i8).into(),
         2 => (v as i16).into(),

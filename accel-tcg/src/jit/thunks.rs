@@ -43,14 +43,14 @@ impl Thunks {
         let mut by = |target: Option<usize>| {
             let here = a.here();
             a.load(8, RAX, at(RDI, BLOCK));
-            a.alu_load(Alu::Add, 8, RSI, at(RAX, offset_of!(Block, start)));
+            a.alu(Alu::Add, 8, RSI, at(RAX, offset_of!(Block, start)));
             flags_known(a);
             match target {
                 Some(f) => {
                     a.constant(RAX, f as u64);
-                    a.jmp_reg(RAX);
+                    a.jmp_by(RAX);
                 }
-                None => a.jmp_mem(at(RSI, 0)),
+                None => a.jmp_by(at(RSI, 0)),
             }
             here
         };
@@ -68,14 +68,14 @@ impl Thunks {
 
 /// Resolves pending flags. Everything but RSI and RDI may change.
 fn flags_known(a: &mut Asm) {
-    a.alu_store_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
+    a.alu_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
     let known = a.jcc(cc::E);
     // Three of them, for the alignment that a call needs.
     for r in [RDI, RSI, RAX] {
         a.push(r);
     }
     a.constant(RAX, resolve as *const () as u64);
-    a.call_reg(RAX);
+    a.call_by(RAX);
     for r in [RAX, RSI, RDI] {
         a.pop(r);
     }
@@ -86,7 +86,7 @@ fn resolve_beside(a: &mut Asm) -> usize {
     let here = a.here();
     KEPT.into_iter().for_each(|r| a.push(r));
     a.constant(RAX, resolve as *const () as u64);
-    a.call_reg(RAX);
+    a.call_by(RAX);
     KEPT.into_iter().rev().for_each(|r| a.pop(r));
     a.ret();
     here
@@ -95,7 +95,7 @@ fn interpret(a: &mut Asm) -> usize {
     let here = a.here();
     a.load(8, RSI, at(RAX, offset_of!(Block, start)));
     flags_known(a);
-    a.jmp_mem(at(RSI, 0));
+    a.jmp_by(at(RSI, 0));
     here
 }
 fn out(a: &mut Asm) -> usize {
@@ -109,11 +109,11 @@ fn out(a: &mut Asm) -> usize {
 /// Goes on to the block in RAX, at whose beginning RIP's slot is.
 pub(super) fn enter(a: &mut Asm, out: usize) {
     a.load(8, RCX, at(RDI, BUDGET));
-    a.alu_load(Alu::Sub, 8, RCX, at(RAX, offset_of!(Block, count)));
+    a.alu(Alu::Sub, 8, RCX, at(RAX, offset_of!(Block, count)));
     a.jcc_to(cc::S, out);
     a.store(8, at(RDI, BUDGET), RCX);
     a.store(8, at(RDI, BLOCK), RAX);
-    a.jmp_mem(at(RAX, offset_of!(Block, native)));
+    a.jmp_by(at(RAX, offset_of!(Block, native)));
 }
 /// RCX becomes the address of the TLB entry for the linear address in RAX, in the array that `array` of the CPU points to.
 pub(super) fn tlb_entry(a: &mut Asm, array: usize) {
@@ -121,7 +121,7 @@ pub(super) fn tlb_entry(a: &mut Asm, array: usize) {
     a.mov(8, RCX, RAX);
     a.shift(super::asm::Shift::Shr, 8, RCX, 12 - SCALE);
     a.alu_imm(Alu::And, 4, RCX, ((ENTRIES - 1) << SCALE) as i32);
-    a.alu_load(Alu::Add, 8, RCX, at(RDI, array));
+    a.alu(Alu::Add, 8, RCX, at(RDI, array));
 }
 /// As [`Cpu::jump`].
 fn lookup(a: &mut Asm) -> usize {
@@ -132,11 +132,11 @@ fn lookup(a: &mut Asm) -> usize {
     a.alu(Alu::Xor, 4, RCX, RAX);
     a.alu_imm(Alu::And, 4, RCX, (JUMPS - 1) as i32);
     a.shift(super::asm::Shift::Shl, 4, RCX, SCALE);
-    a.alu_load(Alu::Add, 8, RCX, at(RDI, offset_of!(Cpu, cache) + offset_of!(Cache, jumps)));
+    a.alu(Alu::Add, 8, RCX, at(RDI, offset_of!(Cpu, cache) + offset_of!(Cache, jumps)));
     a.load(8, RDX, at(RCX, offset_of!(JumpEntry, block)));
     let mut fails = Vec::new();
     let mut same = |a: &mut Asm, r: Reg, m| {
-        a.alu_load(Alu::Cmp, 8, r, m);
+        a.alu(Alu::Cmp, 8, r, m);
         fails.push(a.jcc(cc::NE));
     };
     same(a, RAX, at(RCX, offset_of!(JumpEntry, linear)));
@@ -150,7 +150,7 @@ fn lookup(a: &mut Asm) -> usize {
     a.alu(Alu::Add, 8, R8, RAX);
     same(a, R8, at(RDX, offset_of!(Block, host)));
     a.load(1, RCX, at(RDX, offset_of!(Block, mode)));
-    a.alu_load(Alu::Cmp, 1, RCX, at(RDI, offset_of!(Cpu, mode)));
+    a.alu(Alu::Cmp, 1, RCX, at(RDI, offset_of!(Cpu, mode)));
     fails.push(a.jcc(cc::NE));
     a.ret();
     fails.into_iter().for_each(|f| a.land(f));

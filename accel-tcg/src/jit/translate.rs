@@ -34,6 +34,9 @@ pub(super) enum Flags {
     },
 }
 
+/// Where [`Translator::reach`] leaves the memory operand.
+pub(super) const REACHED: Mem = at(RAX, 0);
+
 /// The second operand of arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Second {
@@ -118,7 +121,7 @@ pub(super) fn translate(
     t.emit_stubs();
     // In front of the others: the way in.
     t.ops.insert(0, Op { run: handler_at(base).unwrap_or(hot::slow), ..t.ops[0] });
-    Some(Translated { ops: t.ops, entry: base, code: t.a.code().to_vec() })
+    Some(Translated { ops: t.ops, entry: base, code: t.a.into_code() })
 }
 
 impl Translator {
@@ -275,7 +278,7 @@ impl Translator {
             _ => self.a.lea(width, RAX, sum(base, index, op.disp)),
         }
         if op.seg != ZERO {
-            self.a.alu_load(Alu::Add, 8, RAX, at(RDI, usize::from(op.seg)));
+            self.a.alu(Alu::Add, 8, RAX, at(RDI, usize::from(op.seg)));
         }
     }
     /// Turns the linear address in RAX into a host address, for an access of op `k`, which goes the slow way if that cannot be. Changes RCX and RDX.
@@ -288,9 +291,9 @@ impl Translator {
             self.a.lea(8, RDX, at(RAX, usize::from(size) - 1));
         }
         self.a.alu_imm(Alu::And, 8, RDX, !(OFFSET as i32));
-        self.a.alu_load(Alu::Cmp, 8, RDX, at(RCX, offset_of!(TlbEntry, tag)));
+        self.a.alu(Alu::Cmp, 8, RDX, at(RCX, offset_of!(TlbEntry, tag)));
         self.slow_if(cc::NE, k);
-        self.a.alu_load(Alu::Add, 8, RAX, at(RCX, offset_of!(TlbEntry, addend)));
+        self.a.alu(Alu::Add, 8, RAX, at(RCX, offset_of!(TlbEntry, addend)));
         self.host_flags_gone();
     }
     /// Puts the host address of op `k`'s memory operand into RAX. Changes RCX and RDX.
@@ -349,8 +352,8 @@ impl Translator {
         if !host {
             self.a.load(size, RAX, at(RDI, A));
             match operation {
-                Operation::Add => self.a.alu_load(Alu::Add, size, RAX, at(RDI, B)),
-                Operation::Sub => self.a.alu_load(Alu::Cmp, size, RAX, at(RDI, B)),
+                Operation::Add => self.a.alu(Alu::Add, size, RAX, at(RDI, B)),
+                Operation::Sub => self.a.alu(Alu::Cmp, size, RAX, at(RDI, B)),
                 _ => self.a.test(size, RAX, RAX),
             }
         }
@@ -359,10 +362,6 @@ impl Translator {
         if host || self.fates[by].slow {
             self.fates[by + 1..=k].iter_mut().for_each(|fate| fate.closed = true);
         }
-    }
-    /// Memory behind a host address.
-    pub(super) fn reached(&self) -> Mem {
-        at(RAX, 0)
     }
 }
 

@@ -476,6 +476,7 @@ pub(crate) fn lower(insns: &[Instruction], mode: Mode) -> Vec<Op> {
     ops(insns, mode, true)
 }
 /// The same, with an op for each instruction that does something.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) fn lower_each(insns: &[Instruction], mode: Mode) -> Vec<Op> {
     ops(insns, mode, false)
 }

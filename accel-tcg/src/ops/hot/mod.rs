@@ -11,8 +11,10 @@ mod three;
 mod vector;
 mod x87;
 
-pub(crate) use flow::{NEXT, TAKEN};
 pub(crate) use lower::lower;
+// For translation.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use flow::{NEXT, TAKEN};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) use lower::{condition_of, dead_flags, lower_each, operands};
 
