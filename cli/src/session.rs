@@ -214,15 +214,12 @@ impl Outside {
     }
 }
 
-/// Machines that the guest of our own is not for: it wants a 64-bit CPU, and ends by ACPI.
-const WITHOUT_GUEST: [&str; 2] = ["none", "isapc"];
-
 /// Where nothing is said of what to boot, it is the guest of our own.
 fn boots_our_guest(config: &Config) -> bool {
     let boot = BootOrder { floppy_check: config.boot.floppy_check, ..BootOrder::default() };
     config.kernel.is_none()
         && config.firmware.is_none()
-        && !WITHOUT_GUEST.contains(&config.machine.name())
+        && config.machine.suits_own_guest()
         && config.drives.is_empty()
         && config.blockdevs.is_empty()
         && config.option_roms.is_empty()

@@ -12,6 +12,7 @@ mod translation;
 use crate::vcpu::TcgVm;
 use gearbox_core::mem::{AddressSpace, MemTree, RamBlock};
 use gearbox_core::vm::{CpuBus, Limit, Vcpu, VcpuConfig, VcpuExit, Vm};
+use gearbox_core::x86::cpu_features::Feature;
 use gearbox_core::x86::cpu_model::CpuModel;
 use gearbox_core::x86::state::{Seg, Segment, X86State, cr0, cr4, efer, rflags};
 use parking_lot::Mutex;
@@ -80,11 +81,18 @@ impl Bench {
     pub(super) fn new() -> Self {
         Self::by(b"AuthenticAMD")
     }
-    /// That translates blocks after `hot` entries, or never.
+    /// That translates blocks after `hot` entries, or never, and does the same each time: without instructions that ask for time or random numbers, which
+    /// programs that write to themselves may come to.
     pub(super) fn translating(hot: Option<u32>) -> Self {
         let mut vm = TcgVm::default();
         vm.hot = hot;
-        Self::of(vm_of(vm, &RamBlock::new("ram", RAM).unwrap()))
+        let (vm, mut cfg) = vm_of(vm, &RamBlock::new("ram", RAM).unwrap());
+        let mut features = cfg.cpuid.features();
+        for name in ["tsc", "rdtscp", "rdrand", "rdseed"] {
+            features.set(Feature::find(name).unwrap(), false);
+        }
+        cfg.cpuid.set_features(&features);
+        Self::of((vm, cfg))
     }
     /// With a CPU of that vendor.
     pub(super) fn by(vendor: &[u8; 12]) -> Self {

@@ -34,11 +34,10 @@ impl Timers {
     }
     /// Gives up the timers of a device that goes.
     pub(super) fn remove(&mut self, device: DeviceId) {
-        for n in 0..self.entries.len() as u32 {
-            if self.entries[n as usize].device == device && !self.free.contains(&Timer(n)) {
-                self.disarm(Timer(n));
-                self.free.insert(Timer(n));
-            }
+        let timers: Vec<_> = self.of(device).collect();
+        for timer in timers {
+            self.disarm(timer);
+            self.free.insert(timer);
         }
     }
     pub(super) fn arm(&mut self, timer: Timer, ns: u64) {

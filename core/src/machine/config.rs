@@ -455,6 +455,10 @@ pub trait MachineType: Sync {
     fn default_firmware(&self) -> Option<&'static str> {
         None
     }
+    /// With nothing to boot, it is for the guest that comes with the program, which wants a 64-bit CPU and ends by ACPI.
+    fn suits_own_guest(&self) -> bool {
+        true
+    }
     /// It has a display adapter, unless it is asked not to.
     fn has_vga(&self) -> bool {
         false

@@ -3,7 +3,7 @@
 //! What is behind a bridge is in containers of its bus, which are seen through windows in those of the bus in front of it. Windows that overlap are joined:
 //! an address is the same on both sides, so that it does not matter which of them lets it pass. As in QEMU, the bit "ISA enable" changes nothing.
 
-use super::{BusId, ConfigSpace, PciBus, command, reg as header};
+use super::{BusId, ConfigSpace, PciBus, command, reg as header, status};
 use crate::board::{DeviceId, Realize};
 use crate::mem::{MemTree, RegionId};
 
@@ -37,7 +37,7 @@ pub mod control {
 /// Header type of a bridge.
 const HEADER_TYPE: u8 = 1;
 /// Status of the secondary bus: it can do 66 MHz, and fast back-to-back transfers.
-const SECONDARY_STATUS: u16 = 1 << 5 | 1 << 7;
+const SECONDARY_STATUS: u16 = status::MHZ_66 | status::FAST_BACK;
 /// Bits of bases and limits of memory that say which addresses they have room for: 64 bits.
 const WIDE: u16 = 1;
 /// Where a VGA is.

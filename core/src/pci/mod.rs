@@ -192,7 +192,7 @@ impl PciBus {
     }
     /// Says that a device's function can be taken out while the machine runs.
     pub(crate) fn set_removable(&mut self, owner: DeviceId) {
-        if let Some(f) = self.by_owner.get(&owner).and_then(|at| self.functions.get_mut(at)) {
+        if let Some(f) = self.function_mut(owner) {
             f.removable = true;
         }
     }
@@ -356,7 +356,7 @@ impl PciBus {
     pub(crate) fn apply(&mut self, owner: DeviceId, memory: &mut MemTree, ports: &mut MemTree) -> Option<(Line, bool)> {
         let (memory_space, port_space) = self.spaces(self.bus_of(owner)?);
         let (memory_root, io_root) = (memory_space.unwrap_or(memory.root()), port_space.unwrap_or(ports.root()));
-        let f = self.functions.get_mut(self.by_owner.get(&owner)?)?;
+        let f = self.function_mut(owner)?;
         for bar in &mut f.bars {
             let at = bar.decode(&f.config);
             if at == bar.mapped {

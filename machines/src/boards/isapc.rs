@@ -34,6 +34,9 @@ impl MachineType for IsaPc {
     fn default_cpu_type(&self) -> Option<&'static str> {
         Some("486-x86_64-cpu")
     }
+    fn suits_own_guest(&self) -> bool {
+        false
+    }
     fn has_vga(&self) -> bool {
         true
     }

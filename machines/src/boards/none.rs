@@ -13,6 +13,9 @@ impl MachineType for NoneMachine {
     fn name(&self) -> &'static str {
         "none"
     }
+    fn suits_own_guest(&self) -> bool {
+        false
+    }
     fn description(&self) -> &'static str {
         "empty machine"
     }

@@ -225,8 +225,8 @@ impl Node {
     /// A hostile image may claim to be so large that making it smaller would not end.
     fn check_shrinkage(&self, size: u64) -> Result<(), IoError> {
         let most = match self.info.format {
-            _ if self.info.snapshot => qcow2::most_shrinkage(qcow2::OVERLAY_CLUSTER_BITS),
-            Format::Qcow2 => qcow2::most_shrinkage(qcow2::cluster_bits(&self.info.filename)?),
+            _ if self.info.snapshot => qcow2::most_shrinkage(None)?,
+            Format::Qcow2 => qcow2::most_shrinkage(Some(&self.info.filename))?,
             _ => return Ok(()),
         };
         let less = self.size().saturating_sub(size);

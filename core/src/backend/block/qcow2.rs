@@ -27,11 +27,8 @@ fn corrupt(what: &str) -> io::Error {
 /// What is wrong, or the host's reason.
 pub(super) fn check_tables(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
-    let (cluster_bits, size, l1_size) = (field(&file, 20, 4)?, field(&file, 24, 8)?, field(&file, 36, 4)?);
-    // Clusters of other sizes are refused elsewhere.
-    let cluster_bits = cluster_bits.clamp(9, 21);
-    // An entry of the first table is for a second one, a cluster with entries of 8 bytes for a cluster each.
-    let covered = u128::from(l1_size) << (2 * cluster_bits - 3);
+    let (cluster_bits, size, l1_size) = (cluster_bits(&file)?, field(&file, 24, 8)?, field(&file, 36, 4)?);
+    let covered = u128::from(l1_size) << covered_bits(cluster_bits);
     if covered < size.into() {
         return Err(io::Error::other("L1 table is too small"));
     }
@@ -43,16 +40,21 @@ pub(super) const OVERLAY_CLUSTER_BITS: u64 = 16;
 /// Tables of the second level that shrinking an image may visit: imago makes each that is missing.
 const MOST_TABLES: u64 = 4096;
 
-/// By how many bytes an image with clusters of that size may shrink: 2 TiB, if they have 64 KiB.
-pub(super) fn most_shrinkage(cluster_bits: u64) -> u64 {
-    MOST_TABLES << (2 * cluster_bits.clamp(9, 21) - 3)
+/// log2 of the size of an image's clusters. Other sizes than those that there can be are refused elsewhere.
+fn cluster_bits(file: &File) -> io::Result<u64> {
+    Ok(field(file, 20, 4)?.clamp(9, 21))
 }
-/// log2 of the size of an image's clusters.
+/// log2 of the bytes that an entry of the first table is for: it is for a second one, a cluster with entries of 8 bytes for a cluster each.
+fn covered_bits(cluster_bits: u64) -> u64 {
+    2 * cluster_bits - 3
+}
+/// By how many bytes an image may shrink: 2 TiB, if its clusters have 64 KiB. `None` stands for the temporary file.
 ///
 /// # Errors
 /// The host's reason.
-pub(super) fn cluster_bits(path: &Path) -> io::Result<u64> {
-    field(&File::open(path)?, 20, 4)
+pub(super) fn most_shrinkage(path: Option<&Path>) -> io::Result<u64> {
+    let bits = path.map_or(Ok(OVERLAY_CLUSTER_BITS), |path| cluster_bits(&File::open(path)?))?;
+    Ok(MOST_TABLES << covered_bits(bits))
 }
 
 /// By the counts, the cluster with the header may be free, so that it would be given to somebody, and the search not end; or the table names blocks more than

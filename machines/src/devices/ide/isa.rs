@@ -23,8 +23,11 @@ pub struct IsaIde {
 
 impl IsaIde {
     /// The two cards that an AT has.
-    pub const AT: [Self; 2] =
-        [Self { iobase: 0x1f0, iobase2: 0x3f6, irq: 14 }, Self { iobase: 0x170, iobase2: 0x376, irq: 15 }];
+    pub const AT: [Self; 2] = [Self::at(Place::AT[0]), Self::at(Place::AT[1])];
+
+    const fn at(Place { command, control, irq }: Place) -> Self {
+        Self { iobase: command, iobase2: control, irq }
+    }
 }
 
 impl Default for IsaIde {

@@ -12,11 +12,8 @@ use gearbox_core::pci::{BarKind, ConfigHeader, Devfn, status};
 use gearbox_core::vm::{string_in, string_out};
 use std::any::Any;
 
-/// The two buses, and where they are.
-const CHANNELS: [(&str, Place); 2] = [
-    ("ide.0", Place { command: 0x1f0, control: 0x3f6, irq: 14 }),
-    ("ide.1", Place { command: 0x170, control: 0x376, irq: 15 }),
-];
+/// The two buses.
+const BUSES: [&str; 2] = ["ide.0", "ide.1"];
 /// IDE timing registers, one for each channel; bit 15 has it decoded.
 pub const TIMING: [u8; 2] = [0x40, 0x42];
 /// See [`TIMING`].
@@ -24,7 +21,7 @@ pub const DECODE_ENABLE: u16 = 0x8000;
 /// Bytes of a bus master's registers.
 const MASTER: u64 = 8;
 /// The region after those of the channels.
-const BUS_MASTERS: u32 = REGIONS * CHANNELS.len() as u32;
+const BUS_MASTERS: u32 = REGIONS * BUSES.len() as u32;
 
 /// Configuration of the function.
 pub struct PiixIde {
@@ -54,10 +51,10 @@ impl DeviceSpec for PiixIde {
         };
         r.pci_function(Some(self.at), &header);
         let path = r.pci_path("ide").unwrap_or_default();
-        for (name, _) in CHANNELS {
+        for name in BUSES {
             r.bus_for(name, "IDE", false, 2).firmware_path.clone_from(&path);
         }
-        let channels = [0, 1].map(|n| Channel::claim(r, n as u32, CHANNELS[n].1));
+        let channels = [0, 1].map(|n| Channel::claim(r, n as u32, Place::AT[n]));
         let masters = r.port_region(BUS_MASTERS, "piix-bmdma-container", 2 * MASTER as u16, 1);
         r.pci_bar(4, BarKind::Io, 2 * MASTER, masters);
         Ok((PiixIdeDevice { channels }, ()))
@@ -114,7 +111,7 @@ impl Device for PiixIdeDevice {
         }
     }
     fn plugged(&mut self, cx: &mut Cx<'_>, bus: &str, part: Box<dyn Any + Send>) -> Result<(), String> {
-        let n = CHANNELS.iter().position(|(name, _)| *name == bus).ok_or("no such bus")?;
+        let n = BUSES.iter().position(|name| *name == bus).ok_or("no such bus")?;
         self.channels[n].plug(cx, part)
     }
     fn backend_ready(&mut self, cx: &mut Cx<'_>, tag: u32) {

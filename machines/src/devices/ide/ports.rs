@@ -20,6 +20,12 @@ pub(super) struct Place {
     pub(super) irq: u8,
 }
 
+impl Place {
+    /// Where the two channels have been since the AT.
+    pub(super) const AT: [Self; 2] =
+        [Self { command: 0x1f0, control: 0x3f6, irq: 14 }, Self { command: 0x170, control: 0x376, irq: 15 }];
+}
+
 impl Channel {
     /// Claims the ports and the interrupt of channel `n` of a controller.
     pub(super) fn claim(r: &mut Realize<'_>, n: u32, place: Place) -> Self {
