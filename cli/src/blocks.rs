@@ -2,14 +2,14 @@
 
 use crate::args::{Config, DriveArg, Problem, Problems};
 use crate::backend::block::{
-    BlockBackend, BlockError, Blocks, CacheMode, DetectZeroes, Format, ImageOptions, Protocol,
+    Aio, BlockBackend, BlockError, Blocks, CacheMode, DetectZeroes, Format, ImageOptions, Protocol,
 };
 use crate::board::well_formed_id;
 use crate::control::{Error, Result as ControlResult};
 use crate::messages::warn;
 use crate::qmp::types::blockdev::{
-    BlockdevDetectZeroesOptions, BlockdevDiscardOptions, BlockdevKind, BlockdevOptions, BlockdevOptionsFile,
-    BlockdevRef, OnOffAuto,
+    BlockdevAioOptions, BlockdevDetectZeroesOptions, BlockdevDiscardOptions, BlockdevKind, BlockdevOptions,
+    BlockdevOptionsFile, BlockdevRef, OnOffAuto,
 };
 use std::sync::Arc;
 
@@ -127,6 +127,10 @@ fn of_file(
         // A format's discards come through to a file that says nothing of its own.
         unmap: options.discard.map_or(format.is_some(), |d| d == BlockdevDiscardOptions::Unmap),
         detect_zeroes: zeroes(options)?,
+        aio: match file.aio {
+            Some(BlockdevAioOptions::IoUring) => Aio::IoUring,
+            Some(BlockdevAioOptions::Threads) | None => Aio::Threads,
+        },
         locking: file.locking != Some(OnOffAuto::Off) && options.force_share != Some(true),
         ..ImageOptions::new(path)
     })

@@ -199,6 +199,8 @@ fn images_are_made_shown_and_converted() {
     }
     assert!(std::fs::read(&back).is_ok_and(|copy| copy == content));
     let shown = run(&["img", "info", &empty]);
+    let told = refused(&["-accel", "qtest", "-drive", &format!("{qcow2},aio=io_uring")]);
+    assert!(told.ends_with("': aio=io_uring is for raw images, not for qcow2; use aio=threads\n"), "{told}");
     assert!(shown.out.contains("file format: qcow2\nvirtual size: 64 MiB (67108864 bytes)\n"), "{shown:?}");
     assert!(refused(&["img", "check", &empty]).contains("qemu-img check"));
     assert!(refused(&["img", "info", &back.replace("back", "nope")]).contains("No such file or directory"));

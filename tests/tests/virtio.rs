@@ -1,5 +1,6 @@
 //! Virtio devices and Debian's drivers for them.
 
+use gearbox::backend::block::{Aio, Format, ImageOptions, Node};
 use gearbox::testing::Qmp;
 use gearbox_tests::linux::{Kernel, Shell};
 use gearbox_tests::media::{VIRTIO, VIRTIO_BLK};
@@ -27,9 +28,18 @@ fn a_disk_and_random_numbers() {
     const MIB: usize = 1 << 20;
     let directory = tempfile::tempdir().expect("a directory");
     let image = directory.path().join("disk");
-    for flavour in ["", ",disable-modern=on"] {
+    std::fs::write(&image, pattern(4 * MIB)).expect("a disk");
+    let ring = ImageOptions { format: Some(Format::Raw), aio: Aio::IoUring, ..ImageOptions::new(&image) };
+    let ring = match Node::open("probe", "file", &ring) {
+        Ok(_) => ",aio=io_uring,cache=none",
+        Err(e) => {
+            println!("skipped: aio=io_uring: {e}");
+            ""
+        }
+    };
+    for (flavour, host) in [("", ring), (",disable-modern=on", "")] {
         std::fs::write(&image, pattern(4 * MIB)).expect("a disk");
-        let drive = format!("if=none,id=d,format=raw,file={}", utf8(&image));
+        let drive = format!("if=none,id=d,format=raw,file={}{host}", utf8(&image));
         let disk = format!("virtio-blk-pci,drive=d,serial=S0{flavour}");
         let rng = format!("virtio-rng-pci{flavour}");
         let arguments = ["-drive", &drive, "-device", &disk, "-device", &rng];

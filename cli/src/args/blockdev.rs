@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(told("vmdk,node-name=n"), "Parameter 'driver' does not accept value 'vmdk'");
         assert_eq!(told("file,node-name=n"), "Parameter 'filename' is missing");
         assert_eq!(told("file,filename=a,fielname=b"), "Parameter 'fielname' is unexpected");
-        assert_eq!(told("file,filename=a,aio=io_uring"), "Parameter 'aio' does not accept value 'io_uring'");
+        assert_eq!(told("file,filename=a,aio=native"), "Parameter 'aio' does not accept value 'native'");
         assert_eq!(told("raw,file.driver=file,file.x=1"), "Parameter 'file.filename' is missing");
         assert!(told("file,filename=a,read-only=maybe").contains("expected: boolean"));
     }

@@ -4,7 +4,7 @@
 
 use super::{Options, Problem, Problems, Properties, unknown};
 use gearbox_core::backend::block::{
-    CacheMode, DetectZeroes, DriveMedia, Format, ImageOptions, Interface, OnError, WantedPlace,
+    Aio, CacheMode, DetectZeroes, DriveMedia, Format, ImageOptions, Interface, OnError, WantedPlace,
 };
 use gearbox_core::object::parse_switch;
 
@@ -118,11 +118,15 @@ static KEYS: &[Key] = &[
     key(&["cache.no-flush"], "on|off", "flushes are not passed on to the host", |d, v| {
         switch(v).map(|on| d.image.cache.no_flush = on)
     }),
-    key(&["aio"], "threads", "how the host is asked", |_, v| match v {
-        "threads" => Ok(()),
-        "native" | "io_uring" => Err(Some(format!("'aio={v}' is not implemented yet; there is 'threads'"))),
-        _ => Err(None),
-    }),
+    key(
+        &["aio", "file.aio"],
+        "threads|io_uring",
+        "how the host is asked; io_uring is for raw images",
+        |d, v| match v {
+            "native" => Err(Some("'aio=native' is not implemented yet; there are 'threads' and 'io_uring'".to_owned())),
+            _ => among(v, Aio::ALL, Aio::name).map(|aio| d.image.aio = aio),
+        },
+    ),
     key(&["discard"], "ignore|unmap", "what the guest discards is given back to the host", |d, v| match v {
         "ignore" | "off" => {
             d.image.unmap = false;
@@ -330,7 +334,7 @@ mod tests {
         assert_eq!(d.image, Some(ImageOptions::new("disk.img")));
         assert_eq!((d.on_read_error, d.on_write_error), (OnError::Report, OnError::Enospc));
         let d = drive(
-            "file=a,,b,if=none,id=x,format=qcow2,cache=none,discard=on,detect-zeroes=unmap,werror=stop,rerror=ignore,snapshot=on,media=cdrom",
+            "file=a,,b,if=none,id=x,format=qcow2,cache=none,discard=on,detect-zeroes=unmap,werror=stop,rerror=ignore,snapshot=on,media=cdrom,aio=io_uring",
             false,
         )
         .unwrap();
@@ -340,6 +344,7 @@ mod tests {
             read_only: true,
             snapshot: true,
             unmap: true,
+            aio: Aio::IoUring,
             detect_zeroes: DetectZeroes::Unmap,
             cache,
             ..ImageOptions::new("a,b")
@@ -362,6 +367,7 @@ mod tests {
             ("a,index=x", "'index' takes NUMBER, not 'x'"),
             ("a,cache=some", "'cache' takes writeback|writethrough|none|directsync|unsafe, not 'some'"),
             ("a,rerror=enospc", "'rerror' takes report|ignore|stop, not 'enospc'"),
+            ("a,aio=uring", "'aio' takes threads|io_uring, not 'uring'"),
             ("a,snapshot=maybe", "'snapshot' takes on|off, not 'maybe'"),
             ("nbd:host:10809", "Unknown protocol 'nbd'"),
             ("a,iops=5", "'iops' is not implemented yet"),
@@ -369,7 +375,7 @@ mod tests {
         ] {
             assert_eq!(told(text), reason, "{text}");
         }
-        assert!(told("a,aio=io_uring").contains("there is 'threads'"));
+        assert!(told("a,aio=native").contains("there are 'threads' and 'io_uring'"));
         assert_eq!(file_name("file:a:b"), Ok("a:b"));
         assert_eq!(file_name("/a:b"), Ok("/a:b"));
     }

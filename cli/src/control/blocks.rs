@@ -74,6 +74,7 @@ impl Control {
                 protocol: file.protocol,
                 format: Format::Raw,
                 read_only: o.read_only,
+                aio: o.aio,
                 cache: o.cache,
                 unmap: o.unmap,
                 detect_zeroes: o.detect_zeroes,

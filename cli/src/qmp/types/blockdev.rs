@@ -37,6 +37,8 @@ qapi_enum! {
     enum BlockdevAioOptions {
         /// By threads that wait.
         Threads = "threads",
+        /// By its io_uring, which only raw images can.
+        IoUring = "io_uring",
     }
 }
 

@@ -105,6 +105,24 @@ struct Waiting {
     request: Request,
 }
 
+/// Somebody who is to hear of a request.
+struct Told {
+    client: Arc<BlockClient>,
+    failure: Option<IoFailure>,
+}
+
+impl Told {
+    fn tell(self) {
+        let Self { client, failure } = self;
+        if let Some(failure) = &failure {
+            (client.failed)(failure);
+        }
+        if failure.is_none_or(|f| f.action != OnError::Stop) {
+            (client.ready)();
+        }
+    }
+}
+
 impl BlockBackend {
     pub(super) fn new(
         name: &str,
@@ -196,9 +214,13 @@ impl BlockBackend {
 
     /// Begins a request. A [`Completion`] with its tag comes at some time.
     pub fn submit(self: &Arc<Self>, request: Request) {
+        let (medium, client) = {
+            let inner = self.inner.lock();
+            (inner.medium.clone(), inner.client.clone())
+        };
+        let Some(next) = self.begin_in_ring(Waiting { medium, client, request }) else { return };
         let mut inner = self.inner.lock();
-        let (medium, client) = (inner.medium.clone(), inner.client.clone());
-        inner.waiting.push_back(Waiting { medium, client, request });
+        inner.waiting.push_back(next);
         inner.in_flight += 1;
         let looks = inner.looks;
         inner.looks = looks.max(inner.waiting.len());
@@ -263,6 +285,37 @@ impl BlockBackend {
         held.into_iter().for_each(|request| self.submit(request));
     }
 
+    /// Has the ring of the medium carry a request out, or returns it, for a worker.
+    fn begin_in_ring(self: &Arc<Self>, mut next: Waiting) -> Option<Waiting> {
+        let memory = next.client.as_ref().map(|c| &c.memory);
+        let Some(node) = next.medium.clone() else { return Some(next) };
+        let Some(prepared) = node.for_ring(&mut next.request, memory) else { return Some(next) };
+        let epoch = {
+            let mut inner = self.inner.lock();
+            inner.in_flight += 1;
+            inner.running += 1;
+            inner.epoch
+        };
+        let (start, this) = (Instant::now(), self.clone());
+        let Waiting { medium, client, request } = next;
+        node.begin_in_ring(prepared, request, move |request, result| {
+            let next = Waiting { medium, client, request };
+            let Some(result) = result else {
+                let workers = this.workers.clone();
+                workers.run(move || {
+                    this.carry_out(next, epoch);
+                    this.finished(&mut this.inner.lock(), 1);
+                });
+                return None;
+            };
+            let told = this.conclude(next, epoch, start, result.map_err(IoError::from));
+            Some(Box::new(move || {
+                told.into_iter().for_each(Told::tell);
+                this.finished(&mut this.inner.lock(), 1);
+            }))
+        });
+        None
+    }
     fn carry_out_next(&self) {
         let (next, epoch) = {
             let mut inner = self.inner.lock();
@@ -281,11 +334,15 @@ impl BlockBackend {
             self.idle.notify_all();
         }
     }
-    fn carry_out(&self, next: Waiting, epoch: u64) {
-        let Waiting { medium, client, mut request } = next;
-        let memory = client.as_ref().map(|c| &*c.memory);
-        let start = Instant::now();
-        let result = medium.as_ref().ok_or(IoError::NoMedium).and_then(|node| perform(node, memory, &mut request));
+    fn carry_out(&self, mut next: Waiting, epoch: u64) {
+        let memory = next.client.as_ref().map(|c| &*c.memory);
+        let (start, medium) = (Instant::now(), next.medium.as_ref());
+        let result = medium.ok_or(IoError::NoMedium).and_then(|node| perform(node, memory, &mut next.request));
+        self.conclude(next, epoch, start, result).into_iter().for_each(Told::tell);
+    }
+    /// Notes how a request went that began at `start`; returns whom to tell, which may wait.
+    fn conclude(&self, next: Waiting, epoch: u64, start: Instant, result: Result<(), IoError>) -> Option<Told> {
+        let Waiting { medium, client, request } = next;
         let action = self.action(&request, &result);
         let failure = action.map(|action| IoFailure {
             device: self.name.clone(),
@@ -317,14 +374,7 @@ impl BlockBackend {
             }
             current
         };
-        if let Some(client) = client.filter(|_| completed) {
-            if let Some(failure) = &failure {
-                (client.failed)(failure);
-            }
-            if action != Some(OnError::Stop) {
-                (client.ready)();
-            }
-        }
+        client.filter(|_| completed).map(|client| Told { client, failure })
     }
     /// What is to be done about a failure of the host; nothing where it is the guest's.
     fn action(&self, request: &Request, result: &Result<(), IoError>) -> Option<OnError> {

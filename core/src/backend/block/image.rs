@@ -1,8 +1,9 @@
 //! Opening of images: which format one has, which files it refers to, and who else uses them.
 
 use super::lock::ImageLock;
-use super::options::{Format, ImageOptions, Protocol};
+use super::options::{Aio, Format, ImageOptions, Protocol};
 use super::qcow2;
+use super::uring::Ring;
 use imago::file::File as HostFile;
 use imago::format::gate::ImplicitOpenGate;
 use imago::qcow2::Qcow2;
@@ -10,6 +11,7 @@ use imago::raw::Raw;
 use imago::{FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage, StorageOpenOptions};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -59,6 +61,18 @@ pub(super) struct Opened {
     /// Nearest first.
     pub(super) backing: Vec<BackingFile>,
     pub(super) locks: Vec<ImageLock>,
+    /// The file of an image that is asked for by io_uring.
+    pub(super) ring: Option<RingFile>,
+}
+
+/// A file with a ring.
+pub(super) struct RingFile {
+    pub(super) ring: Ring,
+    pub(super) file: Arc<File>,
+    /// What addresses in memory are multiples of.
+    pub(super) mem_align: usize,
+    /// What offsets and lengths are multiples of.
+    pub(super) req_align: usize,
 }
 
 /// A format by the first bytes of an image, or the name of one that is not supported.
@@ -166,6 +180,7 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     };
     let found = Arc::new(Mutex::new(Found { locking: options.locking, ..Found::default() }));
     let gate = Gate(found.clone());
+    let mut ring = None;
     let opened = guarded(|| {
         gate.admit(path, format, !read_only)?;
         if format == Format::Qcow2 && !read_only {
@@ -173,6 +188,11 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
         }
         let storage = StorageOpenOptions::new().direct(options.cache.direct);
         Ok(match format {
+            _ if options.aio == Aio::IoUring => {
+                let (image, file) = with_ring(options, format, read_only)?;
+                ring = Some(file);
+                FormatAccess::new(Raw::builder(image).write(!read_only).open(gate.clone())?)
+            }
             Format::Raw => FormatAccess::new(
                 Raw::builder_path(path).storage_open_options(storage).write(!read_only).open(gate.clone())?,
             ),
@@ -191,7 +211,23 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     let locks = std::mem::take(&mut found.locks);
     let backing = found.files.drain(..).skip(1).collect();
     let probed = options.format.is_none() && format == Format::Raw;
-    Ok(Opened { access, format, probed, read_only, protocol, backing, locks })
+    Ok(Opened { access, format, probed, read_only, protocol, backing, locks, ring })
+}
+
+/// Opens a file for requests by a ring, and for others.
+fn with_ring(options: &ImageOptions, format: Format, read_only: bool) -> io::Result<(HostFile, RingFile)> {
+    if format != Format::Raw || options.snapshot {
+        let what = if options.snapshot { "temporary overlays" } else { format.name() };
+        return Err(io::Error::other(format!("aio=io_uring is for raw images, not for {what}; use aio=threads")));
+    }
+    let ring = Ring::open().map_err(io::Error::other)?;
+    let (path, direct) = (&options.filename, options.cache.direct);
+    let flags = if direct { libc::O_DIRECT } else { 0 };
+    let file = File::options().read(true).write(!read_only).custom_flags(flags).open(path)?;
+    let opened = StorageOpenOptions::new().filename(path).write(!read_only).direct(direct);
+    let image = HostFile::from_open_file(file.try_clone()?, opened)?;
+    let (mem_align, req_align) = (image.mem_align(), image.req_align());
+    Ok((image, RingFile { ring, file: Arc::new(file), mem_align, req_align }))
 }
 
 /// Puts an empty image over `base` that takes what is written, in a temporary file without a name.

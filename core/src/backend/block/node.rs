@@ -1,12 +1,12 @@
 //! An opened image with a name.
 
-use super::image::{self, Access, BackingFile, OpenError, PROBED, guarded, probe};
+use super::image::{self, Access, BackingFile, OpenError, PROBED, RingFile, guarded, probe};
 use super::lock::ImageLock;
-use super::options::{CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
+use super::options::{Aio, CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
 use super::qcow2;
 use super::request::{IoError, Operation, SECTOR};
 use imago::io_buffers::{IoVector, IoVectorMut};
-use parking_lot::RwLock;
+use parking_lot::{ArcRwLockReadGuard, RawRwLock, RwLock};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct NodeInfo {
     pub format: Format,
     /// It is not written.
     pub read_only: bool,
+    /// How the host is asked.
+    pub aio: Aio,
     /// What the host caches.
     pub cache: CacheMode,
     /// Discards are passed on.
@@ -45,7 +47,9 @@ const LARGEST_CLUSTER: u64 = 2 << 20;
 /// An opened image. Its functions wait for the host, so they are not for threads that hold the board's lock.
 pub struct Node {
     info: NodeInfo,
-    access: RwLock<Access>,
+    /// Held shared for a request that the ring has, too.
+    access: Arc<RwLock<Access>>,
+    ring: Option<RingFile>,
     /// Size in bytes, in whole sectors.
     size: AtomicU64,
     probed: bool,
@@ -69,16 +73,25 @@ impl Node {
             file_node: file_node.to_owned(),
             format: opened.format,
             read_only: opened.read_only,
+            aio: options.aio,
             cache: options.cache,
             unmap: options.unmap,
             detect_zeroes: options.detect_zeroes,
             snapshot: options.snapshot,
             backing: opened.backing,
         };
-        let (access, size) = (RwLock::new(opened.access), AtomicU64::new(size));
+        let (access, size) = (Arc::new(RwLock::new(opened.access)), AtomicU64::new(size));
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Self { info, access, size, probed: opened.probed, number, _locks: opened.locks }))
+        Ok(Arc::new(Self {
+            info,
+            access,
+            ring: opened.ring,
+            size,
+            probed: opened.probed,
+            number,
+            _locks: opened.locks,
+        }))
     }
     /// Its name.
     pub fn name(&self) -> &str {
@@ -112,7 +125,20 @@ impl Node {
         self.info.read_only
     }
 
-    fn check(&self, operation: Operation, offset: u64, length: u64) -> Result<(), IoError> {
+    /// The ring that takes requests.
+    pub(super) fn ring(&self) -> Option<&RingFile> {
+        self.ring.as_ref()
+    }
+    /// Access that it shares, if nobody has it alone or waits for that.
+    pub(super) fn try_share(&self) -> Option<ArcRwLockReadGuard<RawRwLock, Access>> {
+        RwLock::try_read_arc(&self.access)
+    }
+    /// Writes. What is padded, by reading what is beside it, must not meet what the ring writes there.
+    fn change<R>(&self, f: impl FnOnce(&Access) -> io::Result<R>) -> io::Result<R> {
+        let alone = self.ring.as_ref().is_some_and(|r| r.req_align > 1 || r.mem_align > 1);
+        if alone { guarded(|| f(&self.access.write())) } else { guarded(|| f(&self.access.read())) }
+    }
+    pub(super) fn check(&self, operation: Operation, offset: u64, length: u64) -> Result<(), IoError> {
         if operation.writes() && self.info.read_only {
             return Err(IoError::ReadOnly);
         }
@@ -153,7 +179,7 @@ impl Node {
     pub(super) fn writev(&self, offset: u64, data: IoVector<'_>) -> Result<(), IoError> {
         self.check(Operation::Write, offset, data.len())?;
         self.fill_last_sector(offset + data.len())?;
-        guarded(|| self.access.read().writev(data, offset))?;
+        self.change(|access| access.writev(data, offset))?;
         self.written()
     }
     /// Has a range read as zeroes.
@@ -171,7 +197,7 @@ impl Node {
         } else if unmap && self.info.unmap {
             guarded(|| self.access.write().discard_to_zero(offset, length))?;
         } else {
-            guarded(|| self.access.read().write_zeroes(offset, length))?;
+            self.change(|access| access.write_zeroes(offset, length))?;
         }
         self.written()
     }

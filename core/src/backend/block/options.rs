@@ -57,6 +57,18 @@ impl CacheMode {
 }
 
 named! {
+    /// How the host is asked (`aio=`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Aio {
+        /// By threads that wait.
+        #[default]
+        Threads = "threads",
+        /// By its io_uring, which only raw images can.
+        IoUring = "io_uring",
+    }
+}
+
+named! {
     /// Whether writes of nothing but zeroes are found out (`detect-zeroes=`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum DetectZeroes {
@@ -106,6 +118,8 @@ pub struct ImageOptions {
     pub unmap: bool,
     /// Writes of zeroes are found out.
     pub detect_zeroes: DetectZeroes,
+    /// How the host is asked.
+    pub aio: Aio,
     /// Other processes are kept from using the image in ways that do not go together.
     pub locking: bool,
 }
@@ -123,6 +137,7 @@ impl ImageOptions {
             cache: CacheMode::WRITEBACK,
             unmap: false,
             detect_zeroes: DetectZeroes::Off,
+            aio: Aio::Threads,
             locking: true,
         }
     }

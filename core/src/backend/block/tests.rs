@@ -1,3 +1,5 @@
+mod requests;
+
 use super::*;
 use crate::mem::{AddressSpace, DirtyClient, MemTree, RamBlock};
 use parking_lot::{Condvar, Mutex};
@@ -89,95 +91,6 @@ fn drive(blocks: &Blocks, medium: Option<Arc<Node>>, on_error: (OnError, OnError
     blocks.add_drive("d", place, DriveMedia::Disk, medium, on_error).unwrap()
 }
 const REPORT: (OnError, OnError) = (OnError::Report, OnError::Report);
-
-#[test]
-fn requests_are_done_and_reach_the_file() {
-    let dir = Dir::new();
-    let path = dir.file("a", &[7; 4096]);
-    let blocks = Blocks::default();
-    let node = blocks.open(Some("n"), &raw(&path)).unwrap();
-    assert!(matches!(blocks.open(Some("n"), &raw(&path)), Err(BlockError::DuplicateNode(_))));
-    let u = User::new(drive(&blocks, Some(node), REPORT), Arc::default());
-    let c = u.ask(Request::read(1, 512, 1024));
-    assert_eq!((c.tag, c.result, c.data), (1, Ok(()), vec![7; 1024]));
-    assert_eq!(u.ask(Request::write(2, 1024, vec![9; 512])).result, Ok(()));
-    assert_eq!(u.ask(Request::flush(3)).result, Ok(()));
-    assert_eq!(u.ask(Request::write_zeroes(4, 2048, 512, false)).result, Ok(()));
-    assert_eq!(u.ask(Request::read(5, 3584, 1024)).result, Err(IoError::OutOfRange));
-    assert_eq!(u.ask(Request::write(6, u64::MAX - 511, vec![0; 512])).result, Err(IoError::OutOfRange));
-    let bytes = std::fs::read(&path).unwrap();
-    assert_eq!((bytes.len(), bytes[1023], bytes[1024], bytes[2047], bytes[2048], bytes[2560]), (4096, 7, 9, 7, 0, 7));
-    assert!(u.failures.lock().is_empty(), "the guest's mistakes are not the host's");
-    u.drive.drain();
-    assert_eq!(u.drive.in_flight(), 0);
-}
-
-#[test]
-fn guest_memory_is_scattered_and_gathered() {
-    let dir = Dir::new();
-    let disk: Vec<u8> = (0..3u32 << 20).map(|n| (n / 512 % 251) as u8).collect();
-    let path = dir.file("a", &disk);
-    let ram = RamBlock::new("ram", 4 << 20).unwrap();
-    let mut tree = MemTree::new("m", u64::MAX);
-    let region = tree.ram(&ram, 0, 4 << 20);
-    tree.map(tree.root(), 0, region, 0);
-    let memory = Arc::new(AddressSpace::new());
-    memory.install(tree.render());
-    let blocks = Blocks::default();
-    let node = blocks.open(None, &raw(&path)).unwrap();
-    assert_eq!(node.name(), "#block001");
-    let u = User::new(drive(&blocks, Some(node), REPORT), memory.clone());
-    let segments = vec![
-        Segment { addr: 0x1003, len: 512 },
-        Segment { addr: 0, len: 0 },
-        Segment { addr: 0x10_0000, len: 0x28_0000 - 512 },
-    ];
-    let c = u.ask(Request::guest(1, Operation::Read, 1024, segments.clone()));
-    assert_eq!(c.result, Ok(()));
-    let (mut a, mut b) = (vec![0; 512], vec![0; 0x28_0000 - 512]);
-    memory.read(0x1003, &mut a).unwrap();
-    memory.read(0x10_0000, &mut b).unwrap();
-    assert!([a, b].concat() == disk[1024..1024 + 0x28_0000]);
-    memory.write(0x1003, &[0xee; 512]).unwrap();
-    assert_eq!(u.ask(Request::guest(2, Operation::Write, 0, segments)).result, Ok(()));
-    let now = std::fs::read(&path).unwrap();
-    assert!(now[..512] == [0xee; 512] && now[512..0x28_0000] == disk[1536..1024 + 0x28_0000]);
-    // More ranges than the host takes at a time.
-    let crumbs: Vec<_> = (0..1536).map(|n| Segment { addr: 0x2000 + 3 * n, len: 1 }).collect();
-    assert_eq!(u.ask(Request::guest(5, Operation::Read, 1536, crumbs.clone())).result, Ok(()));
-    assert_eq!(u.ask(Request::guest(6, Operation::Write, 0, crumbs)).result, Ok(()));
-    let then = std::fs::read(&path).unwrap();
-    assert!(then[..1536] == now[1536..3072] && then[1536..] == now[1536..]);
-    assert!(ram.take_dirty(DirtyClient::Migration, 0x2000) && !ram.take_dirty(DirtyClient::Migration, 0x8000));
-    let nowhere = vec![Segment { addr: 5 << 20, len: 512 }];
-    assert_eq!(u.ask(Request::guest(3, Operation::Read, 0, nowhere)).result, Err(IoError::NotRam));
-    let endless = vec![Segment { addr: 0, len: u64::MAX }, Segment { addr: 0, len: u64::MAX }];
-    assert_eq!(u.ask(Request::guest(4, Operation::Read, 0, endless)).result, Err(IoError::OutOfRange));
-}
-
-#[test]
-fn what_has_to_be_looked_at_is_copied_first() {
-    let dir = Dir::new();
-    let (zeroes, guessed) = (dir.file("a", &[7; 4096]), dir.file("b", &[7; 4096]));
-    let ram = RamBlock::new("ram", 0x2000).unwrap();
-    let mut tree = MemTree::new("m", u64::MAX);
-    let region = tree.ram(&ram, 0, 0x2000);
-    tree.map(tree.root(), 0, region, 0);
-    let memory = Arc::new(AddressSpace::new());
-    memory.install(tree.render());
-    let write = |options: &ImageOptions, bytes: &[u8]| {
-        let blocks = Blocks::default();
-        let u = User::new(drive(&blocks, Some(blocks.open(None, options).unwrap()), REPORT), memory.clone());
-        memory.write(0, bytes).unwrap();
-        let all = vec![Segment { addr: 0, len: bytes.len() as u64 }];
-        u.ask(Request::guest(1, Operation::Write, 0, all)).result
-    };
-    let detect = ImageOptions { detect_zeroes: DetectZeroes::Unmap, unmap: true, ..raw(&zeroes) };
-    assert_eq!(write(&detect, &[0; 4096]), Ok(()));
-    assert_eq!(std::fs::read(&zeroes).unwrap(), [0; 4096]);
-    assert_eq!(write(&ImageOptions::new(&guessed), b"QFI\xfb\0\0\0\x03"), Err(IoError::ReadOnly));
-    assert_eq!(std::fs::read(&guessed).unwrap(), [7; 4096]);
-}
 
 #[test]
 fn readonly_snapshot_and_odd_sizes() {
@@ -449,23 +362,6 @@ fn a_file_is_a_node_for_one_user() {
     assert_eq!(blocks.remove_node("f"), Err(BlockError::InUse("f".into())));
     drop(drive);
     blocks.remove_node("f").unwrap();
-}
-
-#[test]
-fn requests_are_counted() {
-    let dir = Dir::new();
-    let blocks = Blocks::default();
-    let node = blocks.open(None, &raw(&dir.file("a", &[7; 4096]))).unwrap();
-    let u = User::new(drive(&blocks, Some(node), REPORT), Arc::new(AddressSpace::new()));
-    u.ask(Request::read(0, 0, 1024));
-    u.ask(Request::write(0, 512, vec![1; 512]));
-    u.ask(Request::read(0, 4096, 512));
-    u.ask(Request::flush(0));
-    let stats = u.drive.stats();
-    let counts = |o: OperationStats| (o.done, o.bytes, o.failed, o.invalid);
-    assert_eq!(counts(stats.read), (1, 1024, 0, 1));
-    assert_eq!((counts(stats.write), stats.highest_write), ((1, 512, 0, 0), 1024));
-    assert_eq!((stats.flush.done, stats.discard), (1, OperationStats::default()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
 /// Bytes that are moved at a time.
 const PIECE: usize = 1 << 20;
 /// Ranges of memory that the host takes at a time (IOV_MAX).
-const MOST_RANGES: usize = 1024;
+pub(super) const MOST_RANGES: usize = 1024;
 
 /// Reads from `offset` on into guest memory, or writes from there.
 ///
@@ -69,7 +69,7 @@ pub(super) fn transfer(
 }
 
 /// Where a piece of guest memory is in the host's.
-fn slices<'a, 's>(
+pub(super) fn slices<'a, 's>(
     ram: &'a GuestRam<'s>,
     piece: &[(u64, usize)],
     written: bool,
