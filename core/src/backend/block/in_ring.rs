@@ -100,8 +100,8 @@ impl Node {
         let InRing { action, offset, length, memory, guest, access } = prepared;
         // What the page cache takes or has is copied at once, where the board may be locked: a little of what it has is copied sooner than another
         // thread wakes up.
-        let aside = !self.info().cache.direct && !(action == Action::Read && length <= LITTLE);
-        ring.ring.begin(&ring.file, action, offset, memory, aside, move |result, memory| {
+        let quick = self.info().cache.direct || action == Action::Read && length <= LITTLE;
+        ring.ring.begin(&ring.file, action, offset, memory, !quick, move |result, memory| {
             guest.iter().for_each(Guest::written);
             give_back(&mut request, memory);
             drop(access);
