@@ -8,9 +8,10 @@ pub(crate) const SPECS: &[OptionSpec] = &[
     OptionSpec {
         key: "kernel-irqchip",
         values: "split",
-        help: "which interrupt controllers the kernel models: with split, the local APICs only (default: split)",
+        default: "split",
+        help: "which interrupt controllers the kernel models: with split, the local APICs only",
     },
-    OptionSpec { key: "device", values: "PATH", help: "the KVM device node (default: /dev/kvm)" },
+    OptionSpec { key: "device", values: "PATH", default: "/dev/kvm", help: "the KVM device node" },
 ];
 
 /// Options, understood.

@@ -15,12 +15,14 @@ const SPECS: &[OptionSpec] = &[
     OptionSpec {
         key: "jit",
         values: "on|off",
-        help: "translate hot code to code of the host (default: on where the host is x86-64 Linux)",
+        default: "on where the host is x86-64 Linux",
+        help: "translate hot code to code of the host",
     },
     OptionSpec {
         key: "thread",
         values: "single|multi",
-        help: "host threads of the CPUs: one for all, which take turns, or one each (default: multi; single with -icount, and on hosts that order memory accesses less strictly than x86)",
+        default: "multi; single with -icount, and on hosts that order memory accesses less strictly than x86",
+        help: "host threads of the CPUs: one for all, which take turns, or one each",
     },
 ];
 

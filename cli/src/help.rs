@@ -3,7 +3,7 @@
 use crate::accel::{Accelerator, Probe, Request, Speed, table};
 use crate::args::consoles::CHARDEV_TYPES;
 use crate::args::logging::ITEMS;
-use crate::args::{Available, Help, Options, Problem, blockdev, drives, unknown};
+use crate::args::{Available, DISPLAYS, Help, Options, Problem, VGA, blockdev, drives, selection, unknown, user_types};
 use crate::failure::Failure;
 use crate::machine::MachineType;
 use crate::object::{Category, TypeInfo, types};
@@ -29,6 +29,10 @@ pub(crate) fn show(topic: &Help, available: Available<'_>) -> Result<(), Failure
         Help::Cpus => cpus(),
         Help::Devices => devices(),
         Help::Device(name) => device_or_failure(name)?,
+        Help::Objects => objects(),
+        Help::Object(name) => object(name)?,
+        Help::Adapters => rows(VGA.iter().map(|(name, what)| (name.to_string(), what.to_string()))),
+        Help::Displays => rows(DISPLAYS.iter().map(|(name, what)| (name.to_string(), what.to_string()))),
         Help::Drives => rows(drives::keys()),
         Help::Blockdevs => rows(blockdev::drivers().into_iter()),
         Help::Chardevs => rows(CHARDEV_TYPES.iter().map(|(name, options)| (name.to_string(), options.to_string()))),
@@ -81,6 +85,12 @@ fn wrapped(text: &str, indent: usize) -> String {
     lines + &format!("{:indent$}{line}\n", "")
 }
 
+/// A property in the form of QEMU's lists, with what is to be said of its value.
+fn property(name: &str, kind: &str, description: &str, value: Option<String>) -> (String, String) {
+    let value = value.map(|v| format!(" ({v})")).unwrap_or_default();
+    (format!("  {name}=<{kind}>"), format!("- {description}{value}"))
+}
+
 /// Names and what they are, in two columns.
 fn rows(rows: impl Iterator<Item = (String, String)>) -> String {
     let rows: Vec<_> = rows.collect();
@@ -111,8 +121,9 @@ fn accelerator(name: &str, registry: &[&'static dyn Accelerator]) -> Result<Stri
         .find(|a| a.name() == name)
         .ok_or_else(|| not_there("accel", name, unknown("accelerator", name, registry.iter().map(|a| a.name()))))?;
     let options = found.options();
-    let list = rows(options.iter().map(|o| (format!("{}={}", o.key, o.values), o.help.to_owned())));
-    Ok(format!("{name}: {}\n{}", found.description(), if options.is_empty() { "It has no options.\n" } else { &list }))
+    let list = rows(options.iter().map(|o| property(o.key, o.values, o.help, Some(format!("default: {}", o.default)))));
+    let title = if options.is_empty() { "has no options" } else { "options:" };
+    Ok(format!("{name}: {}\n{name}-accel {title}\n{list}", found.description()))
 }
 
 fn machines(all: &[&'static dyn MachineType]) -> String {
@@ -129,9 +140,12 @@ fn machine(name: &str, all: &[&'static dyn MachineType]) -> Result<String, Failu
         .iter()
         .find(|m| m.name() == name || m.alias() == Some(name))
         .ok_or_else(|| not_there("machine", name, unknown("machine", name, all.iter().map(|m| m.name()))))?;
-    let own = found.properties().iter().map(|(key, values, help)| (format!("{key}={values}"), (*help).to_owned()));
-    let common = [("accel=NAME[:NAME...]", "the accelerator"), ("kernel-irqchip=split", "as in -accel kvm,help")];
-    Ok(rows(own.chain(common.map(|(key, help)| (key.to_owned(), help.to_owned())))))
+    let all = selection::properties(*found).into_iter().map(|(p, only)| {
+        let value =
+            only.map_or_else(|| p.default.map(|d| format!("default: {d}")), |only| Some(format!("always {only}")));
+        property(p.name, p.kind, p.description, value)
+    });
+    Ok(format!("{}-machine options:\n{}", found.name(), rows(all)))
 }
 
 fn cpus() -> String {
@@ -157,14 +171,32 @@ pub(crate) fn devices() -> String {
     Category::ALL.map(of).join("\n")
 }
 
+/// The properties of a type.
+fn properties(found: &TypeInfo) -> String {
+    let all = found.properties().into_iter().map(|p| {
+        let default = p.default.filter(|d| !d.is_null()).map(|d| format!("default: {d}"));
+        property(p.name, p.kind, p.description, default)
+    });
+    format!("{} options:\n{}", found.name, rows(all))
+}
+
+/// The objects that users can create.
+fn objects() -> String {
+    let all = user_types().map(|t| (format!("  {}", t.name), t.description.to_owned()));
+    format!("List of user creatable objects:\n{}", rows(all))
+}
+
+fn object(name: &str) -> Result<String, Failure> {
+    let name = name.strip_prefix("qom-type=").unwrap_or(name);
+    let found = user_types().find(|t| t.name == name);
+    let missing = || not_there("object", name, unknown("object", name, user_types().map(|t| t.name)));
+    found.map(properties).ok_or_else(missing)
+}
+
 /// The properties of one of them, in the form of QEMU's `-device NAME,help`; `None` if there is no such device.
 pub(crate) fn device(name: &str) -> Option<String> {
     let found = types().user_creatable().find(|t| t.name == name)?;
-    let properties = found.properties().into_iter().map(|p| {
-        let default = p.default.filter(|d| !d.is_null()).map(|d| format!(" (default: {d})")).unwrap_or_default();
-        (format!("  {}=<{}>", p.name, p.kind), format!("- {}{default}", p.description))
-    });
-    Some(format!("{name} options:\n{}", rows(properties)))
+    Some(properties(found))
 }
 
 fn device_or_failure(name: &str) -> Result<String, Failure> {
@@ -199,7 +231,7 @@ mod tests {
             assert!(text.lines().any(|l| l.starts_with(name)), "{text}");
         }
         assert!(text.lines().any(|l| l.starts_with("tcg") && l.contains("works here")), "{text}");
-        assert!(accelerator("kvm", &registry()).unwrap().contains("device=PATH"));
+        assert!(accelerator("kvm", &registry()).unwrap().contains("device=<PATH>"));
         assert!(accelerator("kmv", &registry()).is_err());
     }
 

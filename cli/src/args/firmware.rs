@@ -89,14 +89,16 @@ pub fn adapter(o: &Options, possible: bool) -> Result<bool, Problem> {
     }
 }
 
+/// What `-vga` takes.
+pub const VGA: [(&str, &str); 2] = [("none", "no graphic card"), ("std", "standard VGA (default)")];
+
 /// `-vga`: whether there is an adapter.
 ///
 /// # Errors
 /// An adapter that does not exist.
 fn vga(name: &str) -> Result<bool, Problem> {
     match name {
-        "none" => Ok(false),
-        "std" => Ok(true),
+        _ if VGA.iter().any(|(known, _)| *known == name) => Ok(name != "none"),
         "cirrus" | "vmware" | "qxl" | "virtio" | "xenfb" | "tcx" | "cg3" => {
             Err(Problem::new("vga", name, "is not implemented yet; there are 'std' and 'none'"))
         }

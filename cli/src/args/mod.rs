@@ -15,15 +15,15 @@ mod problem;
 mod properties;
 pub mod qmp;
 mod readconfig;
-mod selection;
+pub mod selection;
 mod tables;
 mod unimplemented;
 
 pub use blockdev::BlockdevArg;
 pub use consoles::{Chardev, Consoles, Target};
 pub use drives::DriveArg;
-pub use firmware::{FwCfgItem, ItemSource, OptionRomFile, USERS as USERS_ITEMS};
-pub use objects::ObjectArg;
+pub use firmware::{FwCfgItem, ItemSource, OptionRomFile, USERS as USERS_ITEMS, VGA};
+pub use objects::{ObjectArg, user_types};
 pub use options::{OptionInfo, Options};
 pub use problem::{Problem, Problems};
 pub use properties::{Properties, unknown};
@@ -177,6 +177,14 @@ pub enum Help {
     Devices,
     /// `-device TYPE,help`.
     Device(String),
+    /// `-object help`.
+    Objects,
+    /// `-object TYPE,help`.
+    Object(String),
+    /// `-vga help`.
+    Adapters,
+    /// `-display help`.
+    Displays,
     /// `-drive help`.
     Drives,
     /// `-blockdev help`.
@@ -217,11 +225,14 @@ fn help(o: &Options) -> Option<Help> {
     }
     let asks = |text: &str| text == "help" || text == "?";
     let about = |text: &str| text.strip_suffix(",help").or(text.strip_suffix(",?")).map(str::to_owned);
-    let lists: [(&[String], Help, Option<fn(String) -> Help>); 8] = [
+    let lists: [(&[String], Help, Option<fn(String) -> Help>); 11] = [
         (&o.accel, Help::Accelerators, Some(Help::Accelerator)),
         (&o.machine, Help::Machines, Some(Help::Machine)),
         (o.cpu.as_slice(), Help::Cpus, None),
         (&o.device, Help::Devices, Some(Help::Device)),
+        (&o.object, Help::Objects, Some(Help::Object)),
+        (o.vga.as_slice(), Help::Adapters, None),
+        (o.display.as_slice(), Help::Displays, None),
         (&o.chardev, Help::Chardevs, None),
         (&o.drive, Help::Drives, None),
         (&o.blockdev, Help::Blockdevs, None),
@@ -368,6 +379,10 @@ fn replaces(device: &str, interface: Interface) -> bool {
     }
 }
 
+/// What `-display` takes.
+pub const DISPLAYS: [(&str, &str); 2] =
+    [("curses", "the text screen of the guest in the terminal"), ("none", "nothing is shown")];
+
 fn wants_curses(o: &Options) -> bool {
     o.curses || o.display.as_deref() == Some("curses")
 }
@@ -376,7 +391,7 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
     let mut problems = Problems::default();
     let curses = wants_curses(o);
     match o.display.as_deref() {
-        Some(display) if !["none", "curses"].contains(&display) => {
+        Some(display) if !DISPLAYS.iter().any(|(name, _)| *name == display) => {
             problems.add(Problem::new("display", display, "there is no such display; there are 'curses' and 'none'"));
         }
         Some("none") if o.curses => {

@@ -49,7 +49,8 @@ pub fn device(text: &str) -> Result<DeviceArg, Problem> {
     }
 }
 
-fn user_types() -> impl Iterator<Item = &'static TypeInfo> + Clone {
+/// Types that `-object` makes.
+pub fn user_types() -> impl Iterator<Item = &'static TypeInfo> + Clone {
     types().all().filter(|t| t.user.is_some())
 }
 

@@ -1,20 +1,120 @@
 //! Which machine, and on which accelerators.
 
+use super::properties::switch;
 use super::{Options, Problem, Properties, unknown};
 use gearbox_core::accel::{Accelerator, Candidate, Choice};
-use gearbox_core::machine::MachineType;
+use gearbox_core::machine::{MachineProperty, MachineType};
 
-/// Properties of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
-const FIXED: &[(&str, &str)] = &[
-    ("acpi", "on"),
-    ("i8042", "on"),
-    ("mem-merge", "off"),
-    ("nvdimm", "off"),
-    ("pit", "on"),
-    ("smm", "off"),
-    ("usb", "off"),
-    ("vmport", "off"),
+/// A property that machines have without knowing of it.
+struct Common {
+    property: MachineProperty,
+    /// It is a group: members follow behind a dot.
+    members: bool,
+    take: fn(&mut SelectedMachine, key: &str, value: &str) -> Result<(), String>,
+}
+
+const fn common(
+    (name, kind, default): (&'static str, &'static str, Option<&'static str>),
+    description: &'static str,
+    take: fn(&mut SelectedMachine, key: &str, value: &str) -> Result<(), String>,
+) -> Common {
+    Common { property: MachineProperty { name, kind, default, description }, members: false, take }
+}
+
+static COMMON: &[Common] = &[
+    common(("accel", "string", None), "Accelerator list, as NAME[:NAME...]", |m, _, v| {
+        m.accel = Some(v.to_owned());
+        Ok(())
+    }),
+    common(("fd-bootchk", "bool", Some("on")), "Look for a boot signature on floppies", |m, _, v| {
+        switch(v).map(|on| m.floppy_check = Some(on))
+    }),
+    common(("graphics", "bool", Some("on")), "Set on/off to enable/disable graphics emulation", |m, _, v| {
+        switch(v).map(|on| m.graphics = Some(on))
+    }),
+    common(
+        ("hmat", "bool", Some("off")),
+        "Set on/off to enable/disable ACPI Heterogeneous Memory Attribute Table",
+        |m, _, v| switch(v).map(|on| m.hmat = on),
+    ),
+    common(("kernel-irqchip", "string", None), "As in -accel kvm,help", |m, _, v| {
+        m.kernel_irqchip = Some(v.to_owned());
+        Ok(())
+    }),
+    common(
+        ("memory-backend", "string", None),
+        "Set RAM backend: the id of an -object memory-backend-...",
+        |m, _, v| {
+            m.memory_backend = Some(v.to_owned());
+            Ok(())
+        },
+    ),
+    Common {
+        members: true,
+        ..common(
+            ("smp", "SMPConfiguration", None),
+            "CPU topology: smp.cpus=, smp.cores= and so on, as -smp has them",
+            |m, key, v| {
+                m.smp.push(format!("{key}={v}"));
+                Ok(())
+            },
+        )
+    },
 ];
+
+/// A property of QEMU's machines whose value is what it is, unless the machine itself knows better: asking for that is granted.
+struct Fixed {
+    name: &'static str,
+    kind: &'static str,
+    value: &'static str,
+    description: &'static str,
+    /// Machines below this type have it.
+    of: &'static str,
+}
+
+const fn fixed(
+    of: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    value: &'static str,
+    description: &'static str,
+) -> Fixed {
+    Fixed { name, kind, value, description, of }
+}
+
+const EVERY: &str = "machine";
+const PC: &str = "generic-pc-machine";
+
+static FIXED: &[Fixed] = &[
+    fixed(PC, "acpi", "OnOffAuto", "on", "Enable ACPI"),
+    fixed(PC, "i8042", "bool", "on", "Enable the keyboard controller"),
+    fixed(EVERY, "mem-merge", "bool", "off", "Enable/disable memory merge support"),
+    fixed(PC, "nvdimm", "bool", "off", "Set on/off to enable/disable NVDIMM instantiation"),
+    fixed(PC, "pit", "OnOffAuto", "on", "Enable i8254 PIT"),
+    fixed(PC, "smm", "OnOffAuto", "off", "Enable SMM"),
+    fixed(EVERY, "usb", "bool", "off", "Set on/off to enable/disable usb"),
+    fixed(PC, "vmport", "OnOffAuto", "off", "Enable vmport (pc & q35)"),
+];
+
+/// Those that a machine has and does not know itself.
+fn fixed_of(machine: &'static dyn MachineType) -> impl Iterator<Item = &'static Fixed> {
+    FIXED.iter().filter(move |f| {
+        let own = machine.properties().iter().any(|p| p.name == f.name);
+        !own && (f.of == EVERY || f.of == machine.parent_type())
+    })
+}
+
+/// All properties that a machine takes, by name, and the one value that some can have.
+pub fn properties(machine: &'static dyn MachineType) -> Vec<(MachineProperty, Option<&'static str>)> {
+    let own = machine.properties().iter().chain(COMMON.iter().map(|c| &c.property)).map(|p| (*p, None));
+    let fixed = fixed_of(machine).map(|f| {
+        let Fixed { name, kind, value, description, .. } = *f;
+        (MachineProperty { name, kind, default: None, description }, Some(value))
+    });
+    let mut all: Vec<_> = own.chain(fixed).collect();
+    all.sort_by_key(|(property, _)| property.name);
+    all
+}
 
 /// Properties of QEMU's machines that are not here at all.
 const MISSING: &str = "confidential-guest-support dt-compatible dump-guest-core dumpdtb firmware igd-passthru kvm-shadow-mem \
@@ -68,35 +168,32 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
                 .find(named)
                 .ok_or_else(|| Problem::new("machine", &**text, unknown("machine", &name, names())))?;
         }
-        found.accel = p.take("accel")?.or(found.accel);
-        found.memory_backend = p.take("memory-backend")?.or(found.memory_backend);
-        found.hmat = p.take_switch("hmat")?.unwrap_or(found.hmat);
-        found.graphics = p.take_switch("graphics")?.or(found.graphics);
-        found.floppy_check = p.take_switch("fd-bootchk")?.or(found.floppy_check);
-        found.kernel_irqchip = p.take("kernel-irqchip")?.or(found.kernel_irqchip);
-        found.properties.extend(p.rest());
+        for (key, value) in p.rest() {
+            let (group, member) = key.split_once('.').unwrap_or((&key, ""));
+            match COMMON.iter().find(|c| c.property.name == group && c.members != member.is_empty()) {
+                Some(common) => (common.take)(&mut found, member, &value)
+                    .map_err(|reason| Problem::new("machine", &**text, format!("{key}: {reason}")))?,
+                None => found.properties.push((key, value)),
+            }
+        }
         last = Some(text);
     }
-    if o.no_hpet && found.machine.properties().iter().any(|p| p.0 == "hpet") {
+    if o.no_hpet && found.machine.properties().iter().any(|p| p.name == "hpet") {
         found.properties.push(("hpet".to_owned(), "off".to_owned()));
     }
     let text = last.map_or("", String::as_str);
     // Only now is it known which machine they are for.
-    let known = found.machine.properties();
+    let known = properties(found.machine);
     for (key, value) in std::mem::take(&mut found.properties) {
-        if let Some(smp) = key.strip_prefix("smp.") {
-            found.smp.push(format!("{smp}={value}"));
-            continue;
-        }
-        if known.iter().any(|k| k.0 == key) {
-            found.properties.push((key, value));
-            continue;
-        }
-        let reason = match FIXED.iter().find(|(fixed, _)| *fixed == key) {
-            Some((_, only)) if *only == value => continue,
-            Some((_, only)) => format!("'{key}={value}' is not implemented yet; it is '{only}'"),
+        let reason = match known.iter().find(|(property, _)| property.name == key) {
+            Some((_, None)) => {
+                found.properties.push((key, value));
+                continue;
+            }
+            Some((_, Some(only))) if *only == value => continue,
+            Some((_, Some(only))) => format!("'{key}={value}' is not implemented yet; it is '{only}'"),
             None if MISSING.split_whitespace().any(|m| m == key) => format!("'{key}' is not implemented yet"),
-            None => unknown("property", &key, known.iter().map(|k| k.0).chain(["accel", "kernel-irqchip"])),
+            None => unknown("property", &key, known.iter().map(|(property, _)| property.name)),
         };
         return Err(Problem::new("machine", text, reason));
     }

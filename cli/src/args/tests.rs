@@ -91,10 +91,7 @@ fn what_cannot_be_is_refused_with_what_was_close() {
             "-machine kernel-irqchip=on: belongs to an accelerator that is named: -accel kvm,kernel-irqchip=...",
         ),
         ("-machine q35", "-machine q35: unknown machine 'q35'; 'help' in its place lists what there is"),
-        (
-            "-machine pc,vmprot=off",
-            "-machine pc,vmprot=off: unknown property 'vmprot'; there are: hpet, pflash0, pflash1, smbios-entry-point-type, smm, accel, kernel-irqchip",
-        ),
+        ("-machine pc,vmprot=off", "-machine pc,vmprot=off: unknown property 'vmprot'; did you mean 'vmport'?"),
         ("-machine pc,smbus=off", "-machine pc,smbus=off: 'smbus' is not implemented yet"),
         ("-cpu qemu46", "-cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?"),
         ("-cpu max,+sse5", "-cpu max,+sse5: unknown CPU feature or property 'sse5'; did you mean 'sse'?"),
@@ -136,6 +133,8 @@ fn consoles_and_devices_come_through() {
     let expected = [("chardev", "c"), ("id", "s")].map(|(k, v)| (k.to_owned(), v.into()));
     assert_eq!(c.devices, [DeviceArg { type_name: "isa-serial".into(), properties: expected.to_vec() }]);
     assert!(config("-machine pc,usb=off,vmport=off").properties.is_empty());
+    let smp = config("-machine isapc,smp.cpus=1,graphics=off,hmat=on,fd-bootchk=off -machine hmat=off");
+    assert!((smp.cpus, smp.nographic, smp.boot.floppy_check) == (1, true, false));
     assert!(config("-nodefaults").consoles.serials.is_empty());
     assert_eq!(config("-vga none -net none -parallel none -display none -no-user-config").consoles.monitor, None);
 }
@@ -158,6 +157,9 @@ fn help_wins_over_everything_but_words_that_are_not_understood() {
         ("-cpu help", Help::Cpus),
         ("-device help", Help::Devices),
         ("-device isa-serial,help", Help::Device("isa-serial".into())),
+        ("-object help", Help::Objects),
+        ("-object memory-backend-ram,help", Help::Object("memory-backend-ram".into())),
+        ("-vga help", Help::Adapters),
         ("-chardev help", Help::Chardevs),
         ("-d help", Help::LogItems),
     ] {

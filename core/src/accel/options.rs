@@ -9,7 +9,9 @@ pub struct OptionSpec {
     pub key: &'static str,
     /// The values it takes, for people: `on|off|split`, `PATH`.
     pub values: &'static str,
-    /// What it does, in one line, the default included.
+    /// What it is where nobody says anything.
+    pub default: &'static str,
+    /// What it does, in one line.
     pub help: &'static str,
 }
 

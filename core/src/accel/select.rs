@@ -302,7 +302,7 @@ mod tests {
             self.priority
         }
         fn options(&self) -> &'static [OptionSpec] {
-            &[OptionSpec { key: "thread", values: "single|multi", help: "threads" }]
+            &[OptionSpec { key: "thread", values: "single|multi", default: "multi", help: "threads" }]
         }
         fn check(&self, options: &Options) -> Result<(), OpenError> {
             match options.get("thread") {

@@ -403,6 +403,19 @@ pub struct Wiring {
 /// A property that is different in a version of a machine: (type, property, value).
 pub type CompatProperty = (&'static str, &'static str, &'static str);
 
+/// A property of a machine, as `-machine NAME,help` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineProperty {
+    /// Its name.
+    pub name: &'static str,
+    /// QEMU's name of its type.
+    pub kind: &'static str,
+    /// What it is where nobody says anything, if it is something then.
+    pub default: Option<&'static str>,
+    /// One line about it.
+    pub description: &'static str,
+}
+
 /// A kind of machine: QEMU's `MachineClass`.
 pub trait MachineType: Sync {
     /// Name as in `-machine`.
@@ -427,8 +440,8 @@ pub trait MachineType: Sync {
     }
     /// Most vCPUs that it takes.
     fn max_cpus(&self) -> u32;
-    /// Properties that it takes: (name, values, help).
-    fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+    /// Properties of its own.
+    fn properties(&self) -> &'static [MachineProperty] {
         &[]
     }
     /// The type that its type is derived from.

@@ -13,7 +13,7 @@ mod vcpus;
 pub use crate::event::{PanicAction, RebootAction, ShutdownAction, ShutdownCause, WatchdogAction};
 pub use config::{
     Boot, BootError, BootOrder, BuildError, CompatProperty, DeviceArg, KernelArgs, MachineConfig, MachineEntry,
-    MachineType, OptionRom, RtcBase, RtcClock, RtcConfig, SmbiosConfig, Wiring, build, machine_types,
+    MachineProperty, MachineType, OptionRom, RtcBase, RtcClock, RtcConfig, SmbiosConfig, Wiring, build, machine_types,
 };
 pub use cpus::PossibleCpu;
 pub use run::{Machine, MachineError, Outcome, Policy, RunState};

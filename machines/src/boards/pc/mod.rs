@@ -24,7 +24,9 @@ use crate::smbios;
 use direct::DirectBoot;
 use gearbox_core::backend::block::{DriveMedia, DrivePlace};
 use gearbox_core::board::{Board, BoardState, DeviceSpec};
-use gearbox_core::machine::{BootError, BuildError, CompatProperty, MachineConfig, MachineType, Wiring};
+use gearbox_core::machine::{
+    BootError, BuildError, CompatProperty, MachineConfig, MachineProperty, MachineType, Wiring,
+};
 use gearbox_core::mem::RegionId;
 use gearbox_core::pci::Devfn;
 use std::sync::Arc;
@@ -71,14 +73,23 @@ impl MachineType for PcVersion {
     fn default_cpu_type(&self) -> Option<&'static str> {
         Some("qemu64-x86_64-cpu")
     }
-    fn properties(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &[
-            ("hpet", "on|off", "Enable High Precision Event Timers"),
-            ("pflash0", "node or drive", "the flash chip with the firmware"),
-            ("pflash1", "node or drive", "the flash chip with the firmware's variables"),
-            ("smbios-entry-point-type", "32|64", "SMBIOS Entry Point type [32, 64]"),
-            ("smm", "on|off|auto", "Enable SMM"),
-        ]
+    fn properties(&self) -> &'static [MachineProperty] {
+        const fn property(
+            name: &'static str,
+            kind: &'static str,
+            default: Option<&'static str>,
+            description: &'static str,
+        ) -> MachineProperty {
+            MachineProperty { name, kind, default, description }
+        }
+        const ALL: &[MachineProperty] = &[
+            property("hpet", "bool", Some("on"), "Enable/disable high precision event timer emulation"),
+            property("pflash0", "str", None, "Node name or drive of the flash chip with the firmware"),
+            property("pflash1", "str", None, "Node name or drive of the flash chip with the firmware's variables"),
+            property("smbios-entry-point-type", "str", Some("32"), "SMBIOS Entry Point type [32, 64]"),
+            property("smm", "OnOffAuto", Some("auto"), "Enable SMM"),
+        ];
+        ALL
     }
     fn has_vga(&self) -> bool {
         true
