@@ -80,6 +80,15 @@ pub(super) enum Shift {
     Sar = 7,
 }
 
+/// Tests of a bit, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BitTest {
+    Bt = 4,
+    Bts = 5,
+    Btr = 6,
+    Btc = 7,
+}
+
 /// Where a jump's distance stands, to be filled in.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -283,6 +292,24 @@ impl Asm {
     pub(super) fn shift_cl(&mut self, op: Shift, size: u8, r: Reg) {
         self.sized(size, 0xd2, Reg(op as u8), r);
     }
+    /// RDX:RAX becomes the product of RAX and `r`.
+    pub(super) fn mul(&mut self, size: u8, r: Reg) {
+        self.sized(size, 0xf6, Reg(4), r);
+    }
+    /// SHLD and SHRD by a constant.
+    pub(super) fn double_shift(&mut self, left: bool, size: u8, to: Reg, from: Reg, n: u8) {
+        self.op(size, false, &[0x0f, if left { 0xa4 } else { 0xac }], from, to);
+        self.byte(n);
+    }
+    /// Of a bit of a register, or of memory, by its number.
+    pub(super) fn bit_imm(&mut self, test: BitTest, size: u8, place: impl Into<Place>, n: u8) {
+        self.op(size, false, &[0x0f, 0xba], Reg(test as u8), place);
+        self.byte(n);
+    }
+    /// Of the bit of a register whose number the other one holds; only as many bits of it count as they have to. Of memory, they would all count.
+    pub(super) fn bit(&mut self, test: BitTest, size: u8, place: impl Into<Place>, n: Reg) {
+        self.op(size, false, &[0x0f, 0x83 | (test as u8) << 3], n, place);
+    }
     pub(super) fn imul(&mut self, size: u8, to: Reg, from: Reg) {
         self.op(size, false, &[0x0f, 0xaf], to, from);
     }
@@ -290,27 +317,28 @@ impl Asm {
         self.op(size, false, &[0x69], to, from);
         self.imm(size, v);
     }
-    pub(super) fn setcc(&mut self, cc: u8, r: Reg) {
-        self.op(4, true, &[0x0f, 0x90 | cc], Reg(0), r);
+    pub(super) fn setcc(&mut self, cc: u8, to: impl Into<Place>) {
+        self.op(4, true, &[0x0f, 0x90 | cc], Reg(0), to);
     }
     pub(super) fn cmov(&mut self, cc: u8, size: u8, to: Reg, from: Reg) {
         self.op(size, false, &[0x0f, 0x40 | cc], to, from);
     }
 
-    // ---- with LOCK
+    // ---- of memory
 
-    pub(super) fn lock_alu(&mut self, op: Alu, size: u8, m: Mem, from: Reg) {
+    /// The next instruction has a LOCK prefix.
+    pub(super) fn lock(&mut self) {
         self.byte(0xf0);
+    }
+    pub(super) fn alu_to(&mut self, op: Alu, size: u8, m: Mem, from: Reg) {
         self.sized(size, (op as u8) << 3, from, m);
     }
     /// `r` becomes what was there.
-    pub(super) fn lock_xadd(&mut self, size: u8, m: Mem, r: Reg) {
-        self.byte(0xf0);
+    pub(super) fn xadd(&mut self, size: u8, m: Mem, r: Reg) {
         self.op(size, size == 1, &[0x0f, 0xc0 | u8::from(size != 1)], r, m);
     }
     /// Compares with RAX, which becomes what was there.
-    pub(super) fn lock_cmpxchg(&mut self, size: u8, m: Mem, new: Reg) {
-        self.byte(0xf0);
+    pub(super) fn cmpxchg(&mut self, size: u8, m: Mem, new: Reg) {
         self.op(size, size == 1, &[0x0f, 0xb0 | u8::from(size != 1)], new, m);
     }
     /// XCHG locks without being told to.
@@ -382,6 +410,7 @@ impl Asm {
 
 /// Conditions as Jcc, SETcc and CMOVcc encode them.
 pub(super) mod cc {
+    pub(crate) const B: u8 = 2;
     pub(crate) const E: u8 = 4;
     pub(crate) const NE: u8 = 5;
     pub(crate) const S: u8 = 8;

@@ -7,15 +7,16 @@
 //! | module | what it is |
 //! |---|---|
 //! | `asm`, `memory` | host instructions; where they lie |
-//! | `translate`, `straight`, `locked`, `flow` | a block; its instructions; those with LOCK; how it ends |
+//! | `translate`, `straight`, `bits`, `modify`, `flow` | a block; its instructions; those that change memory; how it ends |
 //! | `registers` | guest registers in host registers, within a block |
 //! | `pending` | flags that nobody asked for yet |
 //! | `thunks` | pieces of code that all blocks share |
 
 mod asm;
+mod bits;
 mod flow;
-mod locked;
 mod memory;
+mod modify;
 mod pending;
 mod registers;
 mod straight;

@@ -34,6 +34,8 @@ pub(super) enum Operation {
     Dec,
     /// A logical operation, whose flags LAHF put into the second byte of `a`.
     Host,
+    /// A bit test, of whose flags only CF is known: that is [`Pending::carry`], and no kind.
+    Bit,
 }
 
 impl Operation {
@@ -43,12 +45,17 @@ impl Operation {
     }
 }
 
+/// Of [`Pending::carry`].
+pub(super) const CARRY_KNOWN: u8 = 2;
+
 /// The last operation whose flags are not in [`Cpu::lazy`].
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Pending {
     /// [`Operation::of_size`]; 0 if there is none: the flags are in [`Cpu::lazy`].
-    pub(super) kind: u64,
+    pub(super) kind: u8,
+    /// What CF is all the same, since a bit test after the operation: [`CARRY_KNOWN`] and CF. 0 without one.
+    pub(super) carry: u8,
     /// Operands. Bits beyond the operand's size mean nothing.
     pub(super) a: u64,
     pub(super) b: u64,
@@ -61,14 +68,17 @@ pub(crate) struct Pending {
 pub(super) unsafe extern "C" fn resolve(c: *mut Cpu) {
     // SAFETY: the caller's.
     let c = unsafe { &mut *c };
-    let Pending { kind, a, b } = c.pending;
-    c.pending.kind = 0;
-    if kind as u8 >> 4 == Operation::Host as u8 {
+    let Pending { kind, carry, a, b } = c.pending;
+    (c.pending.kind, c.pending.carry) = (0, 0);
+    if kind >> 4 == Operation::Host as u8 {
         const LOGICAL: u64 = rflags::SF | rflags::ZF | rflags::PF;
         c.lazy = LazyFlags::from_bits(a >> 8 & LOGICAL);
-        return;
+    } else if kind != 0 {
+        c.lazy = sized!((kind & 15).into(), T => flags::<T>(kind >> 4, T::cut(a), T::cut(b), c.lazy));
     }
-    c.lazy = sized!((kind & 15) as usize, T => flags::<T>(kind as u8 >> 4, T::cut(a), T::cut(b), c.lazy));
+    if carry != 0 {
+        c.lazy = c.lazy.with_cf(carry & 1 != 0);
+    }
 }
 
 fn flags<T: Int>(operation: u8, a: T, b: T, before: LazyFlags) -> LazyFlags {

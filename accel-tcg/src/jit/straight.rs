@@ -18,12 +18,12 @@ pub(super) const fn offset(n: usize) -> u8 {
 
 /// Kinds of an operand.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Reg,
     Mem,
     Imm,
 }
-fn kind(i: &Instruction, n: u32) -> Kind {
+pub(super) fn kind(i: &Instruction, n: u32) -> Kind {
     match i.op_kind(n) {
         OpKind::Register => Kind::Reg,
         OpKind::Memory => Kind::Mem,
@@ -77,6 +77,7 @@ impl Translator {
             Pop if kind(i, 0) == Kind::Reg => self.pop(k),
             Leave => self.leave_frame(k),
             Xchg => return self.exchange(k, i),
+            Mul => return self.multiply(k, i),
             Bswap => {
                 let (op, size) = (self.op(k), size(i, 0) as u8);
                 let r = self.modify(op.dst, size, RAX);
@@ -246,7 +247,7 @@ impl Translator {
     }
     /// Resolves pending flags, of which CF is to stay. Changes RAX, RCX and RDX.
     pub(super) fn keep_carry(&mut self) {
-        self.a.alu_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
+        self.a.alu_imm(Alu::Cmp, 2, at(RDI, KIND), 0);
         let known = self.a.jcc(cc::E);
         self.a.call_to(self.thunks.resolve);
         self.a.land(known);
@@ -383,6 +384,27 @@ impl Translator {
         };
         self.after(k, Operation::Imul, size, live);
         self.write(op.dst, size, r);
+        true
+    }
+    /// MUL, whose flags nothing sees.
+    fn multiply(&mut self, k: usize, i: &Instruction) -> bool {
+        let (op, size) = (self.op(k), size(i, 0) as u8);
+        if size < 4 || !self.flags_dead(k) {
+            return false;
+        }
+        let from = if kind(i, 0) == Kind::Mem {
+            self.reach(k, size, false);
+            self.a.load(size, RCX, REACHED);
+            RCX
+        } else {
+            self.read(op.src, size, RCX)
+        };
+        let accumulator = self.read(offset(AX), size, RAX);
+        self.a.mov(size, RAX, accumulator);
+        self.a.mul(size, from);
+        self.flags_lost();
+        self.write(offset(AX), size, RAX);
+        self.write(offset(DX), size, RDX);
         true
     }
     fn push(&mut self, k: usize, i: &Instruction) -> bool {

@@ -13,7 +13,9 @@ use std::mem::offset_of;
 
 /// Byte offsets in [`Cpu`].
 pub(super) const RIP: usize = slot::RIP * 8;
+/// Of kind and carry, which are stored and compared as one.
 pub(super) const KIND: usize = offset_of!(Cpu, pending) + offset_of!(Pending, kind);
+pub(super) const CARRY: usize = offset_of!(Cpu, pending) + offset_of!(Pending, carry);
 pub(super) const A: usize = offset_of!(Cpu, pending) + offset_of!(Pending, a);
 pub(super) const B: usize = offset_of!(Cpu, pending) + offset_of!(Pending, b);
 pub(super) const BLOCK: usize = offset_of!(Cpu, block);
@@ -68,7 +70,7 @@ impl Thunks {
 
 /// Resolves pending flags. Everything but RSI and RDI may change.
 fn flags_known(a: &mut Asm) {
-    a.alu_imm(Alu::Cmp, 1, at(RDI, KIND), 0);
+    a.alu_imm(Alu::Cmp, 2, at(RDI, KIND), 0);
     let known = a.jcc(cc::E);
     // Three of them, for the alignment that a call needs.
     for r in [RDI, RSI, RAX] {

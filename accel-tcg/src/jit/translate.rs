@@ -108,7 +108,8 @@ pub(super) fn translate(
         let i = &insns[usize::from(t.ops[k].ord)];
         t.fates[k] = Fate { code: t.a.here(), registers: t.registers.snapshot(), ..Fate::default() };
         let last = k + 1 == count;
-        let done = if last { t.end(k, i, ends_block(i)) } else { t.lowered(k) && t.straight(k, i) || t.locked(k, i) };
+        let done =
+            if last { t.end(k, i, ends_block(i)) } else { t.lowered(k) && t.straight(k, i) || t.unlowered(k, i) };
         gain |= done;
         if !done {
             t.by_handler(k, i);
@@ -136,6 +137,20 @@ impl Translator {
     /// Nothing sees the flags that op `k` leaves.
     pub(super) fn flags_dead(&self, k: usize) -> bool {
         self.dead[usize::from(self.ops[k].ord)]
+    }
+
+    /// Translates op `k`, which is `i`, where the interpreter's handler cannot be taken for a model, or is none.
+    fn unlowered(&mut self, k: usize, i: &Instruction) -> bool {
+        let mut op = self.op(k);
+        if hot::operands(i, &mut op, self.mode).is_none() {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.ops[k], op);
+        let done = self.modify_memory(k, i) || self.bits(k, i);
+        if !done {
+            self.ops[k] = before;
+        }
+        done
     }
 
     // ---- ways out
@@ -263,11 +278,14 @@ impl Translator {
     /// Puts the linear address of the memory operand into RAX.
     pub(super) fn address(&mut self, op: &Op) {
         let width = self.width;
-        if op.base == slot::RIP as u8 * 8 {
-            self.a.load(8, RAX, at(RDI, RIP));
-            return self.a.lea(width, RAX, sum(Some(RAX), None, op.disp));
-        }
-        let base = (op.base != ZERO).then(|| self.read(op.base, 8, RAX));
+        let base = match op.base {
+            ZERO => None,
+            base if base == slot::RIP as u8 * 8 => {
+                self.a.load(8, RAX, at(RDI, RIP));
+                Some(RAX)
+            }
+            base => Some(self.read(base, 8, RAX)),
+        };
         let index = (op.index != ZERO).then(|| (self.read(op.index, 8, RCX), op.scale));
         match (base, index) {
             (None, None) => {
@@ -325,12 +343,12 @@ impl Translator {
             Second::Reg(b) => self.a.store(8, at(RDI, B), b),
             Second::Imm(b) => self.a.store_imm(8, at(RDI, B), b),
         }
-        self.a.store_imm(1, at(RDI, KIND), operation.of_size(size).into());
+        self.a.store_imm(4, at(RDI, KIND), operation.of_size(size).into());
     }
     /// The same of an operation whose flags follow from its result.
     pub(super) fn pend_result(&mut self, size: u8, result: Reg) {
         self.a.store(8, at(RDI, A), result);
-        self.a.store_imm(1, at(RDI, KIND), Operation::Logic.of_size(size).into());
+        self.a.store_imm(4, at(RDI, KIND), Operation::Logic.of_size(size).into());
     }
     /// Can [`Translator::condition`] be had for `cc`?
     pub(super) fn can_test(&self, cc: u8) -> bool {
@@ -343,6 +361,7 @@ impl Translator {
                 Operation::Shl | Operation::Shr | Operation::Sar => host && (cc >> 1 == 1 || cc >> 1 == 2),
                 Operation::Inc | Operation::Dec => host && cc >> 1 != 1 && cc >> 1 != 3,
                 Operation::Host => host,
+                Operation::Bit => host && cc >> 1 == 1,
             },
         }
     }

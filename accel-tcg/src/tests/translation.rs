@@ -3,7 +3,7 @@
 use super::{ALL, Bench, CODE};
 use crate::random::Random;
 use gearbox_core::vm::{Limit, VcpuExit};
-use gearbox_core::x86::state::X86State;
+use gearbox_core::x86::state::{Seg, X86State};
 
 /// Where data is, across the edge of a page.
 const DATA: u64 = 0x30_0f80;
@@ -34,6 +34,12 @@ impl Code<'_> {
     /// Operand size prefix, REX, opcode and ModRM with a register or memory. `rm` is the register, unless it is memory.
     fn operands(&mut self, byte: bool, opcode: &[u8], reg: u8, rm: Option<u8>, immediate: bool) {
         let size = if byte { 1 } else { self.r.pick(&[2u8, 4, 4, 8, 8]) };
+        let segment = self.r.below(8);
+        match segment {
+            0 if rm.is_none() => self.bytes.push(0x65),
+            1 if rm.is_none() => self.bytes.push(0x64),
+            _ => {}
+        }
         if size == 2 {
             self.bytes.push(0x66);
         }
@@ -43,6 +49,12 @@ impl Code<'_> {
                 self.bytes.push(0x40 | w | (reg >> 3) << 2 | rm >> 3);
                 self.bytes.extend(opcode);
                 self.bytes.push(0xc0 | (reg & 7) << 3 | rm & 7);
+            }
+            None if segment == 0 => {
+                // GS makes data of what is near the instruction.
+                self.bytes.push(0x40 | w | (reg >> 3) << 2);
+                self.bytes.extend(opcode);
+                self.bytes.extend([5 | (reg & 7) << 3, self.r.below(0xc0) as u8, 0, 0, 0]);
             }
             None => {
                 // RBX or RBP, or their sum with R15, which is small, times something.
@@ -78,7 +90,7 @@ impl Code<'_> {
     fn instruction(&mut self) {
         let byte = self.r.below(4) == 0;
         let b = u8::from(!byte);
-        match self.r.below(36) {
+        match self.r.below(40) {
             0..=5 => {
                 // ADD, OR, ADC, SBB, AND, SUB, XOR, CMP: both ways.
                 let op = self.r.pick(&[0u8, 0, 1, 2, 3, 4, 5, 5, 6, 7, 7]) << 3;
@@ -195,9 +207,11 @@ impl Code<'_> {
                 self.bytes.extend([op, 0xc0 | reg << 3 | rm]);
             }
             33 | 34 => {
-                // With LOCK: ADD to XOR, INC, DEC, XADD, CMPXCHG; XCHG.
+                // With LOCK or without: ADD to XOR, INC, DEC, XADD, CMPXCHG; XCHG.
                 let reg = self.free();
-                self.bytes.push(0xf0);
+                if self.r.below(2) == 0 {
+                    self.bytes.push(0xf0);
+                }
                 match self.r.below(6) {
                     0 => {
                         let op = self.r.pick(&[0u8, 1, 4, 5, 6]) << 3;
@@ -215,6 +229,27 @@ impl Code<'_> {
                     4 => self.operands(byte, &[0x0f, 0xb0 | b], reg, None, false),
                     _ => self.operands(byte, &[0x86 | b], reg, None, false),
                 }
+            }
+            35 | 36 => {
+                // BT, BTS, BTR, BTC: of a bit in a register, or one near enough in memory.
+                let (test, place) = (4 + self.r.below(4) as u8, self.place());
+                if place.is_none() && test != 4 && self.r.below(2) == 0 {
+                    self.bytes.push(0xf0);
+                }
+                if self.r.below(2) == 0 {
+                    self.operands(false, &[0x0f, 0xba], test, place, false);
+                    let n = self.r.next() as u8;
+                    self.bytes.push(n);
+                } else {
+                    let number = if place.is_none() { 15 } else { self.any() };
+                    self.operands(false, &[0x0f, 0x83 | test << 3], number, place, false);
+                }
+            }
+            37 => {
+                // SHLD, SHRD
+                let (op, reg, place, n) = (self.r.pick(&[0xa4u8, 0xac]), self.any(), self.place(), self.r.next() as u8);
+                self.operands(false, &[0x0f, op], reg, place, false);
+                self.bytes.push(n);
             }
             _ => {
                 // SAHF; MUL; MOVAPS: what the interpreter does in between.
@@ -291,6 +326,8 @@ fn start(r: &mut Random, base: &X86State) -> X86State {
         };
     }
     s.gpr[15] = r.below(16);
+    s.seg[Seg::Gs as usize].base = DATA - CODE;
+    s.seg[Seg::Fs as usize].base = 8;
     let near = |r: &mut Random| match r.below(8) {
         0 => DEVICE,
         1 => CODE,

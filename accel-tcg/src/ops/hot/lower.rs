@@ -446,24 +446,31 @@ pub(crate) fn dead_flags(insns: &[Instruction]) -> Vec<bool> {
             && i.flow_control() == FlowControl::Next
             && !i.is_stack_instruction()
             && !i.is_privileged()
-            && matches!(kind_of(i), Safe::Always | Safe::UnlessZero);
-        // A shift by CL or by nothing may leave the flags as they were.
-        let surely = if matches!(kind_of(i), Safe::UnlessZero) { 0 } else { modified };
+            && !matches!(kind_of(i), Safe::No);
+        let surely = match kind_of(i) {
+            // A shift by CL or by nothing may leave the flags as they were.
+            Safe::UnlessZero => 0,
+            Safe::Carry => RflagsBits::CF,
+            _ => modified,
+        };
         live = if harmless { live & !surely | i.rflags_read() & ARITH } else { ARITH };
     }
     dead
 }
-/// Whether a register-only instruction always completes, and always sets its flags.
+/// Whether a register-only instruction always completes, and which flags it always sets: all that it may change, none, or CF.
 enum Safe {
     Always,
     UnlessZero,
+    /// Of those that are not defined after it, too, it changes none.
+    Carry,
     No,
 }
 fn kind_of(i: &Instruction) -> Safe {
     use Mnemonic::*;
     match i.mnemonic() {
         Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Mov | Movzx | Movsx | Movsxd
-        | Lea | Imul | Cdqe | Cwde | Cdq | Cqo | Bswap | Bt | Nop => Safe::Always,
+        | Lea | Imul | Cdqe | Cwde | Cdq | Cqo | Bswap | Nop => Safe::Always,
+        Bt | Bts | Btr | Btc => Safe::Carry,
         Shl | Sal | Shr | Sar | Rol | Ror if shift_count(i) != 0 => Safe::Always,
         Shl | Sal | Shr | Sar | Rol | Ror => Safe::UnlessZero,
         _ if condition_of(i).is_some() && i.op0_register().is_gpr() => Safe::Always,

@@ -1,0 +1,126 @@
+//! Bit tests, SETcc in memory and double shifts.
+
+use super::asm::{Alu, BitTest, RAX, RCX, RDI, RDX, Shift, at, cc, sum};
+use super::pending::{CARRY_KNOWN, Operation};
+use super::straight::{Kind, kind};
+use super::thunks::CARRY;
+use super::translate::{Flags, REACHED, Translator};
+use crate::ops::integer::condition;
+use crate::ops::operand::size;
+use iced_x86::{Instruction, Mnemonic};
+
+impl Translator {
+    /// Translates op `k`, which is `i`, if it is one of these. Its operands are filled in.
+    pub(super) fn bits(&mut self, k: usize, i: &Instruction) -> bool {
+        use Mnemonic::*;
+        match i.mnemonic() {
+            Bt => self.bit_test(k, i, BitTest::Bt),
+            Bts => self.bit_test(k, i, BitTest::Bts),
+            Btr => self.bit_test(k, i, BitTest::Btr),
+            Btc => self.bit_test(k, i, BitTest::Btc),
+            Shld => return self.double_shift(k, i, true),
+            Shrd => return self.double_shift(k, i, false),
+            _ if crate::ops::hot::condition_of(i).is_some() && i.op_count() == 1 => return self.set_memory(k, i),
+            _ => return false,
+        }
+        true
+    }
+    /// CF is the bit; ZF stays, and of the other flags nothing is said: they stay too.
+    fn bit_test(&mut self, k: usize, i: &Instruction, test: BitTest) {
+        let (op, size) = (self.op(k), size(i, 0) as u8);
+        let (live, changes) = (!self.flags_dead(k), test != BitTest::Bt);
+        let by_register = kind(i, 1) == Kind::Reg;
+        let number = op.imm as u8 & (size * 8 - 1);
+        if kind(i, 0) == Kind::Mem {
+            self.reach_bit(k, size, changes, by_register);
+            if i.has_lock_prefix() {
+                self.aligned(k, size);
+            } else {
+                self.a.load(size, RDX, REACHED);
+            }
+            match (by_register, i.has_lock_prefix()) {
+                (true, false) => {
+                    let n = self.read(op.src, size, RCX);
+                    self.a.bit(test, size, RDX, n);
+                }
+                (true, true) => {
+                    let n = self.read(op.src, size, RCX);
+                    self.a.mov(4, RCX, n);
+                    self.a.alu_imm(Alu::And, 4, RCX, (size * 8 - 1).into());
+                    self.a.lock();
+                    self.a.bit(test, size, REACHED, RCX);
+                }
+                (false, false) => self.a.bit_imm(test, size, RDX, number),
+                (false, true) => {
+                    self.a.lock();
+                    self.a.bit_imm(test, size, REACHED, number);
+                }
+            }
+            if changes && !i.has_lock_prefix() {
+                self.a.store(size, REACHED, RDX);
+            }
+        } else {
+            let r = if changes { self.modify(op.dst, size, RAX) } else { self.read(op.dst, size, RAX) };
+            if by_register {
+                let n = self.read(op.src, size, RCX);
+                self.a.bit(test, size, r, n);
+            } else {
+                self.a.bit_imm(test, size, r, number);
+            }
+            if changes {
+                self.write(op.dst, size, r);
+            }
+        }
+        if live {
+            self.a.setcc(cc::B, RDX);
+            self.a.lea(4, RDX, at(RDX, CARRY_KNOWN.into()));
+            self.a.store(1, at(RDI, CARRY), RDX);
+            self.flags_of(k, Operation::Bit, size);
+        } else {
+            self.flags_lost();
+        }
+    }
+    /// Puts the host address of the word with the bit into RAX: one in a register may be any number of words away (SDM vol. 2, BT).
+    fn reach_bit(&mut self, k: usize, size: u8, write: bool, by_register: bool) {
+        let op = self.op(k);
+        self.address(&op);
+        if by_register {
+            let n = self.read(op.src, size, RDX);
+            if size == 8 {
+                self.a.mov(8, RDX, n)
+            } else {
+                self.a.sign_extend(size, 8, RDX, n)
+            }
+            self.a.shift(Shift::Sar, 8, RDX, (size * 8).trailing_zeros() as u8);
+            self.a.lea(self.width, RAX, sum(Some(RAX), Some((RDX, size.trailing_zeros() as u8)), 0));
+        }
+        self.check(k, size, write);
+    }
+    /// SHLD and SHRD of a register by a constant, whose flags nothing sees.
+    fn double_shift(&mut self, k: usize, i: &Instruction, left: bool) -> bool {
+        let (op, size) = (self.op(k), size(i, 0) as u8);
+        let n = op.imm as u8 & if size == 8 { 63 } else { 31 };
+        if size < 4 || n == 0 || kind(i, 0) != Kind::Reg || kind(i, 2) != Kind::Imm || !self.flags_dead(k) {
+            return false;
+        }
+        let from = self.read(op.src, size, RDX);
+        let r = self.modify(op.dst, size, RAX);
+        self.a.double_shift(left, size, r, from, n);
+        self.flags_lost();
+        self.write(op.dst, size, r);
+        true
+    }
+    /// SETcc in memory, on flags that outlive the check of its address.
+    fn set_memory(&mut self, k: usize, i: &Instruction) -> bool {
+        let again =
+            matches!(self.flags, Flags::Of { operation: Operation::Add | Operation::Sub | Operation::Logic, .. });
+        if kind(i, 0) != Kind::Mem || !again {
+            return false;
+        }
+        self.reach(k, 1, true);
+        self.a.mov(8, RCX, RAX);
+        self.condition(k);
+        self.a.setcc(condition(i), at(RCX, 0));
+        true
+    }
+}
