@@ -48,6 +48,15 @@ pub(crate) struct Op {
     pub aux: u16,
 }
 
+/// A jump of translated code that can be made to lead to another block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Exit {
+    /// Address of the jump's distance; 0 without such a jump.
+    pub site: usize,
+    /// Where it leads while the other block is not known, or not translated.
+    pub unlinked: usize,
+}
+
 /// Straight-line code with one entry.
 #[repr(C)]
 pub(crate) struct Block {
@@ -59,6 +68,8 @@ pub(crate) struct Block {
     pub links: [*const Block; 2],
     /// Where translated code enters it: its own translation, or [`Jit::interpret`].
     pub native: usize,
+    /// Where its translation goes on to what `links` lead to.
+    pub exits: [Exit; 2],
     /// How often it was entered before it was translated.
     pub heat: Cell<u32>,
     /// Host address of the first byte; 0 when dead or never to be found by address.
@@ -84,6 +95,7 @@ impl Block {
             count: insns.len() as i64,
             links: [std::ptr::null(); 2],
             native: 0,
+            exits: [Exit::default(); 2],
             heat: Cell::new(0),
             host,
             mode,
@@ -135,11 +147,30 @@ struct CodePage {
 #[repr(C)]
 pub(crate) struct JumpEntry {
     pub linear: u64,
+    /// Host address and mode of the block.
+    pub key: u64,
     pub block: *const Block,
+    /// [`Block::native`] when the entry was made: it may have been translated since.
+    pub native: usize,
+}
+
+impl JumpEntry {
+    const NONE: Self = Self { linear: 0, key: 0, block: std::ptr::null(), native: 0 };
+    /// The mode's lowest bit in the key. User space ends below.
+    pub(crate) const MODE: u32 = 56;
+    /// No mode: the block crosses into another page, of which the key does not tell.
+    const CROSSES: u64 = 1 << 63;
+    fn new(linear: u64, block: &Block) -> Self {
+        let key = Self::key(block.host, block.mode) | if block.second.is_some() { Self::CROSSES } else { 0 };
+        Self { linear, key, block, native: block.native }
+    }
+    fn key(host: usize, mode: Mode) -> u64 {
+        host as u64 | u64::from(mode.0) << Self::MODE
+    }
 }
 
 /// Entries of the jump cache.
-pub(crate) const JUMPS: usize = 32768;
+pub(crate) const JUMPS: usize = 16384;
 /// Ops kept before everything is thrown away.
 const MAX_OPS: usize = 1 << 20;
 /// Dead blocks kept before they are freed.
@@ -167,7 +198,7 @@ impl Cache {
     pub(crate) fn new(jit: Option<Jit>) -> Self {
         Self {
             jit,
-            jumps: Box::new([JumpEntry { linear: 0, block: std::ptr::null() }; JUMPS]),
+            jumps: Box::new([JumpEntry::NONE; JUMPS]),
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
             dead: Vec::new(),
@@ -204,20 +235,44 @@ impl Cache {
         }
         ops
     }
-    /// Translates a block, or has it interpreted from now on. Gives its first op.
-    pub(crate) fn promote(&mut self, block: *const Block) -> *const Op {
+    /// Translates a block that executes at `linear`, or has it interpreted from now on. Gives its first op.
+    pub(crate) fn promote(&mut self, b: *const Block, linear: u64) -> *const Op {
         // SAFETY: the executing block, of which its handler knows nothing any more.
-        let block = unsafe { &mut *block.cast_mut() };
-        match self.jit.as_mut().and_then(|jit| jit.translate(block)) {
-            Some((ops, entry)) => {
-                self.ops = self.ops + ops.len() - block.ops.len();
-                block.ops = ops.into_boxed_slice();
-                block.start = block.ops.as_ptr();
-                block.native = entry;
-            }
-            None => block.start = &raw const block.ops[1],
+        let block = unsafe { &mut *b.cast_mut() };
+        let Some(translated) = self.jit.as_mut().and_then(|jit| jit.translate(block)) else {
+            block.start = &raw const block.ops[1];
+            return block.start;
+        };
+        self.ops = self.ops + translated.ops.len() - block.ops.len();
+        block.ops = translated.ops.into_boxed_slice();
+        block.start = block.ops.as_ptr();
+        (block.native, block.exits) = (translated.native, translated.exits);
+        let (start, links) = (block.start, block.links);
+        for from in block.incoming.clone() {
+            self.connect(from, b);
         }
-        block.start
+        links.into_iter().filter(|to| !to.is_null()).for_each(|to| self.connect(b, to));
+        self.remember(linear, b);
+        start
+    }
+    /// Has the jump cache know a living block at a linear address.
+    pub(crate) fn remember(&mut self, linear: u64, block: *const Block) {
+        // SAFETY: a block of this cache, not freed before it was taken out of the jump cache.
+        self.jumps[jump_slot(linear)] = JumpEntry::new(linear, unsafe { &*block });
+    }
+    /// Has translated code of `from` jump to that of `to`, to which it is linked.
+    fn connect(&mut self, from: *const Block, to: *const Block) {
+        let Some(jit) = &mut self.jit else { return };
+        // SAFETY: both are living blocks of this cache.
+        let (from, to) = unsafe { (&*from, &*to) };
+        if to.native == jit.interpret() {
+            return;
+        }
+        for (link, exit) in from.links.iter().zip(from.exits) {
+            if std::ptr::eq(*link, to) {
+                jit.connect(exit, to.native);
+            }
+        }
     }
     /// Adds a block whose pages were announced.
     pub(crate) fn insert(&mut self, mut block: Box<Block>) -> *const Block {
@@ -243,9 +298,9 @@ impl Cache {
         // SAFETY: both are blocks of this cache, alive or swept later; no reference to them is held.
         unsafe {
             (*from.cast_mut()).links[way & 1] = to;
-            let to = &mut *to.cast_mut();
-            to.incoming.push(from.cast_mut());
+            (*to.cast_mut()).incoming.push(from.cast_mut());
         }
+        self.connect(from, to);
     }
     fn kill(&mut self, b: *mut Block) {
         // SAFETY: `b` is a block of this cache; freed only by `sweep`.
@@ -258,11 +313,19 @@ impl Cache {
         }
         for from in std::mem::take(&mut block.incoming) {
             // SAFETY: a block that dies leaves its targets' lists, so `from` is not freed.
-            for l in unsafe { (*from).links.iter_mut() } {
+            let (links, exits) = unsafe { (&mut (*from).links, (*from).exits) };
+            for (l, exit) in links.iter_mut().zip(exits) {
                 if std::ptr::eq(*l, b) {
                     *l = std::ptr::null();
+                    if let Some(jit) = &mut self.jit {
+                        jit.connect(exit, exit.unlinked);
+                    }
                 }
             }
+        }
+        if let Some(jit) = &mut self.jit {
+            // Who still knows of it comes to the run loop.
+            jit.retire(block.native);
         }
         for to in block.links.iter().filter(|l| !l.is_null()) {
             // SAFETY: links point to living blocks: a dying one takes itself out of those that lead to it.
@@ -339,7 +402,7 @@ impl Cache {
         }
     }
     fn free_dead(&mut self) {
-        self.jumps.fill(JumpEntry { linear: 0, block: std::ptr::null() });
+        self.jumps.fill(JumpEntry::NONE);
         for b in self.dead.drain(..) {
             // SAFETY: made by `Box::into_raw`, unlinked from every list, and no jump cache entry is left.
             drop(unsafe { Box::from_raw(b) });

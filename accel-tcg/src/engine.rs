@@ -1,6 +1,6 @@
 //! The run loop: events, slices, blocks, single steps.
 
-use crate::block::{Block, JumpEntry, jump_slot};
+use crate::block::{Block, jump_slot};
 use crate::cpu::{Cpu, slot};
 use crate::fault::{Exec, Fault};
 use crate::handle::event;
@@ -267,9 +267,8 @@ impl Cpu {
             }
         }
         let found = self.find_block(self.rip)?;
-        // SAFETY: found just now.
-        if let Some(b) = found.filter(|&b| unsafe { (*b).second.is_none() }) {
-            self.cache.jumps[jump_slot(lin)] = JumpEntry { linear: lin, block: b };
+        if let Some(b) = found {
+            self.cache.remember(lin, b);
         }
         Ok(found)
     }
@@ -378,12 +377,17 @@ impl Cpu {
         let e = self.cache.jumps[jump_slot(linear)];
         // SAFETY: jump-cache entries are null or blocks that are freed only after the cache was cleared.
         unsafe {
-            let t = &*self.tlb_exec.add(crate::mem::tlb::index(linear));
-            let same = e.linear == linear && !e.block.is_null() && t.tag == linear & !OFFSET;
-            if same && (*e.block).host as u64 == linear.wrapping_add(t.addend) && (*e.block).mode == self.mode {
-                e.block
-            } else {
-                std::ptr::null()
+            let lies = |linear: u64, host: usize| {
+                let t = &*self.tlb_exec.add(crate::mem::tlb::index(linear));
+                t.tag == linear & !OFFSET && host as u64 == linear.wrapping_add(t.addend)
+            };
+            let same = e.linear == linear && !e.block.is_null() && lies(linear, (*e.block).host);
+            if !same || (*e.block).mode != self.mode {
+                return std::ptr::null();
+            }
+            match (*e.block).second {
+                Some((page, _)) if !lies((linear | OFFSET).wrapping_add(1), page) => std::ptr::null(),
+                _ => e.block,
             }
         }
     }

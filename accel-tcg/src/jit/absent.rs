@@ -1,6 +1,6 @@
 //! No second tier: nothing is translated for this kind of host.
 
-use crate::block::{Block, Op};
+use crate::block::{Block, Exit, Op};
 use std::io;
 
 /// Never reached.
@@ -12,6 +12,13 @@ pub(crate) struct Pending;
 
 /// A translator, of which there is none.
 pub(crate) enum Jit {}
+
+/// Never made.
+pub(crate) struct Translated {
+    pub ops: Vec<Op>,
+    pub native: usize,
+    pub exits: [Exit; 2],
+}
 
 impl Jit {
     pub(crate) const SUPPORTED: bool = false;
@@ -30,7 +37,13 @@ impl Jit {
     pub(crate) fn clear(&mut self) {
         match *self {}
     }
-    pub(crate) fn translate(&mut self, _block: &Block) -> Option<(Vec<Op>, usize)> {
+    pub(crate) fn connect(&mut self, _exit: Exit, _to: usize) {
+        match *self {}
+    }
+    pub(crate) fn retire(&mut self, _native: usize) {
+        match *self {}
+    }
+    pub(crate) fn translate(&mut self, _block: &Block) -> Option<Translated> {
         match *self {}
     }
 }

@@ -401,6 +401,10 @@ impl Asm {
     pub(super) fn land(&mut self, f: Fixup) {
         self.land_at(f, self.here());
     }
+    /// Where the distance of a jump will stand.
+    pub(super) fn address(&self, f: Fixup) -> usize {
+        self.base + f.0
+    }
     fn land_at(&mut self, f: Fixup, target: usize) {
         let from = self.base + f.0 + 4;
         let distance = target.wrapping_sub(from) as i64 as i32;

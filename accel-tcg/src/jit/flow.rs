@@ -1,14 +1,13 @@
 //! How a translated block ends.
 
-use super::asm::{Alu, R8, R9, R10, RAX, RCX, RDI, RDX, at, cc};
-use super::thunks::{BLOCK, RIP, enter};
+use super::asm::{Alu, R8, R9, R10, R11, RAX, RCX, RDI, RDX, at, cc};
+use super::thunks::RIP;
 use super::translate::{REACHED, Translator};
-use crate::block::{Block, Op};
+use crate::block::Op;
 use crate::ops::hot::{NEXT, TAKEN};
 use crate::ops::integer::condition;
 use gearbox_core::x86::state::gpr::RSP;
 use iced_x86::{Code, Instruction, OpKind};
-use std::mem::offset_of;
 
 const SP: usize = RSP * 8;
 
@@ -58,32 +57,32 @@ impl Translator {
         let delta = Self::delta(&self.op(k), way);
         if self.is_far(delta) {
             self.far(k, delta);
-            self.a.store(8, at(RDI, RIP), RAX);
-            self.a.mov(8, RAX, RDX);
-            return enter(&mut self.a, self.thunks.out);
+            return self.enter_found();
         }
-        self.linked(k, way);
+        self.exit(k, way, delta);
+    }
+    fn exit(&mut self, k: usize, way: usize, delta: i32) {
         self.a.alu_imm(Alu::Add, self.width, at(RDI, RIP), delta);
-        enter(&mut self.a, self.thunks.out);
+        let f = self.a.jmp();
+        self.exits.push((f, way, k, delta));
+    }
+    /// Goes on at the linear address in RAX, where [`Translator::find`] was.
+    fn enter_found(&mut self) {
+        self.a.store(8, at(RDI, RIP), RAX);
+        self.a.mov(8, RAX, RCX);
+        self.a.jmp_by(RDX);
     }
     /// Does the branch lead out of the page? Then the block there may become another one, and is looked for each time.
     fn is_far(&self, delta: i32) -> bool {
         self.start.wrapping_add(delta) & !0xfff != 0
     }
-    /// Puts the linear address `delta` from here into RAX, and the block there into RDX.
+    /// Puts the linear address `delta` from here into RAX, and finds the block there.
     fn far(&mut self, k: usize, delta: i32) {
         self.a.load(8, RAX, at(RDI, RIP));
         self.a.alu_imm(Alu::Add, self.width, RAX, delta);
         self.find(k);
     }
-    /// Puts the next block into RAX.
-    fn linked(&mut self, k: usize, way: usize) {
-        self.a.load(8, RAX, at(RDI, BLOCK));
-        self.a.load(8, RAX, at(RAX, offset_of!(Block, links) + way * size_of::<*const Block>()));
-        self.a.test(8, RAX, RAX);
-        self.handler_if(cc::E, k);
-    }
-    /// Puts the block at the linear address in RAX into RDX.
+    /// Puts the block at the linear address in RAX into RCX, and where it is entered into RDX.
     fn find(&mut self, k: usize) {
         self.a.call_to(self.thunks.lookup);
         self.a.test(8, RDX, RDX);
@@ -107,21 +106,21 @@ impl Translator {
             self.far(k, delta);
             return self.call_found(k);
         }
-        self.linked(k, TAKEN);
-        self.a.mov(8, R9, RAX);
+        self.a.constant(RCX, self.link(TAKEN));
+        self.a.alu_imm(Alu::Cmp, 8, at(RCX, 0), 0);
+        self.handler_if(cc::E, k);
         self.push_return(k);
-        self.a.mov(8, RAX, R9);
-        self.a.alu_imm(Alu::Add, self.width, at(RDI, RIP), delta);
-        enter(&mut self.a, self.thunks.out);
+        self.exit(k, TAKEN, delta);
     }
-    /// CALL to the linear address in RAX, with its block in RDX.
+    /// CALL to the linear address in RAX, where [`Translator::find`] was.
     fn call_found(&mut self, k: usize) {
-        self.a.mov(8, R8, RAX);
-        self.a.mov(8, R9, RDX);
+        for (to, from) in [(R8, RAX), (R9, RDX), (R11, RCX)] {
+            self.a.mov(8, to, from);
+        }
         self.push_return(k);
         self.a.store(8, at(RDI, RIP), R8);
-        self.a.mov(8, RAX, R9);
-        enter(&mut self.a, self.thunks.out);
+        self.a.mov(8, RAX, R11);
+        self.a.jmp_by(R9);
     }
     fn ret(&mut self, k: usize) {
         let width = self.width;
@@ -130,12 +129,10 @@ impl Translator {
         self.a.load(width, RAX, REACHED);
         self.find(k);
         let drop = i32::from(width) + self.op(k).imm as i32;
-        self.a.load(width, RCX, at(RDI, SP));
-        self.a.alu_imm(Alu::Add, width, RCX, drop);
-        self.a.store(8, at(RDI, SP), RCX);
-        self.a.store(8, at(RDI, RIP), RAX);
-        self.a.mov(8, RAX, RDX);
-        enter(&mut self.a, self.thunks.out);
+        self.a.load(width, R8, at(RDI, SP));
+        self.a.alu_imm(Alu::Add, width, R8, drop);
+        self.a.store(8, at(RDI, SP), R8);
+        self.enter_found();
     }
     fn indirect(&mut self, k: usize, in_memory: bool, call: bool) {
         let width = self.width;
@@ -150,8 +147,6 @@ impl Translator {
         if call {
             return self.call_found(k);
         }
-        self.a.store(8, at(RDI, RIP), RAX);
-        self.a.mov(8, RAX, RDX);
-        enter(&mut self.a, self.thunks.out);
+        self.enter_found();
     }
 }

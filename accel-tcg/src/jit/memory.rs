@@ -55,6 +55,24 @@ impl CodeMemory {
         self.used = (self.used + code.len()).next_multiple_of(16).min(SIZE);
         true
     }
+    /// Overwrites the distance of a jump, which stands at `at`, so that it leads to `target`.
+    ///
+    /// The only thread that executes this code is the caller. The host notices that what it executes is written at another address (as it does for code that
+    /// is new).
+    pub(super) fn redirect(&mut self, at: usize, target: usize) {
+        let distance = target.wrapping_sub(at + 4) as i32;
+        let offset = at - self.executable as usize;
+        assert!(offset + 4 <= self.used);
+        // SAFETY: inside the mapping, by the check above.
+        unsafe { self.writable.cast::<u8>().add(offset).cast::<i32>().write_unaligned(distance) };
+    }
+    /// Overwrites the instruction at `at` with a jump to `target`.
+    pub(super) fn replace(&mut self, at: usize, target: usize) {
+        const JMP: u8 = 0xe9;
+        self.redirect(at + 1, target);
+        // SAFETY: inside the mapping, as the distance behind it.
+        unsafe { self.writable.cast::<u8>().add(at - self.executable as usize).write(JMP) };
+    }
     /// How much is in use.
     pub(super) fn used(&self) -> usize {
         self.used

@@ -24,8 +24,9 @@ mod thunks;
 mod translate;
 
 pub(crate) use pending::Pending;
+pub(crate) use translate::Translated;
 
-use crate::block::{Block, Op};
+use crate::block::{Block, Exit};
 use crate::ops::hot;
 use asm::Asm;
 use memory::CodeMemory;
@@ -77,18 +78,29 @@ impl Jit {
         self.memory.truncate(self.fixed);
         self.full = false;
     }
-    /// Translates `block`: its new ops, and where its code begins. `None` if there is nothing to gain, or no room.
-    pub(crate) fn translate(&mut self, block: &Block) -> Option<(Vec<Op>, usize)> {
+    /// Has a block's exit lead to `to`.
+    pub(crate) fn connect(&mut self, exit: Exit, to: usize) {
+        if exit.site != 0 {
+            self.memory.redirect(exit.site, to);
+        }
+    }
+    /// The block that was entered at `native` is dead. Whoever still knows of it comes to the run loop.
+    pub(crate) fn retire(&mut self, native: usize) {
+        if native != self.thunks.interpret {
+            self.memory.replace(native, self.thunks.out);
+        }
+    }
+    /// Translates `block`, which stays where it is. `None` if there is nothing to gain, or no room.
+    pub(crate) fn translate(&mut self, block: &Block) -> Option<Translated> {
         if self.full {
             return None;
         }
         let ops = hot::lower_each(&block.insns, block.mode);
-        let translated =
-            translate::translate(&block.insns, ops, (block.mode, block.host & 0xfff), self.thunks, self.memory.next())?;
+        let translated = translate::translate(block, ops, self.thunks, self.memory.next())?;
         if !self.memory.add(&translated.code) {
             self.full = true;
             return None;
         }
-        Some((translated.ops, translated.entry))
+        Some(translated)
     }
 }

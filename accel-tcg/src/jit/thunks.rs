@@ -3,7 +3,7 @@
 //! In translated code, RDI is the CPU. RAX, RCX and RDX are free; what else it uses of the registers that a callee may change, it keeps guest registers in.
 //! Nothing is on the stack, so that a handler is jumped to as by another handler.
 
-use super::asm::{Alu, Asm, R8, R9, R10, R11, RAX, RCX, RDI, RDX, RSI, Reg, at, cc};
+use super::asm::{Alu, Asm, R8, R9, R10, R11, RAX, RCX, RDI, RDX, RSI, Reg, Shift, at, cc};
 use super::pending::{Pending, resolve};
 use crate::block::{Block, Cache, JUMPS, JumpEntry};
 use crate::cpu::{Cpu, slot};
@@ -18,33 +18,34 @@ pub(super) const KIND: usize = offset_of!(Cpu, pending) + offset_of!(Pending, ki
 pub(super) const CARRY: usize = offset_of!(Cpu, pending) + offset_of!(Pending, carry);
 pub(super) const A: usize = offset_of!(Cpu, pending) + offset_of!(Pending, a);
 pub(super) const B: usize = offset_of!(Cpu, pending) + offset_of!(Pending, b);
-pub(super) const BLOCK: usize = offset_of!(Cpu, block);
-const BUDGET: usize = offset_of!(Cpu, budget);
+const BLOCK: usize = offset_of!(Cpu, block);
+pub(super) const BUDGET: usize = offset_of!(Cpu, budget);
 
 /// Addresses of the shared pieces of code.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Thunks {
-    /// ESI is the offset of an op in its block: its instruction is executed the slow way, and the interpreter goes on.
+    /// RAX is the executing block, and ESI the offset of an op in it: its instruction is executed the slow way, and the interpreter goes on.
     pub slow: usize,
     /// The same for the last op of a block.
     pub slow_end: usize,
     /// The same, by the op's handler.
     pub handler: usize,
-    /// RAX is a block that is not translated.
+    /// RAX is a block that is not translated, or is dead; RIP's slot is at its beginning.
     pub interpret: usize,
-    /// The budget does not cover the next block; RIP's slot is at its beginning.
+    /// To the run loop, at the block at whose beginning RIP's slot is: the budget does not cover it, or it is dead.
     pub out: usize,
     /// To be called: resolves pending flags, and changes nothing else but RAX, RCX and RDX.
     pub resolve: usize,
-    /// To be called. RAX is a linear address; RDX becomes its block, or null. Changes RCX and R8.
+    /// To be called. RAX is a linear address: RCX becomes the block there, and RDX where it is entered. RDX is 0 if that is not known. Changes R8.
     pub lookup: usize,
 }
 
 impl Thunks {
     pub(super) fn emit(a: &mut Asm) -> Self {
+        let out = out(a);
         let mut by = |target: Option<usize>| {
             let here = a.here();
-            a.load(8, RAX, at(RDI, BLOCK));
+            a.store(8, at(RDI, BLOCK), RAX);
             a.alu(Alu::Add, 8, RSI, at(RAX, offset_of!(Block, start)));
             flags_known(a);
             match target {
@@ -60,8 +61,8 @@ impl Thunks {
             slow: by(Some(slow as *const () as usize)),
             slow_end: by(Some(slow_end as *const () as usize)),
             handler: by(None),
-            interpret: interpret(a),
-            out: out(a),
+            interpret: interpret(a, out),
+            out,
             resolve: resolve_beside(a),
             lookup: lookup(a),
         }
@@ -93,8 +94,15 @@ fn resolve_beside(a: &mut Asm) -> usize {
     a.ret();
     here
 }
-fn interpret(a: &mut Asm) -> usize {
+fn interpret(a: &mut Asm, out: usize) -> usize {
     let here = a.here();
+    a.alu_imm(Alu::Cmp, 8, at(RAX, offset_of!(Block, host)), 0);
+    a.jcc_to(cc::E, out);
+    a.load(8, RCX, at(RDI, BUDGET));
+    a.alu(Alu::Sub, 8, RCX, at(RAX, offset_of!(Block, count)));
+    a.jcc_to(cc::S, out);
+    a.store(8, at(RDI, BUDGET), RCX);
+    a.store(8, at(RDI, BLOCK), RAX);
     a.load(8, RSI, at(RAX, offset_of!(Block, start)));
     flags_known(a);
     a.jmp_by(at(RSI, 0));
@@ -108,56 +116,45 @@ fn out(a: &mut Asm) -> usize {
     a.ret();
     here
 }
-/// Goes on to the block in RAX, at whose beginning RIP's slot is.
-pub(super) fn enter(a: &mut Asm, out: usize) {
-    a.load(8, RCX, at(RDI, BUDGET));
-    a.alu(Alu::Sub, 8, RCX, at(RAX, offset_of!(Block, count)));
-    a.jcc_to(cc::S, out);
-    a.store(8, at(RDI, BUDGET), RCX);
-    a.store(8, at(RDI, BLOCK), RAX);
-    a.jmp_by(at(RAX, offset_of!(Block, native)));
-}
 /// RCX becomes the address of the TLB entry for the linear address in RAX, in the array that `array` of the CPU points to.
 pub(super) fn tlb_entry(a: &mut Asm, array: usize) {
     const SCALE: u8 = size_of::<TlbEntry>().trailing_zeros() as u8;
     a.mov(8, RCX, RAX);
-    a.shift(super::asm::Shift::Shr, 8, RCX, 12 - SCALE);
+    a.shift(Shift::Shr, 8, RCX, 12 - SCALE);
     a.alu_imm(Alu::And, 4, RCX, ((ENTRIES - 1) << SCALE) as i32);
     a.alu(Alu::Add, 8, RCX, at(RDI, array));
 }
-/// As [`Cpu::jump`].
+/// As [`Cpu::jump`], but for blocks that cross into another page.
 fn lookup(a: &mut Asm) -> usize {
     const SCALE: u8 = size_of::<JumpEntry>().trailing_zeros() as u8;
     let here = a.here();
     a.mov(8, RCX, RAX);
-    a.shift(super::asm::Shift::Shr, 8, RCX, 12);
+    a.shift(Shift::Shr, 8, RCX, 12);
     a.alu(Alu::Xor, 4, RCX, RAX);
     a.alu_imm(Alu::And, 4, RCX, (JUMPS - 1) as i32);
-    a.shift(super::asm::Shift::Shl, 4, RCX, SCALE);
+    a.shift(Shift::Shl, 4, RCX, SCALE);
     a.alu(Alu::Add, 8, RCX, at(RDI, offset_of!(Cpu, cache) + offset_of!(Cache, jumps)));
-    a.load(8, RDX, at(RCX, offset_of!(JumpEntry, block)));
+    a.mov(8, RDX, RCX);
     let mut fails = Vec::new();
     let mut same = |a: &mut Asm, r: Reg, m| {
         a.alu(Alu::Cmp, 8, r, m);
         fails.push(a.jcc(cc::NE));
     };
-    same(a, RAX, at(RCX, offset_of!(JumpEntry, linear)));
+    same(a, RAX, at(RDX, offset_of!(JumpEntry, linear)));
     tlb_entry(a, offset_of!(Cpu, tlb_exec));
     a.mov(8, R8, RAX);
     a.alu_imm(Alu::And, 8, R8, !(OFFSET as i32));
     same(a, R8, at(RCX, offset_of!(TlbEntry, tag)));
-    a.test(8, RDX, RDX);
-    let null = a.jcc(cc::E);
-    a.load(8, R8, at(RCX, offset_of!(TlbEntry, addend)));
+    a.load(1, R8, at(RDI, offset_of!(Cpu, mode)));
+    a.shift(Shift::Shl, 8, R8, JumpEntry::MODE as u8);
     a.alu(Alu::Add, 8, R8, RAX);
-    same(a, R8, at(RDX, offset_of!(Block, host)));
-    a.load(1, RCX, at(RDX, offset_of!(Block, mode)));
-    a.alu(Alu::Cmp, 1, RCX, at(RDI, offset_of!(Cpu, mode)));
-    fails.push(a.jcc(cc::NE));
+    a.alu(Alu::Add, 8, R8, at(RCX, offset_of!(TlbEntry, addend)));
+    same(a, R8, at(RDX, offset_of!(JumpEntry, key)));
+    a.load(8, RCX, at(RDX, offset_of!(JumpEntry, block)));
+    a.load(8, RDX, at(RDX, offset_of!(JumpEntry, native)));
     a.ret();
     fails.into_iter().for_each(|f| a.land(f));
     a.constant(RDX, 0);
-    a.land(null);
     a.ret();
     here
 }

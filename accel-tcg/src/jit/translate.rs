@@ -3,8 +3,8 @@
 use super::asm::{Alu, Asm, Fixup, Mem, RAX, RCX, RDI, RDX, RSI, Reg, at, cc, sum};
 use super::pending::Operation;
 use super::registers::Registers;
-use super::thunks::{A, B, KIND, RIP, Thunks, tlb_entry};
-use crate::block::Op;
+use super::thunks::{A, B, BUDGET, KIND, RIP, Thunks, tlb_entry};
+use crate::block::{Block, Exit, Op};
 use crate::cpu::{Cpu, Mode, slot};
 use crate::decode::ends_block;
 use crate::mem::tlb::{OFFSET, TlbEntry};
@@ -13,10 +13,12 @@ use iced_x86::{Instruction, Mnemonic, RflagsBits};
 use std::mem::offset_of;
 
 /// What comes out.
-pub(super) struct Translated {
+pub(crate) struct Translated {
     pub ops: Vec<Op>,
-    pub entry: usize,
-    pub code: Vec<u8>,
+    /// [`Block::native`].
+    pub native: usize,
+    pub exits: [Exit; 2],
+    pub(super) code: Vec<u8>,
 }
 
 /// What is known of the guest's flags.
@@ -45,6 +47,7 @@ pub(super) enum Second {
 }
 
 /// Out of the straight path, with the number of the op.
+#[derive(Clone, Copy)]
 enum Stub {
     Slow,
     SlowEnd,
@@ -77,32 +80,37 @@ pub(super) struct Translator {
     pub width: u8,
     pub registers: Registers,
     pub flags: Flags,
+    /// Its address.
+    pub block: usize,
+    /// Jumps to what the block is linked to: the way, the op, and how far RIP has gone.
+    pub exits: Vec<(Fixup, usize, usize, i32)>,
     fates: Vec<Fate>,
     stubs: Vec<(Fixup, Stub, usize)>,
 }
 
-/// Translates `insns`, of which `ops` are those of the interpreter, one for each but for idle ones, to code that will lie at `base`.
-pub(super) fn translate(
-    insns: &[Instruction],
-    ops: Vec<Op>,
-    (mode, start): (Mode, usize),
-    thunks: Thunks,
-    base: usize,
-) -> Option<Translated> {
-    let count = ops.len();
+/// Translates a block, of which `ops` are those of the interpreter, one for each instruction but for idle ones, to code that will lie at `base`.
+pub(super) fn translate(block: &Block, ops: Vec<Op>, thunks: Thunks, base: usize) -> Option<Translated> {
+    let (insns, mode, count) = (&block.insns, block.mode, ops.len());
     let mut t = Translator {
         a: Asm::new(base),
         thunks,
         dead: hot::dead_flags(insns),
         mode,
-        start: start as i32,
+        start: (block.host as u64 & OFFSET) as i32,
         width: if mode.is_64() { 8 } else { 4 },
         registers: Registers::of(&ops),
         flags: Flags::Unknown,
+        block: std::ptr::from_ref(block) as usize,
+        exits: Vec::new(),
         fates: vec![Fate::default(); count],
         stubs: Vec::new(),
         ops,
     };
+    // The interpreter, which has done this, comes in behind.
+    let length = block.count as i32;
+    t.a.alu_imm(Alu::Sub, 8, at(RDI, BUDGET), length);
+    let over = t.a.jcc(cc::S);
+    let body = t.a.here();
     let mut gain = false;
     for k in 0..count {
         let i = &insns[usize::from(t.ops[k].ord)];
@@ -118,11 +126,15 @@ pub(super) fn translate(
     if !gain {
         return None;
     }
+    t.a.land(over);
+    t.a.alu_imm(Alu::Add, 8, at(RDI, BUDGET), length);
+    t.a.jmp_to(thunks.out);
     t.enter_in_the_middle();
+    let exits = t.emit_exits();
     t.emit_stubs();
     // In front of the others: the way in.
-    t.ops.insert(0, Op { run: handler_at(base).unwrap_or(hot::slow), ..t.ops[0] });
-    Some(Translated { ops: t.ops, entry: base, code: t.a.into_code() })
+    t.ops.insert(0, Op { run: handler_at(body).unwrap_or(hot::slow), ..t.ops[0] });
+    Some(Translated { ops: t.ops, native: base, exits, code: t.a.into_code() })
 }
 
 impl Translator {
@@ -208,10 +220,40 @@ impl Translator {
         self.a.jmp_to(fate.code);
         here
     }
+    /// Where exits lead while they are not connected: to the interpreter of the block that is linked, or to the handler, which links it.
+    fn emit_exits(&mut self) -> [Exit; 2] {
+        let mut exits = [Exit::default(); 2];
+        for (f, way, k, delta) in std::mem::take(&mut self.exits) {
+            exits[way] = Exit { site: self.a.address(f), unlinked: self.a.here() };
+            self.a.land(f);
+            self.a.constant(RCX, self.link(way));
+            self.a.load(8, RAX, at(RCX, 0));
+            self.a.test(8, RAX, RAX);
+            let none = self.a.jcc(cc::E);
+            self.a.jmp_by(at(RAX, offset_of!(Block, native)));
+            self.a.land(none);
+            self.a.alu_imm(Alu::Sub, self.width, at(RDI, RIP), delta);
+            let f = self.a.jmp();
+            self.stubs.push((f, Stub::Handler, k));
+        }
+        exits
+    }
+    /// Address of one of the block's links.
+    pub(super) fn link(&self, way: usize) -> u64 {
+        (self.block + offset_of!(Block, links) + way * size_of::<*const Block>()) as u64
+    }
     fn emit_stubs(&mut self) {
+        let mut tails = [None; 3];
         for (f, stub, k) in std::mem::take(&mut self.stubs) {
             self.a.land(f);
             self.a.constant(RSI, ((k + 1) * size_of::<Op>()) as u64);
+            let tail = &mut tails[stub as usize];
+            if let Some(tail) = *tail {
+                self.a.jmp_to(tail);
+                continue;
+            }
+            *tail = Some(self.a.here());
+            self.a.constant(RAX, self.block as u64);
             self.a.jmp_to(match stub {
                 Stub::Slow => self.thunks.slow,
                 Stub::SlowEnd => self.thunks.slow_end,

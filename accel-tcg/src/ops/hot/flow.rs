@@ -56,7 +56,9 @@ unsafe fn resolve<const WAY: usize>(c: *mut Cpu, rip: u64) -> *const Block {
         let c = &mut *c;
         let b = c.jump(rip);
         let from = c.block;
-        if !b.is_null() && (*from).host != 0 && (c.regs[slot::RIP] ^ rip) >> 12 == 0 {
+        let inside = (c.regs[slot::RIP] ^ rip) >> 12 == 0;
+        // One that crosses into another page is looked at each time.
+        if inside && !b.is_null() && (*b).second.is_none() && (*from).host != 0 {
             c.cache.link(from, WAY, b);
         }
         b

@@ -77,7 +77,7 @@ pub(crate) unsafe extern "C" fn warm(c: *mut Cpu, o: *const Op) {
         if heat.get() < (*c).cache.hot() {
             return next(c, o);
         }
-        let first = (*c).cache.promote(block);
+        let first = (*c).cache.promote(block, (*c).regs[slot::RIP]);
         ((*first).run)(c, first)
     }
 }
