@@ -170,16 +170,16 @@ impl JumpEntry {
 }
 
 /// Entries of the jump cache.
-pub(crate) const JUMPS: usize = 16384;
+pub(crate) const JUMPS: usize = 32768;
 /// Ops kept before everything is thrown away.
 const MAX_OPS: usize = 1 << 20;
 /// Dead blocks kept before they are freed.
 const MAX_DEAD: usize = 1024;
 
-/// Slot of a linear address in the jump cache.
+/// Slot of a linear address in the jump cache. What is close in the code is close there.
 #[inline(always)]
 pub(crate) fn jump_slot(linear: u64) -> usize {
-    (linear ^ linear >> 12) as usize & (JUMPS - 1)
+    (linear >> 2 ^ linear >> 12) as usize & (JUMPS - 1)
 }
 
 /// All decoded code of one CPU.

@@ -128,9 +128,12 @@ pub(super) fn tlb_entry(a: &mut Asm, array: usize) {
 fn lookup(a: &mut Asm) -> usize {
     const SCALE: u8 = size_of::<JumpEntry>().trailing_zeros() as u8;
     let here = a.here();
+    // As `jump_slot`.
     a.mov(8, RCX, RAX);
+    a.mov(8, RDX, RAX);
     a.shift(Shift::Shr, 8, RCX, 12);
-    a.alu(Alu::Xor, 4, RCX, RAX);
+    a.shift(Shift::Shr, 8, RDX, 2);
+    a.alu(Alu::Xor, 4, RCX, RDX);
     a.alu_imm(Alu::And, 4, RCX, (JUMPS - 1) as i32);
     a.shift(Shift::Shl, 4, RCX, SCALE);
     a.alu(Alu::Add, 8, RCX, at(RDI, offset_of!(Cpu, cache) + offset_of!(Cache, jumps)));

@@ -43,7 +43,7 @@ pub(crate) struct Info {
 }
 
 /// Entries in each array.
-pub(crate) const ENTRIES: usize = 1024;
+pub(crate) const ENTRIES: usize = 4096;
 /// Bytes of a page, as a mask for its offset.
 pub(crate) const OFFSET: u64 = 0xfff;
 
