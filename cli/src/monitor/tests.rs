@@ -60,6 +60,34 @@ fn names_are_unique_and_help_shows_each_command() {
 }
 
 #[test]
+fn roms_are_what_the_board_and_its_cards_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (bios, rom) = (file("bios.bin", &[0; 128 << 10]), file("x.rom", &[0x55; 512]));
+    // The card's BIOS is found there, too.
+    file("vgabios.bin", &[0xaa; 1024]);
+    let roms = |name: &str, own: &[&str]| {
+        let machine = crate::machine_types().iter().find(|m| m.name() == name || m.alias() == Some(name)).unwrap();
+        let common = ["-bios", &bios, "-option-rom", &rom, "-L", directory.path().to_str().unwrap()];
+        let vm = Vm::of(*machine).accel("qtest").args([&common, own].concat()).start().unwrap();
+        monitor(&vm).run("info roms")
+    };
+    let rom = "fw=genroms/x.rom size=0x000200 name=\"x.rom\"\n";
+    let isapc = "fw=vgaroms/vgabios.bin size=0x000400 name=\"vgabios.bin\"\n\
+                 addr=00000000fffe0000 size=0x020000 mem=ram name=\"bios.bin\"\n";
+    assert_eq!(roms("isapc", &["-vga", "std"]), format!("{rom}{isapc}"));
+    let pc = roms("pc", &[]);
+    let firmware = "addr=00000000fffe0000 size=0x020000 mem=rom name=\"bios.bin\"\n/rom@etc/acpi/";
+    assert!(pc.starts_with(&format!("{rom}{firmware}")) && pc.contains("name=\"etc/acpi/tables\"\n"), "{pc}");
+    let tables = monitor(&bench()).run("info roms");
+    assert!(tables.lines().count() == 3 && tables.lines().all(|l| l.starts_with("/rom@etc/")), "{tables}");
+}
+
+#[test]
 fn devices_come_and_go() {
     let vm = bench();
     let mut m = monitor(&vm);

@@ -1,7 +1,7 @@
 //! Files that devices have for firmware. A firmware configuration device serves them beside what the board gives it (QEMU's
 //! `fw_cfg_add_file`).
 
-use super::{Cx, DeviceId, Realize};
+use super::{BoardState, Cx, DeviceId, Realize};
 use std::sync::Arc;
 
 /// A file.
@@ -62,6 +62,60 @@ impl Realize<'_> {
         if self.fabric.firmware.add(file).is_err() {
             self.conflicts.push(format!("another device has the firmware file {name}"));
         }
+    }
+}
+
+/// Where a ROM is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RomPlace {
+    /// A file that firmware copies to where it wants it.
+    File(String),
+    /// In memory.
+    Memory {
+        /// From there on.
+        addr: u64,
+        /// It is RAM, in which the board puts it.
+        ram: bool,
+    },
+    /// Tables in a file, of which firmware knows by another one where to put them.
+    Tables(String),
+}
+
+/// A ROM as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rom {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: RomPlace,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Rom {
+    /// A file by its full name.
+    pub fn file(name: &str, size: usize) -> Self {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        Self { name: short.to_owned(), place: RomPlace::File(name.to_owned()), size: size as u64 }
+    }
+}
+
+impl BoardState {
+    /// Has lists show a ROM of the board.
+    pub fn show_rom(&mut self, rom: Rom) {
+        self.roms.push(rom);
+    }
+    /// All ROMs: the board's, and files with those of devices.
+    pub fn roms(&self) -> Vec<Rom> {
+        let files = self.fabric.firmware.0.iter().filter(|f| f.name.contains("roms/"));
+        let files = files.map(|f| Rom::file(f.name, f.bytes.len()));
+        let mut all: Vec<_> = self.roms.iter().cloned().chain(files).collect();
+        all.sort_by_key(|rom| match rom.place {
+            RomPlace::File(_) => (0, 0),
+            RomPlace::Memory { addr, .. } => (1, addr),
+            RomPlace::Tables(_) => (2, 0),
+        });
+        all
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use cpu::NewCpu;
 pub(crate) use device::all_ones;
 pub use device::{Cx, Device, DeviceSpec, ResetKind};
 pub use fabric::{Fabric, SystemRequest};
-pub use firmware::FirmwareFile;
+pub use firmware::{FirmwareFile, Rom, RomPlace};
 pub use isa::IRQS as ISA_IRQS;
 pub use line::{Line, Pin, Pins};
 pub use plug::{Bus, BusPlace, Global, Hotplug, NoUnit, PlugError, UnplugError, well_formed_id};
@@ -82,6 +82,8 @@ pub struct BoardState {
     user_objects: Arc<UserObjects>,
     /// User objects that the board is made of.
     held: Vec<Arc<dyn UserObject>>,
+    /// ROMs of the board, for lists.
+    roms: Vec<Rom>,
     /// The CPUs have system management mode.
     pub has_smm: bool,
     /// Lines, timers, memory trees, back ends: everything between the devices.
@@ -157,6 +159,7 @@ impl Board {
                     chardevs: Arc::default(),
                     user_objects: Arc::default(),
                     held: Vec::new(),
+                    roms: Vec::new(),
                     has_smm: false,
                     fabric,
                 }),

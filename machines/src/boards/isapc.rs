@@ -74,7 +74,7 @@ impl MachineType for IsaPc {
             let [first, second] = IsaIde::AT;
             let ide = [s.realize(UNATTACHED, first)?.id, s.realize(UNATTACHED, second)?.id];
 
-            let mut items = fw_cfg::items(config, 1, &nodes, layout, firmware_given)?;
+            let mut items = fw_cfg::items(config, 1, &nodes, layout, firmware_given, s)?;
             if let Some(entries) = smbios(config)? {
                 items.set(key::SMBIOS_ENTRIES, entries);
             }

@@ -11,6 +11,7 @@ mod paging;
 mod pci;
 mod qom_tree;
 mod qtree;
+mod roms;
 
 use super::command::{Command, command};
 use super::grammar::Kind::{Flag, Int, Word};
@@ -42,7 +43,7 @@ pub(super) static TOPICS: &[Command] = &[
     command(&["qom-tree"], &[arg("path", Word).optional().from(Source::ObjectPath)], "[path]", "show QOM composition tree", qom_tree::qom_tree),
     command(&["qtree"], &[], "", "show device tree", qtree::qtree),
     command(&["registers"], &[arg("all", Flag('a')), arg("vcpu", Int).optional()], "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's registers if no argument is specified)", cpus::registers),
-    command(&["roms"], &[], "", "show roms", mtree::roms),
+    command(&["roms"], &[], "", "show roms", roms::roms),
     command(&["status"], &[], "", "show the current VM status (running|paused)", machine::status),
     command(&["tlb"], &[], "", "show virtual to physical memory mappings", paging::tlb),
     command(&["uuid"], &[], "", "show the current VM UUID", machine::uuid),

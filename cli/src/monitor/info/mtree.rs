@@ -184,16 +184,3 @@ impl Names {
         info.children.into_iter().for_each(|c| self.collect(tree, c, depth + 1));
     }
 }
-
-/// `info roms`: what cannot be written, where the CPU sees it.
-pub(super) fn roms(m: &mut HumanMonitor, _: &Arguments, out: &mut Output) -> Done {
-    let machine = m.machine()?;
-    let view = machine.board().memory().view();
-    for r in view.ranges() {
-        if let FlatKind::Ram { block, access: RamAccess::ReadOnly, .. } = &r.kind {
-            let size = (r.last - r.start).saturating_add(1);
-            writeln!(out, "addr={:016x} size={size:#08x} mem=rom name=\"{}\"", r.start, block.name())?;
-        }
-    }
-    Ok(())
-}

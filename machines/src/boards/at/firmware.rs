@@ -3,7 +3,7 @@
 
 use super::UNATTACHED;
 use crate::devices::firmware_ram::FirmwareRam;
-use gearbox_core::board::{BoardState, RealizeError};
+use gearbox_core::board::{BoardState, RealizeError, Rom, RomPlace};
 use gearbox_core::machine::{BuildError, MachineConfig};
 use gearbox_core::mem::{RamBlock, RegionId};
 use std::sync::Arc;
@@ -75,6 +75,10 @@ pub(in crate::boards) fn map_image(
     let low = size.min(LOW);
     let alias = tree.alias("isa-bios", rom, size - low, low);
     tree.map(space, (1 << 20) - low, alias, 1);
+    if let Some((_, path)) = &config.firmware {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        s.show_rom(Rom { name, place: RomPlace::Memory { addr: (4 << 30) - size, ram: kind == Kind::Ram }, size });
+    }
     if kind == Kind::Ram {
         s.realize(UNATTACHED, FirmwareRam { block, image: image.into() })?;
     }

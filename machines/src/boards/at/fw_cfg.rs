@@ -4,6 +4,7 @@ use super::memory::Layout;
 use super::{boot_order, kernel, numa};
 use crate::devices::fw_cfg::{BootList, FwCfg, ItemError, key};
 use crate::devices::hpet;
+use gearbox_core::board::{BoardState, Rom};
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{BuildError, MachineConfig, OptionRom};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub(in crate::boards) fn items(
     nodes: &NumaNodes,
     layout: Layout,
     boots_kernel: bool,
+    s: &mut BoardState,
 ) -> Result<FwCfg, BuildError> {
     let files = BTreeMap::from([("etc/e820".to_owned(), layout.ram().into())]);
     let mut items = FwCfg::with_files(files);
@@ -38,6 +40,7 @@ pub(in crate::boards) fn items(
     let roms = option_roms.iter().filter_map(|rom| Some((rom.bootindex?, format!("/rom@{}", file(rom)))));
     items.set_boot_list(BootList { roms: roms.collect(), strict: config.boot.strict });
     for rom in &option_roms {
+        s.show_rom(Rom::file(&file(rom), rom.image.len()));
         items.add_file(&file(rom), rom.image.clone()).map_err(|e| wrong("option-rom", &rom.name, &e))?;
     }
     for (name, bytes) in &config.fw_cfg {

@@ -222,7 +222,7 @@ impl PcVersion {
         }
 
         // What firmware is told, and what users bring.
-        let mut items = fw_cfg::items(config, cpus, &nodes, layout, firmware_given(config))?;
+        let mut items = fw_cfg::items(config, cpus, &nodes, layout, firmware_given(config), s)?;
         items.set(key::HPET, hpet::item(has_hpet(config)));
         items
             .add_file("etc/system-states", SLEEP_STATES)

@@ -5,7 +5,7 @@ use crate::boards::at::fw_cfg::wrong;
 use crate::devices::fw_cfg::{Describe, FwCfgDevice};
 use crate::devices::pci::piix4_pm;
 use crate::smbios;
-use gearbox_core::board::{BoardState, DeviceId};
+use gearbox_core::board::{BoardState, DeviceId, Rom, RomPlace};
 use gearbox_core::machine::BuildError;
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ pub(super) fn add(
         [("etc/smbios/smbios-anchor", smbios.anchor.clone()), ("etc/smbios/smbios-tables", smbios.structures.clone())];
     let describe = acpi_tables(platform);
     let acpi = describe(&s.fabric.pci);
+    for (name, bytes) in &acpi {
+        let size = bytes.len() as u64;
+        s.show_rom(Rom { name: (*name).to_owned(), place: RomPlace::Tables((*name).to_owned()), size });
+    }
     let Some(items) = s.device::<FwCfgDevice>(fw_cfg).map(FwCfgDevice::items) else { return Ok(()) };
     smbios
         .into_iter()
