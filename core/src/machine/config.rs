@@ -3,7 +3,7 @@
 use super::cpus::{Cpus, Plugged, globals, is_cpu};
 use super::numa::Numa;
 use crate::backend::block::{Blocks, DriveMedia, DrivePlace};
-use crate::backend::chardev::{CharBackend, Chardevs};
+use crate::backend::chardev::{CharBackend, Chardev, Chardevs};
 use crate::backend::firmware::FirmwarePath;
 use crate::backend::memory::{MemoryBackend, MemoryBackendRam};
 use crate::board::{Board, BoardState, Global, Line, Pin, PlugError, RealizeError};
@@ -141,6 +141,8 @@ pub struct MachineConfig {
     pub kernel: Option<KernelArgs>,
     /// `-serial` in order; `None` is a port without a back end (`-serial null` has the null back end).
     pub serials: Vec<Option<Arc<dyn CharBackend>>>,
+    /// `-parallel`, likewise.
+    pub parallels: Vec<Option<Chardev>>,
     /// `-chardev` by id, for devices that name one.
     pub chardevs: Arc<Chardevs>,
     /// `-drive` and `-blockdev` by id.
@@ -189,6 +191,7 @@ impl Default for MachineConfig {
             numa: Numa::default(),
             kernel: None,
             serials: Vec::new(),
+            parallels: Vec::new(),
             chardevs: Arc::default(),
             blocks: Arc::default(),
             objects: Arc::default(),

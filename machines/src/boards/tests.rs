@@ -314,3 +314,21 @@ fn direct_boot_sets_bridges_up() {
         }
     }
 }
+
+#[test]
+fn parallel_ports_are_on_the_board() {
+    use gearbox_core::backend::chardev::{Chardev, Null};
+    let port = || Some(Chardev::named("lp", Arc::new(Null)));
+    let with = |parallels| MachineConfig { parallels, ..MachineConfig::default() };
+    for name in ["pc", "isapc"] {
+        let (b, _) = build(name, &with(vec![port(), None, port()]));
+        assert_eq!([0x379, 0x279, 0x3bd].map(|status| b.inb(status)), [0xd8, 0xff, 0xd8], "{name}");
+        let (b, _) = build(name, &MachineConfig::default());
+        assert_eq!(b.inb(0x379), 0xff, "{name}");
+        let many = try_build(name, &with((0..4).map(|_| port()).collect())).err().expect("three at most");
+        assert_eq!(many.to_string(), "-parallel 4: the machine has 3 parallel ports");
+    }
+    // Power management says that it is there, so that the tables of firmware do.
+    let there = |parallels| config(&mut build("pc", &with(parallels)).0, 1, 3, 0x5c) & 0x8000_0000;
+    assert_eq!((there(vec![port()]), there(vec![])), (0x8000_0000, 0));
+}

@@ -17,6 +17,7 @@ use crate::devices::i8254::Pit;
 use crate::devices::i8257::Dma;
 use crate::devices::i8259::{Pic, PicPins};
 use crate::devices::mc146818::Rtc;
+use crate::devices::parallel::{LPT, Parallel};
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use gearbox_core::board::{BoardState, DeviceId, ISA_IRQS, Line};
@@ -84,6 +85,9 @@ pub(super) fn realize(
     for (n, chardev) in (0..).zip(&config.serials).filter(|(_, c)| c.is_some()) {
         s.realize(UNATTACHED, Serial::com(n, chardev.clone()))?;
     }
+    for (n, chardev) in (0..).zip(&config.parallels).filter_map(|(n, c)| Some((n, c.as_ref()?))) {
+        s.realize(UNATTACHED, Parallel { index: Some(n), chardev: chardev.clone(), ..Parallel::default() })?;
+    }
     Ok(IsaHalf { pic: pic.pins, timer: pit.out0, clock: rtc.irq, rtc: rtc.id, fdc: fdc.id })
 }
 
@@ -101,6 +105,9 @@ pub(super) fn check(config: &MachineConfig) -> Vec<BuildError> {
     }
     if config.serials.len() > COM.len() {
         refuse("serial", config.serials.len().to_string(), format!("the machine has {} serial ports", COM.len()));
+    }
+    if config.parallels.len() > LPT.len() {
+        refuse("parallel", config.parallels.len().to_string(), format!("the machine has {} parallel ports", LPT.len()));
     }
     wrong
 }

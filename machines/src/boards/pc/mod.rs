@@ -189,8 +189,9 @@ impl PcVersion {
         let piix3 = s.realize(UNATTACHED, Piix3 { slot: PIIX_SLOT })?;
         let ide = s.realize(UNATTACHED, PiixIde { at: Devfn::new(PIIX_SLOT, 1) })?;
         let cpus = processors(s, config).map(|p| (p.apic_id, p.present)).collect();
-        // Users bring it, as they may any card; the function says whether it is there all the same.
-        let parallel = config.devices.iter().any(|d| d.type_name == Parallel::TYPE);
+        // Users may bring it as a card; the function says whether it is there all the same.
+        let on_board = config.parallels.iter().any(Option::is_some);
+        let parallel = on_board || config.devices.iter().any(|d| d.type_name == Parallel::TYPE);
         let pm = Piix4Pm { at: PM, serials: [present(0), present(1)], parallel, cpus };
         let pm = s.realize(UNATTACHED, pm)?;
         PIRQ_TARGETS.into_iter().for_each(|irq| s.connect_isa_irq(piix3.irq[usize::from(irq)], irq));
