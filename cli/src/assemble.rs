@@ -2,7 +2,9 @@
 
 use crate::args::consoles::{Chardev, Consoles, Target};
 use crate::args::{Config, ItemSource, KernelFiles, Problem, Problems, USERS_ITEMS};
-use crate::backend::chardev::{CharBackend, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source};
+use crate::backend::chardev::{
+    CharBackend, Chardev as NamedChardev, ChardevSpec, Chardevs, Mux, MuxPort, SocketRole, Source,
+};
 use crate::backend::firmware::read_file;
 use crate::blocks;
 use crate::curses;
@@ -27,6 +29,8 @@ pub(crate) enum MonitorEnd {
 pub(crate) struct OpenConsoles {
     /// For the serial ports.
     pub(crate) serials: Vec<Option<Arc<dyn CharBackend>>>,
+    /// For the parallel ports.
+    pub(crate) parallels: Vec<Option<NamedChardev>>,
     /// By id, for whoever names one.
     pub(crate) chardevs: Arc<Chardevs>,
     /// Devices that belong to consoles.
@@ -45,6 +49,8 @@ pub(crate) struct OpenConsoles {
     pub(crate) screens: curses::Consoles,
     /// Every back end, to close.
     all: Vec<Arc<dyn CharBackend>>,
+    /// Ids of those that the host refused.
+    refused: Vec<String>,
 }
 
 impl OpenConsoles {
@@ -56,19 +62,20 @@ impl OpenConsoles {
         let mut problems = Problems::default();
         let mut this = Self::default();
         for c in &consoles.chardevs {
-            problems.value(this.open_chardev(c));
+            if problems.some(this.open_chardev(c)).is_none() {
+                this.refused.push(c.id.clone());
+            }
         }
         for (n, target) in consoles.serials.iter().enumerate() {
             let backend = this.front(target, "serial", &format!("serial{n}"));
             this.serials.push(problems.value(backend));
         }
         for (n, target) in consoles.parallels.iter().enumerate() {
-            let index = ("index", n.to_string());
-            problems.value(this.connect_device(target, "parallel", &format!("parallel{n}"), "isa-parallel", index));
+            let port = this.parallel(target, &format!("parallel{n}"));
+            this.parallels.push(problems.value(port));
         }
         if let Some(target) = &consoles.debugcon {
-            let port = ("iobase", "0xe9".to_owned());
-            problems.value(this.connect_device(target, "debugcon", "debugcon", "isa-debugcon", port));
+            problems.value(this.connect_debugcon(target));
         }
         if let Some(target) = &consoles.qtest {
             this.qtest = problems.value(this.front(target, "qtest", "qtest"));
@@ -86,6 +93,7 @@ impl OpenConsoles {
     /// Gives a machine its ends of them.
     pub(crate) fn connect(&mut self, machine: &mut MachineConfig) {
         machine.serials = std::mem::take(&mut self.serials);
+        machine.parallels = std::mem::take(&mut self.parallels);
         machine.chardevs = self.chardevs.clone();
         machine.devices.append(&mut self.devices);
     }
@@ -134,6 +142,8 @@ impl OpenConsoles {
                 let listed = listed.and_then(|()| self.chardevs.attach(label));
                 listed.map(Some).map_err(|e| Problem::new(option, "vc", e))
             }
+            // That has been told.
+            Target::Id(id) if self.refused.contains(id) => Ok(None),
             Target::Id(id) => {
                 let taken = self.chardevs.attach(id);
                 taken.map(Some).map_err(|e| Problem::new(option, format!("chardev:{id}"), e))
@@ -157,31 +167,34 @@ impl OpenConsoles {
         }
     }
 
-    /// A console that is a device which names its back end, with another property.
-    fn connect_device(
-        &mut self,
-        target: &Target,
-        option: &'static str,
-        label: &str,
-        type_name: &str,
-        property: (&str, String),
-    ) -> Result<(), Problem> {
+    fn parallel(&mut self, target: &Target, label: &str) -> Result<Option<NamedChardev>, Problem> {
+        if matches!(target, Target::Screen | Target::New { monitor: true, .. }) {
+            return Err(Problem::new("parallel", "mon:", SERIAL_ONLY));
+        }
+        let id = if let Target::Id(id) = target { id } else { label };
+        let backend = self.front(target, "parallel", label)?;
+        Ok(backend.map(|backend| NamedChardev::named(id, backend)))
+    }
+
+    /// The debug console is a device which names its back end.
+    fn connect_debugcon(&mut self, target: &Target) -> Result<(), Problem> {
+        const LABEL: &str = "debugcon";
         let id = match target {
             Target::None => return Ok(()),
             Target::Id(id) => id.clone(),
             Target::Screen | Target::New { monitor: true, .. } => {
-                return Err(Problem::new(option, "mon:", "a monitor can share serial ports only"));
+                return Err(Problem::new(LABEL, "mon:", SERIAL_ONLY));
             }
             Target::New { spec, .. } => {
-                let wrong = |e: String| Problem::new(option, describe(spec), e);
-                let backend = self.open_one(spec, label, true).map_err(|e| wrong(e.to_string()))?;
-                let added = self.chardevs.add(label, describe(spec), Source::One(backend));
+                let wrong = |e: String| Problem::new(LABEL, describe(spec), e);
+                let backend = self.open_one(spec, LABEL, true).map_err(|e| wrong(e.to_string()))?;
+                let added = self.chardevs.add(LABEL, describe(spec), Source::One(backend));
                 added.map_err(|e| wrong(e.to_string()))?;
-                label.to_owned()
+                LABEL.to_owned()
             }
         };
-        let properties = [property, ("chardev", id)].map(|(k, v)| (k.to_owned(), v.into()));
-        self.devices.push(DeviceArg { type_name: type_name.to_owned(), properties: properties.to_vec() });
+        let properties = [("iobase", "0xe9".to_owned()), ("chardev", id)].map(|(k, v)| (k.to_owned(), v.into()));
+        self.devices.push(DeviceArg { type_name: "isa-debugcon".to_owned(), properties: properties.to_vec() });
         Ok(())
     }
 
@@ -199,6 +212,7 @@ impl OpenConsoles {
     }
 }
 
+const SERIAL_ONLY: &str = "a monitor can share serial ports only";
 const FULL: &str = "has as many users as it can have";
 
 /// What a back end is connected to, in the form of `query-chardev`.
@@ -234,6 +248,7 @@ pub(crate) fn machine_config(config: &Config, kernel: Option<KernelArgs>) -> Res
         numa: config.numa.clone(),
         kernel,
         serials: Vec::new(),
+        parallels: Vec::new(),
         chardevs: Arc::default(),
         blocks,
         devices: config.devices.clone(),
@@ -337,20 +352,20 @@ fn option_roms(config: &Config) -> Result<Vec<OptionRom>, Problems> {
     problems.or(roms)
 }
 
-/// Reads the images to boot.
+/// Reads the images to boot, of which none is larger than the guest's memory; where it is not known how large that is, nothing of them.
 ///
 /// # Errors
-/// Every file that cannot be read, or that is larger than the guest's memory.
-pub(crate) fn read_kernel(files: &KernelFiles, config: &Config) -> Result<KernelArgs, Problems> {
+/// Every file that cannot be read, or that is larger.
+pub(crate) fn read_kernel(files: &KernelFiles, memory: Option<u64>) -> Result<KernelArgs, Problems> {
     let mut problems = Problems::default();
-    let image = problems.value(read("kernel", &files.kernel, config.ram_size));
-    let initrd = files.initrd.as_deref().map(|text| problems.value(read_initrd(text, config.ram_size)));
+    let image = problems.value(read("kernel", &files.kernel, memory));
+    let initrd = files.initrd.as_deref().map(|text| problems.value(read_initrd(text, memory)));
     let initrd = initrd.unwrap_or_default();
     problems.or(KernelArgs { image, path: files.kernel.clone(), initrd, cmdline: files.cmdline.clone() })
 }
 
 /// One file, or a list of multiboot modules `FILE ARGS,FILE ARGS`.
-fn read_initrd(text: &str, most: u64) -> Result<Vec<(Vec<u8>, String)>, Problem> {
+fn read_initrd(text: &str, most: Option<u64>) -> Result<Vec<(Vec<u8>, String)>, Problem> {
     if Path::new(text).exists() || !text.contains([',', ' ']) {
         return Ok(vec![(read("initrd", Path::new(text), most)?, text.to_owned())]);
     }
@@ -361,10 +376,13 @@ fn read_initrd(text: &str, most: u64) -> Result<Vec<(Vec<u8>, String)>, Problem>
     modules.collect()
 }
 
-fn read(option: &str, path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
+fn read(option: &str, path: &Path, most: Option<u64>) -> Result<Vec<u8>, Problem> {
     let reason = |e: io::Error| match e.kind() {
         io::ErrorKind::FileTooLarge => "is larger than the machine's memory; give it more with -m".to_owned(),
         _ => e.to_string(),
     };
-    read_file(path, most).map_err(|e| Problem::new(option, path.display().to_string(), reason(e)))
+    match read_file(path, most.unwrap_or(0)) {
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge && most.is_none() => Ok(Vec::new()),
+        read => read.map_err(|e| Problem::new(option, path.display().to_string(), reason(e))),
+    }
 }

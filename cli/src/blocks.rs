@@ -19,8 +19,14 @@ use std::sync::Arc;
 /// Each that cannot be.
 pub(crate) fn open(config: &Config) -> Result<Arc<Blocks>, Problems> {
     let (blocks, mut problems) = (Blocks::default(), Problems::default());
+    // Names of those that cannot be, and of what is on them.
+    let mut refused: Vec<&str> = Vec::new();
     for b in &config.blockdevs {
-        problems.value(add_node(&blocks, &b.options).map_err(|e| Problem::new("blockdev", &*b.given, e)));
+        let on_refused = b.options.below().is_some_and(|below| refused.contains(&below));
+        let added = || add_node(&blocks, &b.options).map_err(|e| Problem::new("blockdev", &*b.given, e));
+        if on_refused || problems.some(added()).is_none() {
+            refused.extend(b.options.node_name.as_deref());
+        }
     }
     for d in &config.drives {
         problems.value(add_drive(&blocks, d).map(drop).map_err(|e| d.problem(e)));

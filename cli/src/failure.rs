@@ -22,6 +22,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// With what is wrong besides.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
 impl FromIterator<Self> for Failure {
     fn from_iter<T: IntoIterator<Item = Self>>(failures: T) -> Self {
         Self(failures.into_iter().flat_map(|f| f.0).collect())

@@ -32,6 +32,7 @@ pub use gearbox_core::{accel, backend, board, clock, event, machine, mem, object
 pub mod args;
 mod assemble;
 mod blocks;
+mod check;
 pub mod control;
 mod curses;
 mod failure;
@@ -49,7 +50,7 @@ mod tables;
 pub mod testing;
 
 use accel::Accelerator;
-use args::{Available, Command};
+use args::{Available, Command, Refused};
 use failure::Failure;
 use machine::MachineType;
 use std::ffi::OsString;
@@ -85,11 +86,18 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
     }
     let accelerators = accelerators();
     let available = Available { accelerators: &accelerators, machines: machine_types() };
-    match args::parse(words, available)? {
-        Command::Help(topic) => help::show(&topic, available).map(|()| 0),
-        Command::Run(config) => {
-            logging::start(&config)?;
+    match args::parse(words, available) {
+        Ok(Command::Help(topic)) => help::show(&topic, available).map(|()| 0),
+        Ok(Command::Run(mut config)) => {
+            logging::start(&config).map_err(|e| {
+                config.log_file = None;
+                e.and(check::all(&config, &accelerators))
+            })?;
             session::run(*config, &accelerators)
+        }
+        Err(Refused { problems, rest }) => {
+            let besides = rest.map(|config| check::all(&config, &accelerators));
+            Err(besides.into_iter().fold(problems.into(), Failure::and))
         }
     }
 }

@@ -7,8 +7,9 @@ use crate::backend::block::Interface;
 use crate::backend::chardev::MuxEvent;
 use crate::backend::chardev::terminal::RawTerminal;
 use crate::board::Board;
+use crate::check;
 use crate::control::{Control, Facts};
-use crate::curses::{self, View};
+use crate::curses::View;
 use crate::event::ShutdownCause;
 use crate::failure::Failure;
 use crate::guest;
@@ -40,13 +41,21 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     // All that is wrong is told together, before anything starts or waits for somebody.
     let kernel = match &selected {
         Ok(selected) if ours => our_guest(&mut config, selected.selection.accel.name()).map(Some),
-        _ => config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose().map_err(Failure::from),
+        _ => config
+            .kernel
+            .as_ref()
+            .map(|files| read_kernel(files, Some(config.ram_size)))
+            .transpose()
+            .map_err(Failure::from),
     };
     let (kernel, failed) = kernel.map_or_else(|e| (None, Some(e)), |kernel| (kernel, None));
     let made = machine_config(&config, kernel).map_err(Failure::from);
     let (selected, mut machine_config) = match (selected, made, failed) {
         (Ok(selected), Ok(made), None) => (selected, made),
-        (selected, made, failed) => return Err([selected.err(), failed, made.err()].into_iter().flatten().collect()),
+        (selected, made, failed) => {
+            let besides = check::outside(&config);
+            return Err([selected.err(), failed, made.err(), Some(besides)].into_iter().flatten().collect());
+        }
     };
     let selection = selected.selection;
     if let Some(warning) = selection.warning() {
@@ -54,9 +63,10 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     }
     config.cpu.ambiguities().iter().for_each(warn);
     if config.curses {
-        curses::check().map_err(|e| Failure::line(format!("-display curses: {e}")))?;
+        check::view().map_err(|e| e.and(check::consoles(&config)).and(check::devices(&config)))?;
     }
-    let mut consoles = OpenConsoles::open(&config.consoles)?;
+    let opened = OpenConsoles::open(&config.consoles);
+    let mut consoles = opened.map_err(|e| Failure::from(e).and(check::devices(&config)))?;
     if config.curses {
         // The interrupt key is the guest's.
         consoles.terminal = Some(false);

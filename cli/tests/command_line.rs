@@ -48,16 +48,11 @@ fn help_and_lists_are_on_standard_output() {
 #[test]
 fn mistakes_are_one_line_each_with_a_hint() {
     let told = refused(&["-m", "0", "-cpu", "qemu46", "-virtfs", "x", "-frobnicate"]);
-    // Words that are not understood come first, alone: values are looked at when all words are known.
     assert_eq!(
         told,
         "gearbox: -virtfs x: not implemented yet; there are no file systems of the host\n\
-         gearbox: -frobnicate: unknown option; -help lists all\n"
-    );
-    let told = refused(&["-m", "0", "-cpu", "qemu46"]);
-    assert_eq!(
-        told,
-        "gearbox: -cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?\n\
+         gearbox: -frobnicate: unknown option; -help lists all\n\
+         gearbox: -cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?\n\
          gearbox: -m 0: a PC needs at least 1M\n"
     );
 }
@@ -168,6 +163,86 @@ fn everything_that_cannot_be_opened_is_told_together() {
         "-cdrom c.iso: Could not open 'c.iso': No such file or directory",
     ];
     assert_eq!(told.lines().collect::<Vec<_>>(), expected.map(|line| format!("gearbox: {line}")));
+}
+
+/// Whatever is wrong with values, with the host's files and with devices comes in one run; what follows from something else does not come at all.
+#[test]
+fn problems_of_all_kinds_are_told_together_and_leave_no_trace() {
+    let scratch = Scratch::new("together");
+    let kept = scratch.file("kept", b"not lost");
+    let log = format!("file:{kept}");
+    let told = refused(
+        &[
+            &["-m", "lots", "-M", "pk", "-smp", "none", "-numa", "node,cpus=4", "-vga", "std"][..],
+            &["-kernel", "/dev/zero", "-initrd", "/nowhere/rd", "-bios", "none-such.bin"],
+            &["-drive", "if=none,id=d,format=raw,file=/nowhere/disk", "-drive", "/nowhere/a,format=vmdk"],
+            &["-blockdev", "file,node-name=f,filename=/nowhere/f", "-blockdev", "raw,node-name=r,file=f"],
+            &[
+                "-chardev",
+                "file,id=c,path=/nowhere/log",
+                "-serial",
+                "chardev:c",
+                "-monitor",
+                "chardev:c",
+                "-serial",
+                &log,
+            ],
+            &[
+                "-chardev",
+                "fiel,id=x",
+                "-parallel",
+                "chardev:x",
+                "-qmp",
+                "unix:/nowhere/qmp,server",
+                "-D",
+                "/nowhere/d",
+            ],
+            &["-device", "isa-foo", "-device", "virtio-blk-pci,drive=d,id=one", "-device", "isa-debug-exit,iobas=1"],
+            &["-device", "isa-serial,chardev=c,irq=many", "-device", "pci-testdev,id=one"],
+        ]
+        .concat(),
+    );
+    let missing = "No such file or directory";
+    let expected = [
+        "-machine pk: unknown machine 'pk'; did you mean 'pc'?",
+        "-smp none: 'cpus' takes a whole number, not 'none'",
+        "-m lots: unknown suffix 'LOTS'; there are K, M and G",
+        "-device isa-foo: unknown device 'isa-foo'; 'help' in its place lists what there is",
+        "-chardev fiel,id=x: unknown type 'fiel'; did you mean 'file'?",
+        "-drive /nowhere/a,format=vmdk: 'format' takes raw|qcow2, not 'vmdk'",
+        &format!("-initrd /nowhere/rd: {missing} (os error 2)"),
+        "-bios none-such.bin: no such file, here or in the firmware directories",
+        &format!("-blockdev file,node-name=f,filename=/nowhere/f: Could not open '/nowhere/f': {missing}"),
+        &format!("-drive if=none,id=d,format=raw,file=/nowhere/disk: Could not open '/nowhere/disk': {missing}"),
+        &format!("-D /nowhere/d: {missing} (os error 2)"),
+        &format!("-chardev c: {missing} (os error 2)"),
+        &format!("-qmp unix:/nowhere/qmp: {missing} (os error 2)"),
+        "-device isa-debug-exit: Property 'isa-debug-exit.iobas' not found; did you mean 'iobase'?",
+        "-device isa-serial: property 'irq': 'many' is not a number",
+        "-device pci-testdev: Duplicate device ID 'one'",
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected.map(|line| format!("gearbox: {line}")));
+    assert_eq!(std::fs::read(&kept).unwrap(), b"not lost");
+    // The same, where only what is opened last is wrong.
+    let told =
+        refused(
+            &[
+                &[
+                    "-accel",
+                    "tcg",
+                    "-serial",
+                    &log,
+                    "-parallel",
+                    "file:/nowhere/p",
+                    "-device",
+                    "isa-debug-exit,iobas=1",
+                ][..],
+                &["-qtest-log", "/nowhere/q", "-qtest", "null", "-bios", "none-such.bin"],
+            ]
+            .concat(),
+        );
+    assert_eq!(told.lines().count(), 4, "{told}");
+    assert_eq!(std::fs::read(&kept).unwrap(), b"not lost");
 }
 
 #[test]

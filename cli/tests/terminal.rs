@@ -135,7 +135,8 @@ fn the_terminal_is_given_back_however_it_ends() {
     let t =
         OnTerminal::start(&["-accel", "tcg", "-nographic", "-device", "isa-debug-exit,iobase=0xf4", "-kernel", &exit]);
     assert_eq!(t.end(), Some(3));
-    let t = OnTerminal::start(&["-accel", "tcg", "-nographic", "-device", "isa-serial,index=0", "-kernel", &exit]);
+    let twice = ["-device", "isa-serial,index=0", "-device", "isa-serial,index=0"];
+    let t = OnTerminal::start(&[&["-accel", "tcg", "-nographic", "-kernel", &exit], &twice[..]].concat());
     assert_eq!(t.end(), Some(1), "a machine that cannot be built");
 }
 

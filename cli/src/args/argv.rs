@@ -9,13 +9,10 @@ use std::collections::VecDeque;
 /// Most files of options.
 const MOST_FILES: u32 = 64;
 
-/// Reads the words behind the program's name. QEMU's rules hold: one dash or two; a value is always the next word, whatever it looks like.
-///
-/// # Errors
-/// Every word that is not understood, and every option that Gearbox does not have.
-pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems> {
+/// Reads the words behind the program's name. QEMU's rules hold: one dash or two; a value is always the next word, whatever it looks like. `problems`
+/// gets every word that is not understood, and every option that Gearbox does not have.
+pub fn read(words: impl IntoIterator<Item = String>, problems: &mut Problems) -> Option<Options> {
     let known = Options::known();
-    let mut problems = Problems::default();
     let mut normal = vec!["gearbox".to_owned()];
     let mut all_drives = Vec::new();
     let mut words: VecDeque<_> = words.into_iter().collect();
@@ -53,13 +50,13 @@ pub fn read(words: impl IntoIterator<Item = String>) -> Result<Options, Problems
         }
     }
     match Options::try_parse_from(normal) {
-        Ok(options) => problems.or(Options { drives: all_drives, ..options }),
+        Ok(options) => Some(Options { drives: all_drives, ..options }),
         Err(e) => {
             problems.add(Problem::word(
                 "the command line",
                 e.render().to_string().trim().trim_start_matches("error: ").to_owned(),
             ));
-            Err(problems)
+            None
         }
     }
 }
@@ -90,7 +87,9 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Result<Options, String> {
-        read(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned)).map_err(|p| p.to_string())
+        let mut problems = Problems::default();
+        let options = read(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned), &mut problems);
+        problems.or(options).map(|o| o.expect("clap took it")).map_err(|p| p.to_string())
     }
 
     #[test]

@@ -213,24 +213,32 @@ pub struct Defaults {
     pub nodefaults: bool,
     /// `-display curses`.
     pub curses: bool,
+    /// Serial ports are what `-device` says.
+    pub own_serials: bool,
+    /// Parallel ports are.
+    pub own_parallels: bool,
 }
 
 impl Consoles {
     /// All of them, with the options that name them.
-    fn targets(&self) -> impl Iterator<Item = (&'static str, &Target)> {
+    pub fn targets(&self) -> impl Iterator<Item = (&'static str, &Target)> {
         let ports = self.serials.iter().map(|t| ("serial", t)).chain(self.parallels.iter().map(|t| ("parallel", t)));
         let single = [("monitor", &self.monitor), ("debugcon", &self.debugcon), ("qtest", &self.qtest)];
         let qmp = self.qmp.iter().map(|q| ("qmp", &q.target));
         ports.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?)))).chain(qmp)
     }
 
-    /// Fills in what was not given. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
+    /// Fills in what was not given: a parallel port without a printer, a serial port and a monitor. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
     /// in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
     ///
     /// With a view in the terminal both are consoles of that.
     pub fn complete(&mut self, d: Defaults) {
+        if !d.nodefaults && !d.own_parallels && self.parallels.is_empty() {
+            self.parallels.push(Target::new(ChardevSpec::Null));
+        }
+        let no_serial = self.serials.is_empty() && !d.own_serials;
         if d.curses {
-            if !d.nodefaults && self.serials.is_empty() {
+            if !d.nodefaults && no_serial {
                 self.serials.push(Target::Screen);
             }
             if !d.nodefaults && self.monitor.is_none() {
@@ -242,7 +250,7 @@ impl Consoles {
             self.targets().any(|(_, t)| t.is_stdio()) || self.chardevs.iter().any(|c| c.spec == ChardevSpec::Stdio);
         let quiet = d.nodefaults || taken || (d.no_display && !d.nographic);
         let shared = self.serials.iter().any(|s| matches!(s, Target::New { monitor: true, .. }));
-        match (self.serials.is_empty(), self.monitor.is_none() && self.qmp.is_empty() && !shared) {
+        match (no_serial, self.monitor.is_none() && self.qmp.is_empty() && !shared) {
             (true, monitor) if !quiet => self.serials.push(Target::New { spec: ChardevSpec::Stdio, monitor }),
             (true, _) if !d.nodefaults => self.serials.push(Target::new(ChardevSpec::Null)),
             (false, true) if d.nographic && !quiet => self.monitor = Some(Target::new(ChardevSpec::Stdio)),
@@ -250,11 +258,12 @@ impl Consoles {
         }
     }
 
-    /// Checks that every id exists once, that what has one user has one, and that there is one standard input and one shared monitor.
+    /// Checks that every id exists once, that what has one user has one, and that there is one standard input and one shared monitor. Unless `all` back
+    /// ends are there, others may be meant.
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn check(&self) -> Result<(), Problems> {
+    pub fn check(&self, all: bool) -> Result<(), Problems> {
         let mut problems = Problems::default();
         for (n, c) in self.chardevs.iter().enumerate() {
             if self.chardevs[..n].iter().any(|other| other.id == c.id) {
@@ -265,6 +274,7 @@ impl Consoles {
         for (option, target) in &uses {
             if let Target::Id(id) = target
                 && !self.chardevs.iter().any(|c| c.id == *id)
+                && all
             {
                 let reason = unknown("chardev", id, self.chardevs.iter().map(|c| c.id.as_str()));
                 problems.add(Problem::new(option, format!("chardev:{id}"), reason));
@@ -361,7 +371,7 @@ mod tests {
             ..Consoles::default()
         };
         c.complete(d);
-        c.check().unwrap();
+        c.check(true).unwrap();
         (c.serials, c.monitor)
     }
 
@@ -385,6 +395,19 @@ mod tests {
         assert_eq!(complete(&["null"], None, plain).1, None);
         assert_eq!(complete(&["null"], None, nographic).1, Some(Target::new(ChardevSpec::Stdio)));
         assert_eq!(complete(&["stdio"], None, nographic).1, None);
+        assert_eq!(
+            complete(&[], None, Defaults { own_serials: true, ..nographic }),
+            (vec![], Some(stdio(false).remove(0)))
+        );
+        let parallels = |given: &[Target], d| {
+            let mut c = Consoles { parallels: given.to_vec(), ..Consoles::default() };
+            c.complete(d);
+            c.parallels
+        };
+        assert_eq!((parallels(&[], plain), parallels(&[], Defaults { curses: true, ..plain })), (null(), null()));
+        assert_eq!(parallels(&[Target::None], plain), [Target::None]);
+        assert_eq!(parallels(&[], Defaults { nodefaults: true, ..plain }), []);
+        assert_eq!(parallels(&[], Defaults { own_parallels: true, ..plain }), []);
     }
 
     #[test]
@@ -392,7 +415,7 @@ mod tests {
         let mut c = Consoles { serials: vec![target("serial", "chardev:x").unwrap()], ..Consoles::default() };
         c.chardevs = vec![chardev("stdio,id=y").unwrap(), chardev("null,id=y").unwrap()];
         c.monitor = Some(target("monitor", "stdio").unwrap());
-        let told = c.check().unwrap_err().to_string();
+        let told = c.check(true).unwrap_err().to_string();
         for part in [
             "-chardev y: there is another one of this id",
             "-serial chardev:x: unknown chardev 'x'",

@@ -231,15 +231,10 @@ pub fn option(name: &str) -> Option<&'static str> {
     short.chain(["drive"]).find(|known| *known == name)
 }
 
-/// All drives, in the order in which they were given.
-///
-/// # Errors
-/// All that is wrong with them.
-pub fn drives(o: &Options) -> Result<Vec<DriveArg>, Problems> {
-    let mut problems = Problems::default();
+/// All drives that are understood, in the order in which they were given.
+pub fn drives(o: &Options, problems: &mut Problems) -> Vec<DriveArg> {
     let mut full = o.drive.iter();
-    let drives: Vec<_> = o
-        .drives
+    o.drives
         .iter()
         .filter_map(|(option, text)| {
             let parsed = match SHORT.iter().find(|short| short.name == *option) {
@@ -247,10 +242,9 @@ pub fn drives(o: &Options) -> Result<Vec<DriveArg>, Problems> {
                 // -set may have added to it.
                 None => drive(full.next().unwrap_or(text), o.snapshot),
             };
-            problems.value(parsed.map(Some))
+            problems.some(parsed)
         })
-        .collect();
-    problems.or(drives)
+        .collect()
 }
 
 fn draft(option: &'static str, text: &str) -> Draft {

@@ -1,6 +1,6 @@
 //! What firmware is given: `-fw_cfg`, `-option-rom`; and `-vga`.
 
-use super::{Options, Problem, Properties};
+use super::{Problem, Properties};
 
 /// Where the contents of an item come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,24 +68,17 @@ pub fn option_rom(text: &str) -> Result<OptionRomFile, Problem> {
 }
 
 /// Devices that take the place of the machine's display adapter.
-const ADAPTERS: [&str; 2] = ["VGA", "isa-vga"];
+pub const ADAPTERS: [&str; 2] = ["VGA", "isa-vga"];
 
-/// Whether the machine has its display adapter: if nothing is said, unless there are to be no default devices, or one of `-device` takes its place.
+/// Whether the machine has its display adapter; if nothing is said, what is `usual`.
 ///
 /// # Errors
 /// An adapter that does not exist, or that the machine has no place for.
-pub fn adapter(o: &Options, possible: bool) -> Result<bool, Problem> {
-    let adapter = |text: &String| {
-        let device = Properties::parse("device", text, Some("driver"));
-        ADAPTERS.iter().any(|name| device.is("driver", name))
-    };
-    let another = || o.device.iter().any(adapter);
-    match o.vga.as_deref() {
-        None => Ok(possible && !o.nodefaults && !another()),
-        Some(name) => match vga(name)? {
-            true if !possible => Err(Problem::new("vga", name, "Standard VGA not available on this machine")),
-            wanted => Ok(wanted),
-        },
+pub fn adapter(name: Option<&str>, possible: bool, usual: bool) -> Result<bool, Problem> {
+    let Some(name) = name else { return Ok(usual) };
+    match vga(name)? {
+        true if !possible => Err(Problem::new("vga", name, "Standard VGA not available on this machine")),
+        wanted => Ok(wanted),
     }
 }
 

@@ -203,15 +203,36 @@ pub enum Command {
     Run(Box<Config>),
 }
 
+/// A command line that is refused.
+pub struct Refused {
+    /// All that is wrong with it.
+    pub problems: Problems,
+    /// What it asks for apart from that, if it asks for a machine: what else is wrong can be found out by it, but not more.
+    pub rest: Option<Box<Config>>,
+}
+
+impl From<Refused> for Problems {
+    fn from(refused: Refused) -> Self {
+        refused.problems
+    }
+}
+
 /// Reads a command line, without the program's name.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn parse(words: impl IntoIterator<Item = String>, available: Available<'_>) -> Result<Command, Problems> {
-    let options = argv::read(words)?;
+pub fn parse(words: impl IntoIterator<Item = String>, available: Available<'_>) -> Result<Command, Refused> {
+    let mut problems = Problems::default();
+    let Some(options) = argv::read(words, &mut problems) else { return Err(Refused { problems, rest: None }) };
     match help(&options) {
-        Some(help) => Ok(Command::Help(help)),
-        None => config(options, available).map(|c| Command::Run(Box::new(c))),
+        Some(help) if problems.is_empty() => return Ok(Command::Help(help)),
+        Some(_) => return Err(Refused { problems, rest: None }),
+        None => {}
+    }
+    let config = config(options, available, &mut problems).map(Box::new);
+    match config {
+        Some(config) if problems.is_empty() => Ok(Command::Run(config)),
+        rest => Err(Refused { problems, rest }),
     }
 }
 
@@ -247,8 +268,9 @@ fn help(o: &Options) -> Option<Help> {
     })
 }
 
-fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> {
-    let mut problems = Problems::default();
+/// What is asked for, with stand-ins for what is not understood. There may be words already that are not: then nobody misses what they could have said.
+fn config(mut o: Options, available: Available<'_>, problems: &mut Problems) -> Option<Config> {
+    let all_words = problems.is_empty();
     for text in std::mem::take(&mut o.set) {
         const GROUPS: [&str; 4] = ["device", "chardev", "object", "drive"];
         let group = |name: &str| GROUPS.iter().position(|g| *g == name);
@@ -257,9 +279,11 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let selected = problems.value(selection::machine(&o, available.machines).map(Some));
     let accel = problems.value(selection::accelerators(&o, selected.as_ref(), available.accelerators));
     o.smp.extend(selected.as_ref().map(|s| s.smp.clone()).unwrap_or_default());
-    let (topology, cpus) = problems.value(machine::topology(&o.smp));
+    let smp = problems.some(machine::topology(&o.smp));
     let numa = selected.as_ref().map(|s| Numa::new(s.machine, s.hmat)).unwrap_or_default();
-    let numa = problems.value(numa::nodes(numa, &o.numa, &topology));
+    // Nodes have those CPUs.
+    let numa = smp.map(|(topology, _)| problems.value(numa::nodes(numa, &o.numa, &topology))).unwrap_or_default();
+    let (topology, cpus) = smp.unwrap_or_default();
     if let Some(machine) = selected.as_ref().map(|s| s.machine)
         && topology.total() > machine.max_cpus()
     {
@@ -281,93 +305,94 @@ fn config(mut o: Options, available: Available<'_>) -> Result<Config, Problems> 
     let icount = problems.value(machine::icount(&o.icount));
     let uuid = problems.value(o.uuid.as_deref().map_or(Ok([0; 16]), machine::uuid));
     let name = problems.value(o.name.as_deref().map(machine::name).transpose());
-    if let (Some(log), None) = (&o.qtest_log, &o.qtest) {
+    if let (Some(log), None, true) = (&o.qtest_log, &o.qtest, all_words) {
         problems.add(Problem::new("qtest-log", &**log, "there is no qtest server; -qtest starts one"));
     }
-    let kernel = problems.value(kernel(&o));
-    let consoles = problems.value(consoles(&o));
-    let devices: Vec<_> = o.device.iter().map(|text| problems.value(objects::device(text).map(Some))).collect();
-    let objects: Vec<_> = o.object.iter().map(|text| problems.value(objects::object(text).map(Some))).collect();
-    let globals: Vec<_> = o.global.iter().map(|text| problems.value(objects::global(text).map(Some))).collect();
-    let blockdevs: Vec<_> = o.blockdev.iter().map(|text| problems.value(blockdev::read(text).map(Some))).collect();
-    let drives = problems.value(drives::drives(&o));
+    let kernel = kernel(&o, all_words, problems);
+    let devices: Vec<_> = o.device.iter().filter_map(|text| problems.some(objects::device(text))).collect();
+    let brings = |names: &[&str]| devices.iter().any(|d| names.contains(&&*d.type_name));
+    let consoles = consoles(&o, brings, all_words, problems);
+    let objects = o.object.iter().filter_map(|text| problems.some(objects::object(text))).collect();
+    let globals = o.global.iter().filter_map(|text| problems.some(objects::global(text))).collect();
+    let blockdevs = o.blockdev.iter().filter_map(|text| problems.some(blockdev::read(text))).collect();
+    let drives = drives::drives(&o, problems);
     let default_drives = selected.as_ref().map_or(&[][..], |s| s.machine.default_drives()).iter();
-    let instead =
-        |(place, _): &&(DrivePlace, _)| devices.iter().flatten().any(|d| replaces(&d.type_name, place.interface));
+    let instead = |(place, _): &&(DrivePlace, _)| devices.iter().any(|d| replaces(&d.type_name, place.interface));
     let default_drives = default_drives.filter(|drive| !o.nodefaults && !instead(drive)).copied().collect();
     let floppy_check = selected.as_ref().and_then(|s| s.floppy_check).unwrap_or(!o.no_fd_bootchk);
     let nographic = selected.as_ref().and_then(|s| s.graphics).map_or(o.nographic, |graphics| !graphics);
     let (boot, splash) = problems.value(boot::order(&o.boot, floppy_check));
-    let (smbios, acpi_tables) = problems.value(tables::all(&o));
-    let fw_cfg: Vec<_> = o.fw_cfg.iter().map(|text| problems.value(firmware::item(text).map(Some))).collect();
-    let option_roms: Vec<_> =
-        o.option_rom.iter().map(|text| problems.value(firmware::option_rom(text).map(Some))).collect();
+    let (smbios, acpi_tables) = tables::all(&o, problems);
+    let fw_cfg = o.fw_cfg.iter().filter_map(|text| problems.some(firmware::item(text))).collect();
+    let option_roms = o.option_rom.iter().filter_map(|text| problems.some(firmware::option_rom(text))).collect();
     let curses = wants_curses(&o);
-    let vga = problems.value(firmware::adapter(&o, selected.as_ref().is_some_and(|s| s.machine.has_vga())));
+    let possible = selected.as_ref().is_none_or(|s| s.machine.has_vga());
+    let usual = possible && !o.nodefaults && !brings(&firmware::ADAPTERS);
+    let vga = problems.value(firmware::adapter(o.vga.as_deref(), possible, usual));
     let policy = problems.value(policy(&o));
     let log = problems.value(logging::directives(&o.d));
-    match selected {
-        Some(selection::SelectedMachine { machine, properties, memory_backend, .. }) => problems.or(Config {
-            accel,
-            machine,
-            properties,
-            cpu,
-            cpu_given: o.cpu.is_some(),
-            topology,
-            cpus,
-            numa,
-            ram_size,
-            rtc,
-            icount,
-            uuid: tables::uuid(&smbios).unwrap_or(uuid),
-            name,
-            kernel,
-            consoles,
-            devices: devices.into_iter().flatten().collect(),
-            blockdevs: blockdevs.into_iter().flatten().collect(),
-            drives,
-            default_drives,
-            objects: objects.into_iter().flatten().collect(),
-            globals: globals.into_iter().flatten().collect(),
-            memory_backend,
-            boot,
-            nographic,
-            firmware: o.bios,
-            smbios,
-            acpi_tables,
-            firmware_path: FirmwarePath::new(o.firmware_directory.into_iter().map(PathBuf::from)),
-            fw_cfg: fw_cfg.into_iter().flatten().collect(),
-            option_roms: option_roms.into_iter().flatten().collect(),
-            splash,
-            curses,
-            vga,
-            stopped: o.stopped,
-            preconfig: o.preconfig,
-            policy,
-            log,
-            log_file: o.log_file.map(PathBuf::from),
-            qtest_log: match o.qtest_log.as_deref() {
-                None => QtestLog::Stderr,
-                Some("none") => QtestLog::None,
-                Some(path) => QtestLog::File(path.into()),
-            },
-        }),
-        None => Err(problems),
-    }
+    let (machine, properties, memory_backend) = match selected {
+        Some(s) => (s.machine, s.properties, s.memory_backend),
+        None => (selection::default(available.machines)?, Vec::new(), None),
+    };
+    Some(Config {
+        accel,
+        machine,
+        properties,
+        cpu,
+        cpu_given: o.cpu.is_some(),
+        topology,
+        cpus,
+        numa,
+        ram_size,
+        rtc,
+        icount,
+        uuid: tables::uuid(&smbios).unwrap_or(uuid),
+        name,
+        kernel,
+        consoles,
+        devices,
+        blockdevs,
+        drives,
+        default_drives,
+        objects,
+        globals,
+        memory_backend,
+        boot,
+        nographic,
+        firmware: o.bios,
+        smbios,
+        acpi_tables,
+        firmware_path: FirmwarePath::new(o.firmware_directory.into_iter().map(PathBuf::from)),
+        fw_cfg,
+        option_roms,
+        splash,
+        curses,
+        vga,
+        stopped: o.stopped,
+        preconfig: o.preconfig,
+        policy,
+        log,
+        log_file: o.log_file.map(PathBuf::from),
+        qtest_log: match o.qtest_log.as_deref() {
+            None => QtestLog::Stderr,
+            Some("none") => QtestLog::None,
+            Some(path) => QtestLog::File(path.into()),
+        },
+    })
 }
 
-fn kernel(o: &Options) -> Result<Option<KernelFiles>, Problems> {
+fn kernel(o: &Options, all_words: bool, problems: &mut Problems) -> Option<KernelFiles> {
     let Some(kernel) = &o.kernel else {
-        let mut problems = Problems::default();
         for (option, value) in [("initrd", &o.initrd), ("append", &o.append)] {
-            if let Some(value) = value {
+            if let (Some(value), true) = (value, all_words) {
                 problems.add(Problem::new(option, &**value, "belongs to a kernel; give one with -kernel"));
             }
         }
-        return problems.or(None);
+        return None;
     };
     let (initrd, cmdline) = (o.initrd.clone(), o.append.clone().unwrap_or_default());
-    Ok(Some(KernelFiles { kernel: kernel.into(), initrd, cmdline }))
+    Some(KernelFiles { kernel: kernel.into(), initrd, cmdline })
 }
 
 /// A device of this type is there in place of default drives on this interface.
@@ -387,8 +412,8 @@ fn wants_curses(o: &Options) -> bool {
     o.curses || o.display.as_deref() == Some("curses")
 }
 
-fn consoles(o: &Options) -> Result<Consoles, Problems> {
-    let mut problems = Problems::default();
+/// `brings` says whether one of `-device` is of one of these types.
+fn consoles(o: &Options, brings: impl Fn(&[&str]) -> bool, all_words: bool, problems: &mut Problems) -> Consoles {
     let curses = wants_curses(o);
     match o.display.as_deref() {
         Some(display) if !DISPLAYS.iter().any(|(name, _)| *name == display) => {
@@ -403,7 +428,7 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
         _ => {}
     }
     let mut targets = |option, given: &[String]| -> Vec<Target> {
-        given.iter().filter_map(|text| problems.value(consoles::target(option, text).map(Some))).collect()
+        given.iter().filter_map(|text| problems.some(consoles::target(option, text))).collect()
     };
     let mut all = Consoles {
         serials: targets("serial", &o.serial),
@@ -415,11 +440,11 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
         qmp: Vec::new(),
     };
     for (option, given) in [("qmp", &o.qmp), ("qmp-pretty", &o.qmp_pretty)] {
-        let servers = given.iter().filter_map(|text| problems.value(qmp::server(option, text).map(Some)));
+        let servers = given.iter().filter_map(|text| problems.some(qmp::server(option, text)));
         all.qmp.extend(servers);
     }
     for text in &o.mon {
-        match problems.value(qmp::monitor(text).map(Some)) {
+        match problems.some(qmp::monitor(text)) {
             Some(qmp::Monitor::Control(server)) => all.qmp.push(server),
             Some(qmp::Monitor::Readline(target)) if all.monitor.is_none() => all.monitor = Some(target),
             Some(qmp::Monitor::Readline(_)) => {
@@ -428,16 +453,19 @@ fn consoles(o: &Options) -> Result<Consoles, Problems> {
             None => {}
         }
     }
-    all.chardevs = o.chardev.iter().filter_map(|text| problems.value(consoles::chardev(text).map(Some))).collect();
-    let mut problems = problems.or(()).err().unwrap_or_default();
+    all.chardevs = o.chardev.iter().filter_map(|text| problems.some(consoles::chardev(text))).collect();
+    // Of a back end that is not understood, the name may not be known.
+    let all_chardevs = all_words && all.chardevs.len() == o.chardev.len();
     all.complete(consoles::Defaults {
         nographic: o.nographic,
         no_display: o.display.is_some(),
         curses,
         nodefaults: o.nodefaults,
+        own_serials: brings(&["isa-serial"]),
+        own_parallels: brings(&["isa-parallel"]),
     });
-    problems.value(all.check());
-    problems.or(all)
+    problems.value(all.check(all_chardevs));
+    all
 }
 
 fn policy(o: &Options) -> Result<Policy, Problem> {

@@ -49,6 +49,14 @@ impl Problems {
             T::default()
         })
     }
+    /// The same without a stand-in.
+    pub fn some<T>(&mut self, result: Result<T, impl Into<Self>>) -> Option<T> {
+        self.value(result.map(Some).map_err(Into::into))
+    }
+    /// Nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
     /// The value, if nothing is wrong.
     ///
     /// # Errors

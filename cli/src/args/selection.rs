@@ -143,11 +143,15 @@ pub struct SelectedMachine {
     pub kernel_irqchip: Option<String>,
 }
 
+/// The machine that it is without `-machine`.
+pub fn default(machines: &[&'static dyn MachineType]) -> Option<&'static dyn MachineType> {
+    machines.iter().copied().find(|m| m.is_default()).or(machines.first().copied())
+}
+
 /// All `-machine` options together.
 pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<SelectedMachine, Problem> {
-    let default = machines.iter().copied().find(|m| m.is_default()).or(machines.first().copied());
     let mut found = SelectedMachine {
-        machine: default.ok_or_else(|| Problem::word("-machine", "no machine is built into this program"))?,
+        machine: default(machines).ok_or_else(|| Problem::word("-machine", "no machine is built into this program"))?,
         properties: Vec::new(),
         accel: None,
         kernel_irqchip: None,

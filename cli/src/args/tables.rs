@@ -72,15 +72,11 @@ pub fn uuid(smbios: &[Smbios]) -> Option<[u8; 16]> {
     uuid::Uuid::parse_str(text).ok().map(uuid::Uuid::into_bytes)
 }
 
-/// All of both.
-///
-/// # Errors
-/// All that is wrong.
-pub fn all(o: &Options) -> Result<(Vec<Smbios>, Vec<AcpiTable>), Problems> {
-    let mut problems = Problems::default();
-    let smbios: Vec<_> = o.smbios.iter().filter_map(|text| problems.value(smbios(text).map(Some))).collect();
-    let acpi: Vec<_> = o.acpitable.iter().filter_map(|text| problems.value(acpi_table(text).map(Some))).collect();
-    problems.or((smbios, acpi))
+/// `-smbios` and `-acpitable`, those that are understood.
+pub fn all(o: &Options, problems: &mut Problems) -> (Vec<Smbios>, Vec<AcpiTable>) {
+    let smbios = o.smbios.iter().filter_map(|text| problems.some(smbios(text))).collect();
+    let acpi = o.acpitable.iter().filter_map(|text| problems.some(acpi_table(text))).collect();
+    (smbios, acpi)
 }
 
 fn smbios(text: &str) -> Result<Smbios, Problem> {

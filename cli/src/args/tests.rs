@@ -6,7 +6,7 @@ use gearbox_core::accel::Candidate;
 fn parsed(line: &str) -> Result<Command, String> {
     let accelerators = crate::accelerators();
     let available = Available { accelerators: &accelerators, machines: crate::machine_types() };
-    parse(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned), available).map_err(|p| p.to_string())
+    parse(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned), available).map_err(|r| r.problems.to_string())
 }
 fn config(line: &str) -> Config {
     match parsed(line) {

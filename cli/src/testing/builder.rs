@@ -229,7 +229,7 @@ impl VmBuilder {
         let words = ["-machine", self.machine.name(), "-nodefaults", "-display", "none"].map(str::to_owned);
         let accelerators = crate::accelerators();
         let available = Available { accelerators: &accelerators, machines: &machines };
-        let config = match args::parse(words.into_iter().chain(self.words), available)? {
+        let config = match args::parse(words.into_iter().chain(self.words), available).map_err(Problems::from)? {
             Command::Run(config) => *config,
             Command::Help(_) => return Err(refused("help", "a test has no use for it")),
         };
@@ -251,7 +251,7 @@ impl VmBuilder {
             }
         }
         let kernel = match self.kernel {
-            None => config.kernel.as_ref().map(|files| read_kernel(files, &config)).transpose()?,
+            None => config.kernel.as_ref().map(|files| read_kernel(files, Some(config.ram_size))).transpose()?,
             Some(image) => {
                 let (image, path) = image.read("kernel")?;
                 let initrd = self.initrd.map(|i| i.read("initrd")).transpose()?;

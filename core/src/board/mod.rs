@@ -7,6 +7,7 @@
 mod balloon;
 mod boot;
 mod bus;
+mod check;
 mod console;
 mod cpu;
 mod device;
@@ -22,6 +23,7 @@ pub mod state;
 mod tests;
 mod timer;
 
+pub use check::check_device;
 pub use cpu::CpuPlugError;
 pub(crate) use cpu::NewCpu;
 pub(crate) use device::all_ones;

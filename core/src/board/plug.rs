@@ -2,7 +2,7 @@
 
 use super::{BoardState, DeviceId, Realize, RealizeError, Slot};
 use crate::event::Event;
-use crate::object::{AnySpec, NodeId, Value, types};
+use crate::object::{AnySpec, Backends, DeviceClass, NodeId, SetError, TypeInfo, Value, types};
 use crate::pci::Devfn;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -156,6 +156,39 @@ pub fn well_formed_id(id: &str) -> bool {
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }
 
+/// A type that users can plug, and an unrealized device of it.
+pub(super) fn class_of(type_name: &str) -> Result<(&'static TypeInfo, DeviceClass, Box<dyn AnySpec>), PlugError> {
+    let info = types().get(type_name).ok_or_else(|| {
+        let hint = crate::did_you_mean(crate::closest(type_name, types().user_creatable().map(|t| t.name)));
+        PlugError::UnknownType { name: type_name.to_owned(), hint }
+    })?;
+    let class = info.device.filter(|d| d.user_creatable).ok_or(PlugError::NotPluggable)?;
+    let spec = class.make.ok_or(PlugError::NotPluggable)?();
+    Ok((info, class, spec))
+}
+
+fn text<'a>(properties: &'a [(String, Value)], key: &str) -> Option<&'a str> {
+    properties.iter().rev().find(|(k, _)| k == key).and_then(|(_, v)| v.as_str())
+}
+
+/// The id among properties.
+pub(super) fn id_of(properties: &[(String, Value)]) -> Result<Option<&str>, PlugError> {
+    match text(properties, "id") {
+        Some(id) if !well_formed_id(id) => Err(PlugError::Id),
+        id => Ok(id),
+    }
+}
+
+/// Sets all but those that are about the place of a device.
+pub(super) fn set_all(
+    spec: &mut dyn AnySpec,
+    properties: &[(String, Value)],
+    backends: &dyn Backends,
+) -> Result<(), SetError> {
+    let own = properties.iter().filter(|(k, _)| !["id", "bus"].contains(&k.as_str()));
+    own.into_iter().try_for_each(|(name, value)| spec.set(name, value, backends))
+}
+
 impl Bus {
     /// There is no room on it.
     pub fn is_full(&self) -> bool {
@@ -198,18 +231,9 @@ impl BoardState {
         properties: &[(String, Value)],
         hotplug: bool,
     ) -> Result<DeviceId, PlugError> {
-        let info = types().get(type_name).ok_or_else(|| {
-            let hint = crate::did_you_mean(crate::closest(type_name, types().user_creatable().map(|t| t.name)));
-            PlugError::UnknownType { name: type_name.to_owned(), hint }
-        })?;
-        let class = info.device.filter(|d| d.user_creatable).ok_or(PlugError::NotPluggable)?;
-        let mut spec = class.make.ok_or(PlugError::NotPluggable)?();
-        let text = |key: &str| properties.iter().rev().find(|(k, _)| k == key).and_then(|(_, v)| v.as_str());
-        let id = text("id");
-        if id.is_some_and(|id| !well_formed_id(id)) {
-            return Err(PlugError::Id);
-        }
-        let bus = self.bus_for(info.name, text("bus"))?;
+        let (info, class, mut spec) = class_of(type_name)?;
+        let id = id_of(properties)?;
+        let bus = self.bus_for(info.name, text(properties, "bus"))?;
         if hotplug {
             match bus.as_ref().filter(|b| !b.hotplug) {
                 Some(bus) => return Err(PlugError::ColdBus(bus.name.clone())),
@@ -228,9 +252,7 @@ impl BoardState {
             None => "/machine/peripheral-anon/device[*]".to_owned(),
         };
         self.apply_globals(&mut *spec)?;
-        for (name, value) in properties.iter().filter(|(k, _)| !["id", "bus"].contains(&k.as_str())) {
-            spec.set(name, value, &self.backends())?;
-        }
+        set_all(&mut *spec, properties, &self.backends())?;
         let values = spec.properties();
         let on = bus.as_ref().map(|b| b.name.clone());
         let device = self.put(&path, info.name, values, on, |r| spec.realize_boxed(r).map(|d| (d, ())))?.id;

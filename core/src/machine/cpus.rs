@@ -99,7 +99,7 @@ const ADDRESS: [Property<Address>; 6] = [
 ];
 
 /// Is it a type of CPUs?
-pub(super) fn is_cpu(type_name: &str) -> bool {
+pub fn is_cpu(type_name: &str) -> bool {
     types().is_a(type_name, "cpu")
 }
 

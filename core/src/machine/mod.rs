@@ -15,5 +15,5 @@ pub use config::{
     Boot, BootError, BootOrder, BuildError, CompatProperty, DeviceArg, KernelArgs, MachineConfig, MachineEntry,
     MachineProperty, MachineType, OptionRom, RtcBase, RtcClock, RtcConfig, SmbiosConfig, Wiring, build, machine_types,
 };
-pub use cpus::PossibleCpu;
+pub use cpus::{PossibleCpu, is_cpu};
 pub use run::{Machine, MachineError, Outcome, Policy, RunState};

@@ -101,6 +101,19 @@ qapi_union! {
     }
 }
 
+impl BlockdevOptions {
+    /// The name of the image that it is on, if that is there already.
+    pub fn below(&self) -> Option<&str> {
+        match &self.kind {
+            BlockdevKind::Raw(on) | BlockdevKind::Qcow2(on) => match &on.file {
+                BlockdevRef::Reference(name) => Some(name),
+                BlockdevRef::Definition(_) => None,
+            },
+            BlockdevKind::File(_) | BlockdevKind::HostDevice(_) => None,
+        }
+    }
+}
+
 /// An image that is there already, or one to be opened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BlockdevRef {

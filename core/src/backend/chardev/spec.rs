@@ -128,6 +128,39 @@ impl ChardevSpec {
     }
 }
 
+impl ChardevSpec {
+    /// Whether [`ChardevSpec::open`] can succeed, as far as that can be seen without a trace of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Self::File { path, .. } => can_create(path),
+            Self::Pipe { path } => open_pipe(path).map(drop),
+            Self::Socket { address: SocketAddress::Unix(path), role: SocketRole::Client { reconnect: None } } => {
+                path.metadata().map(drop)
+            }
+            Self::Socket { address: SocketAddress::Unix(path), role: SocketRole::Server { .. } } => can_create(path),
+            Self::Socket { address: SocketAddress::Inherited(fd), .. } => inherited(*fd).map(drop),
+            Self::Null | Self::Stdio | Self::Pty | Self::Socket { .. } => Ok(()),
+        }
+    }
+}
+
+/// A file can be written to, or made.
+fn can_create(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(there) if there.is_file() => OpenOptions::new().write(true).open(path).map(drop),
+        Ok(there) if there.is_dir() => Err(rustix::io::Errno::ISDIR.into()),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Err(_) => {
+            let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
+        }
+    }
+}
+
 fn open_pipe(path: &Path) -> io::Result<Files> {
     let with_suffix = |suffix| {
         let mut name = path.as_os_str().to_owned();
