@@ -170,7 +170,7 @@ impl JumpEntry {
 }
 
 /// Entries of the jump cache.
-pub(crate) const JUMPS: usize = 32768;
+pub(crate) const JUMPS: usize = 65536;
 /// Ops kept before everything is thrown away.
 const MAX_OPS: usize = 1 << 20;
 /// Dead blocks kept before they are freed.
@@ -179,7 +179,7 @@ const MAX_DEAD: usize = 1024;
 /// Slot of a linear address in the jump cache. What is close in the code is close there.
 #[inline(always)]
 pub(crate) fn jump_slot(linear: u64) -> usize {
-    (linear >> 2 ^ linear >> 12) as usize & (JUMPS - 1)
+    ((linear as u16).rotate_right(2) ^ (linear >> 12) as u16).into()
 }
 
 /// All decoded code of one CPU.

@@ -23,7 +23,6 @@ pub(crate) fn ends_block(i: &Instruction) -> bool {
         || matches!(
             i.mnemonic(),
             Hlt | Mwait
-                | Sti
                 | Cpuid
                 | Serialize
                 | Wbinvd

@@ -292,6 +292,10 @@ impl Asm {
     pub(super) fn shift_cl(&mut self, op: Shift, size: u8, r: Reg) {
         self.sized(size, 0xd2, Reg(op as u8), r);
     }
+    /// BSF or BSR.
+    pub(super) fn scan(&mut self, up: bool, size: u8, to: Reg, from: Reg) {
+        self.op(size, false, &[0x0f, if up { 0xbc } else { 0xbd }], to, from);
+    }
     /// RDX:RAX becomes the product of RAX and `r`.
     pub(super) fn mul(&mut self, size: u8, r: Reg) {
         self.sized(size, 0xf6, Reg(4), r);
@@ -348,6 +352,10 @@ impl Asm {
     /// AH becomes SF, ZF, AF, PF and CF.
     pub(super) fn lahf(&mut self) {
         self.byte(0x9f);
+    }
+
+    pub(super) fn mfence(&mut self) {
+        self.code.extend([0x0f, 0xae, 0xf0]);
     }
 
     // ---- control

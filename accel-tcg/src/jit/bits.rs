@@ -1,4 +1,4 @@
-//! Bit tests, SETcc in memory and double shifts.
+//! Bit tests and scans, SETcc in memory and double shifts.
 
 use super::asm::{Alu, BitTest, RAX, RCX, RDI, RDX, Shift, at, cc, sum};
 use super::pending::{CARRY_KNOWN, Operation};
@@ -18,6 +18,8 @@ impl Translator {
             Bts => self.bit_test(k, i, BitTest::Bts),
             Btr => self.bit_test(k, i, BitTest::Btr),
             Btc => self.bit_test(k, i, BitTest::Btc),
+            Bsf => return self.scan(k, i, true),
+            Bsr => return self.scan(k, i, false),
             Shld => return self.double_shift(k, i, true),
             Shrd => return self.double_shift(k, i, false),
             _ if crate::ops::hot::condition_of(i).is_some() && i.op_count() == 1 => return self.set_memory(k, i),
@@ -95,6 +97,25 @@ impl Translator {
             self.a.lea(self.width, RAX, sum(Some(RAX), Some((RDX, size.trailing_zeros() as u8)), 0));
         }
         self.check(k, size, write);
+    }
+    /// BSF and BSR, which leave the destination as it is where the source is zero. The flags are those of the source.
+    fn scan(&mut self, k: usize, i: &Instruction, up: bool) -> bool {
+        let (op, size) = (self.op(k), size(i, 0) as u8);
+        if size < 4 {
+            return false;
+        }
+        let live = !self.flags_dead(k);
+        let from = self.source(k, i, size);
+        if live {
+            self.pend_result(size, from);
+        }
+        let old = self.read(op.dst, 8, RAX);
+        self.a.scan(up, size, RCX, from);
+        self.a.cmov(cc::E, 8, RCX, old);
+        self.after(k, Operation::Logic, size, live);
+        self.host_flags_gone();
+        self.write(op.dst, 8, RCX);
+        true
     }
     /// SHLD and SHRD of a register by a constant, whose flags nothing sees.
     fn double_shift(&mut self, k: usize, i: &Instruction, left: bool) -> bool {

@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `asm`, `memory` | host instructions; where they lie |
-//! | `translate`, `straight`, `bits`, `modify`, `flow` | a block; its instructions; those that change memory; how it ends |
+//! | `translate`, `straight`, `bits`, `modify`, `system`, `flow` | a block; its instructions; those that change memory; those for the system; how it ends |
 //! | `registers` | guest registers in host registers, within a block |
 //! | `pending` | flags that nobody asked for yet |
 //! | `thunks` | pieces of code that all blocks share |
@@ -20,6 +20,7 @@ mod modify;
 mod pending;
 mod registers;
 mod straight;
+mod system;
 mod thunks;
 mod translate;
 

@@ -1,9 +1,9 @@
 //! Read-modify-writes of memory that are one instruction of the host too, with LOCK or without; XCHG has it always. What nobody may come between (SDM vol. 3,
 //! 9.1) is the host's own where it is aligned, and else goes the slow way.
 
-use super::asm::{Alu, RAX, RCX, RDI, RDX, at, cc};
+use super::asm::{Alu, RAX, RCX, RDI, RDX, Shift, at, cc};
 use super::pending::Operation;
-use super::straight::offset;
+use super::straight::{Kind, kind, offset};
 use super::thunks::{A, B, KIND};
 use super::translate::{REACHED, Second, Translator};
 use crate::ops::operand::{is_mem, size};
@@ -19,6 +19,7 @@ impl Translator {
             Inc | Dec | Xadd | Cmpxchg | Xchg => true,
             // Without LOCK they are arithmetic as other.
             Add | Sub | And | Or | Xor => locked,
+            Shl | Sal | Shr | Sar => return self.shift_memory(k, i),
             _ => false,
         };
         if !known || !is_mem(i, 0) {
@@ -97,6 +98,28 @@ impl Translator {
                 self.flags_of(k, Operation::Host, size);
             }
         }
+        true
+    }
+    /// By a constant.
+    fn shift_memory(&mut self, k: usize, i: &Instruction) -> bool {
+        let (shift, operation) = match i.mnemonic() {
+            Mnemonic::Shr => (Shift::Shr, Operation::Shr),
+            Mnemonic::Sar => (Shift::Sar, Operation::Sar),
+            _ => (Shift::Shl, Operation::Shl),
+        };
+        let (op, size, live) = (self.op(k), size(i, 0) as u8, !self.flags_dead(k));
+        let n = op.imm as u8 & if size == 8 { 63 } else { 31 };
+        if !is_mem(i, 0) || kind(i, 1) != Kind::Imm || n == 0 {
+            return false;
+        }
+        self.reach(k, size, true);
+        self.a.load(size, RDX, REACHED);
+        if live {
+            self.pend(operation, size, RDX, Second::Imm(n.into()));
+        }
+        self.a.shift(shift, size, RDX, n);
+        self.after(k, operation, size, live);
+        self.a.store(size, REACHED, RDX);
         true
     }
     /// An access that nobody may come between goes the slow way unless it is aligned. Its address is in RAX.

@@ -96,7 +96,7 @@ impl Translator {
     }
 
     /// The second operand of op `k`, which is `i`, from a register or memory: in its home, or in RDX.
-    fn source(&mut self, k: usize, i: &Instruction, size: u8) -> Reg {
+    pub(super) fn source(&mut self, k: usize, i: &Instruction, size: u8) -> Reg {
         if kind(i, 1) == Kind::Mem {
             self.reach(k, size, false);
             self.a.load(size, RDX, REACHED);
@@ -197,7 +197,7 @@ impl Translator {
             }
         }
     }
-    fn after(&mut self, k: usize, operation: Operation, size: u8, live: bool) {
+    pub(super) fn after(&mut self, k: usize, operation: Operation, size: u8, live: bool) {
         if live { self.flags_of(k, operation, size) } else { self.flags_lost() }
     }
     /// ADC and SBB, where the carry is known and their own flags are not needed.
@@ -278,12 +278,18 @@ impl Translator {
             return false;
         }
         if kind(i, 1) == Kind::Reg {
-            if live || size < 4 {
+            if size < 4 {
                 return false;
             }
-            // Where it has no flags to leave, those from before may still be pending, and stay so.
             self.a.load(1, RCX, at(RDI, CX * 8));
             let r = self.modify(op.dst, size, RAX);
+            if let (true, Some(operation)) = (live, operation) {
+                // By nothing, it leaves the flags from before, which may be pending and stay so.
+                self.a.alu_imm(Alu::And, 4, RCX, i32::from(size) * 8 - 1);
+                let none = self.a.jcc(cc::E);
+                self.pend(operation, size, r, Second::Reg(RCX));
+                self.a.land(none);
+            }
             self.a.shift_cl(shift, size, r);
             self.write(op.dst, size, r);
             self.flags_lost();
@@ -507,7 +513,7 @@ impl Translator {
 }
 
 /// An immediate operand, sign-extended from its size.
-fn immediate(v: u64, size: u8) -> Second {
+pub(super) fn immediate(v: u64, size: u8) -> Second {
     Second::Imm(match size {
         1 => (v as i8).into(),
         2 => (v as i16).into(),

@@ -5,7 +5,7 @@
 
 use super::asm::{Alu, Asm, R8, R9, R10, R11, RAX, RCX, RDI, RDX, RSI, Reg, Shift, at, cc};
 use super::pending::{Pending, resolve};
-use crate::block::{Block, Cache, JUMPS, JumpEntry};
+use crate::block::{Block, Cache, JumpEntry};
 use crate::cpu::{Cpu, slot};
 use crate::mem::tlb::{ENTRIES, OFFSET, TlbEntry};
 use crate::ops::hot::{slow, slow_end};
@@ -36,6 +36,8 @@ pub(super) struct Thunks {
     pub out: usize,
     /// To be called: resolves pending flags, and changes nothing else but RAX, RCX and RDX.
     pub resolve: usize,
+    /// To be called: calls the function in RAX with the CPU, and changes nothing else but RAX, RCX and RDX.
+    pub helper: usize,
     /// To be called. RAX is a linear address: RCX becomes the block there, and RDX where it is entered. RDX is 0 if that is not known. Changes R8.
     pub lookup: usize,
 }
@@ -63,7 +65,8 @@ impl Thunks {
             handler: by(None),
             interpret: interpret(a, out),
             out,
-            resolve: resolve_beside(a),
+            resolve: beside(a, Some(resolve as *const () as usize)),
+            helper: beside(a, None),
             lookup: lookup(a),
         }
     }
@@ -84,11 +87,14 @@ fn flags_known(a: &mut Asm) {
     }
     a.land(known);
 }
-fn resolve_beside(a: &mut Asm) -> usize {
+/// Calls a function, or the one in RAX, beside what is in registers.
+fn beside(a: &mut Asm, function: Option<usize>) -> usize {
     const KEPT: [Reg; 6] = [RDI, RSI, R8, R9, R10, R11];
     let here = a.here();
     KEPT.into_iter().for_each(|r| a.push(r));
-    a.constant(RAX, resolve as *const () as u64);
+    if let Some(f) = function {
+        a.constant(RAX, f as u64);
+    }
     a.call_by(RAX);
     KEPT.into_iter().rev().for_each(|r| a.pop(r));
     a.ret();
@@ -132,9 +138,9 @@ fn lookup(a: &mut Asm) -> usize {
     a.mov(8, RCX, RAX);
     a.mov(8, RDX, RAX);
     a.shift(Shift::Shr, 8, RCX, 12);
-    a.shift(Shift::Shr, 8, RDX, 2);
+    a.shift(Shift::Ror, 2, RDX, 2);
     a.alu(Alu::Xor, 4, RCX, RDX);
-    a.alu_imm(Alu::And, 4, RCX, (JUMPS - 1) as i32);
+    a.zero_extend(2, RCX, RCX);
     a.shift(Shift::Shl, 4, RCX, SCALE);
     a.alu(Alu::Add, 8, RCX, at(RDI, offset_of!(Cpu, cache) + offset_of!(Cache, jumps)));
     a.mov(8, RDX, RCX);

@@ -158,7 +158,7 @@ impl Translator {
             return false;
         }
         let before = std::mem::replace(&mut self.ops[k], op);
-        let done = self.modify_memory(k, i) || self.bits(k, i);
+        let done = self.modify_memory(k, i) || self.bits(k, i) || self.without_operands(k, i);
         if !done {
             self.ops[k] = before;
         }
@@ -182,7 +182,7 @@ impl Translator {
         }
         self.host_flags_gone();
     }
-    /// On `cc`, op `k` is left to its handler.
+    /// On `cc`, op `k`, the last one, is left to its handler.
     pub(super) fn handler_if(&mut self, cc: u8, k: usize) {
         let f = self.a.jcc(cc);
         self.stubs.push((f, Stub::Handler, k));

@@ -90,7 +90,7 @@ impl Code<'_> {
     fn instruction(&mut self) {
         let byte = self.r.below(4) == 0;
         let b = u8::from(!byte);
-        match self.r.below(40) {
+        match self.r.below(42) {
             0..=5 => {
                 // ADD, OR, ADC, SBB, AND, SUB, XOR, CMP: both ways.
                 let op = self.r.pick(&[0u8, 0, 1, 2, 3, 4, 5, 5, 6, 7, 7]) << 3;
@@ -244,6 +244,21 @@ impl Code<'_> {
                     let number = if place.is_none() { 15 } else { self.any() };
                     self.operands(false, &[0x0f, 0x83 | test << 3], number, place, false);
                 }
+            }
+            38 => {
+                // CLI, STI, LFENCE, MFENCE, PREFETCHW
+                let op = self.r.pick(&[
+                    &[0xfau8][..],
+                    &[0xfb],
+                    &[0x0f, 0xae, 0xe8],
+                    &[0x0f, 0xae, 0xf0],
+                    &[0x0f, 0x0d, 0x0b],
+                ]);
+                self.bytes.extend(op);
+            }
+            39 => {
+                let (op, reg, source) = (self.r.pick(&[0xbcu8, 0xbd]), self.free(), self.source());
+                self.operands(false, &[0x0f, op], reg, source, false);
             }
             37 => {
                 // SHLD, SHRD
