@@ -16,7 +16,7 @@ pub struct Seconds {
 
 impl Seconds {
     /// The least of two runs, each clock for itself.
-    fn least(self, other: Self) -> Self {
+    pub fn least(self, other: Self) -> Self {
         Self { cpu: self.cpu.min(other.cpu), guest: self.guest.min(other.guest) }
     }
 }

@@ -190,7 +190,9 @@ impl Node {
         let operation = Operation::WriteZeroes { unmap };
         self.check(operation, offset, length)?;
         self.fill_last_sector(offset + length)?;
-        if self.info.format == Format::Qcow2 && self.size() < LARGEST_CLUSTER {
+        // What `snapshot=on` lays over an image is a qcow2 image, too.
+        let qcow2 = self.info.format == Format::Qcow2 || self.info.snapshot;
+        if qcow2 && self.size() < LARGEST_CLUSTER {
             // imago 0.2.6 takes what follows in the cluster of such an image for zeroes, too.
             let zeroes = vec![0; length as usize];
             guarded(|| self.access.read().write(&zeroes[..], offset))?;

@@ -381,8 +381,15 @@ fn zeroes_in_an_image_smaller_than_a_cluster_leave_the_rest() {
     let dir = Dir::new();
     let path = dir.0.join("small");
     create(&path, Format::Qcow2, 4096).unwrap();
-    for unmap in [false, true] {
-        let node = Node::open("n", "file", &ImageOptions { unmap, ..ImageOptions::new(&path) }).unwrap();
+    let below = raw(&dir.file("below", &[0; 4096]));
+    let open = [
+        ImageOptions::new(&path),
+        ImageOptions { unmap: true, ..ImageOptions::new(&path) },
+        ImageOptions { snapshot: true, ..below.clone() },
+        ImageOptions { snapshot: true, unmap: true, ..below },
+    ];
+    for options in open {
+        let (unmap, node) = (options.unmap, Node::open("n", "file", &options).unwrap());
         node.write(0, &[7; 4096]).unwrap();
         node.write_zeroes(512, 512, unmap).unwrap();
         let mut data = [0; 4096];
