@@ -2,7 +2,7 @@
 
 use super::asm::{Alu, R8, R9, R10, R11, RAX, RCX, RDI, RDX, at, cc};
 use super::thunks::RIP;
-use super::translate::{REACHED, Translator};
+use super::translate::{Departure, REACHED, Translator};
 use crate::block::Op;
 use crate::ops::hot::{NEXT, TAKEN};
 use crate::ops::integer::condition;
@@ -63,8 +63,8 @@ impl Translator {
     }
     fn exit(&mut self, k: usize, way: usize, delta: i32) {
         self.a.alu_imm(Alu::Add, self.width, at(RDI, RIP), delta);
-        let f = self.a.jmp();
-        self.exits.push((f, way, k, delta));
+        let jump = self.a.jmp();
+        self.departures.push(Departure { jump, way, op: k, delta });
     }
     /// Goes on at the linear address in RAX, where [`Translator::find`] was.
     fn enter_found(&mut self) {

@@ -46,6 +46,16 @@ pub(super) enum Second {
     Imm(i32),
 }
 
+/// A jump to what the block is linked to.
+pub(super) struct Departure {
+    pub jump: Fixup,
+    pub way: usize,
+    /// The op that does it.
+    pub op: usize,
+    /// How far RIP has gone.
+    pub delta: i32,
+}
+
 /// Out of the straight path, with the number of the op.
 #[derive(Clone, Copy)]
 enum Stub {
@@ -82,8 +92,7 @@ pub(super) struct Translator {
     pub flags: Flags,
     /// Its address.
     pub block: usize,
-    /// Jumps to what the block is linked to: the way, the op, and how far RIP has gone.
-    pub exits: Vec<(Fixup, usize, usize, i32)>,
+    pub departures: Vec<Departure>,
     fates: Vec<Fate>,
     stubs: Vec<(Fixup, Stub, usize)>,
 }
@@ -101,7 +110,7 @@ pub(super) fn translate(block: &Block, ops: Vec<Op>, thunks: Thunks, base: usize
         registers: Registers::of(&ops),
         flags: Flags::Unknown,
         block: std::ptr::from_ref(block) as usize,
-        exits: Vec::new(),
+        departures: Vec::new(),
         fates: vec![Fate::default(); count],
         stubs: Vec::new(),
         ops,
@@ -223,9 +232,9 @@ impl Translator {
     /// Where exits lead while they are not connected: to the interpreter of the block that is linked, or to the handler, which links it.
     fn emit_exits(&mut self) -> [Exit; 2] {
         let mut exits = [Exit::default(); 2];
-        for (f, way, k, delta) in std::mem::take(&mut self.exits) {
-            exits[way] = Exit { site: self.a.address(f), unlinked: self.a.here() };
-            self.a.land(f);
+        for Departure { jump, way, op, delta } in std::mem::take(&mut self.departures) {
+            exits[way] = Exit { site: self.a.address(jump), unlinked: self.a.here() };
+            self.a.land(jump);
             self.a.constant(RCX, self.link(way));
             self.a.load(8, RAX, at(RCX, 0));
             self.a.test(8, RAX, RAX);
@@ -234,7 +243,7 @@ impl Translator {
             self.a.land(none);
             self.a.alu_imm(Alu::Sub, self.width, at(RDI, RIP), delta);
             let f = self.a.jmp();
-            self.stubs.push((f, Stub::Handler, k));
+            self.stubs.push((f, Stub::Handler, op));
         }
         exits
     }
