@@ -23,6 +23,10 @@ impl Failure {
 }
 
 impl Failure {
+    /// There is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
     /// With what is wrong besides.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
@@ -60,13 +64,22 @@ impl From<SelectError> for Failure {
 }
 
 impl Failure {
-    /// Why a machine with this CPU model was not made.
-    pub(crate) fn machine(e: MachineError, cpu: &str) -> Self {
-        match e {
+    /// Why a machine with this CPU model was not made. If that was not for `devices`, they may not have been looked at.
+    pub(crate) fn machine(e: MachineError, cpu: &str, devices: impl FnOnce() -> Self) -> Self {
+        let about_devices = matches!(&e, MachineError::Build(e) if is_of_device(e));
+        let failure = match e {
             MachineError::Build(e) => Self(lines(e)),
             MachineError::Cpu(e) => Self::line(format!("-cpu {cpu}: {e}")),
             other => Self::line(other),
-        }
+        };
+        if about_devices { failure } else { failure.and(devices()) }
+    }
+}
+
+fn is_of_device(e: &BuildError) -> bool {
+    match e {
+        BuildError::Several(all) => all.iter().any(is_of_device),
+        one => matches!(one, BuildError::Device { .. }),
     }
 }
 
@@ -86,6 +99,8 @@ mod tests {
         let one = |value: &str| BuildError::Option { option: "device", value: value.into(), reason: "no".into() };
         let e = BuildError::Several(vec![one("a"), BuildError::Several(vec![one("b"), one("c")])]);
         let expected = ["-device a: no", "-device b: no", "-device c: no"].map(str::to_owned);
-        assert_eq!(Failure::machine(MachineError::Build(e), "max"), Failure(expected.to_vec()));
+        let besides = || Failure::line("-device d: no");
+        let all = [&expected[..], &["-device d: no".to_owned()]].concat();
+        assert_eq!(Failure::machine(MachineError::Build(e), "max", besides), Failure(all));
     }
 }

@@ -65,8 +65,12 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     if config.curses {
         check::view().map_err(|e| e.and(check::consoles(&config)).and(check::devices(&config)))?;
     }
-    let opened = OpenConsoles::open(&config.consoles);
-    let mut consoles = opened.map_err(|e| Failure::from(e).and(check::devices(&config)))?;
+    // Nobody is waited for, and no file is cut off, if it is seen before that another one cannot be opened.
+    let opened = match check::consoles(&config) {
+        fine if fine.is_empty() => OpenConsoles::open(&config.consoles).map_err(Failure::from),
+        wrong => Err(wrong),
+    };
+    let mut consoles = opened.map_err(|e| e.and(check::devices(&config)))?;
     if config.curses {
         // The interrupt key is the guest's.
         consoles.terminal = Some(false);
@@ -94,7 +98,7 @@ pub(crate) fn run(mut config: Config, accelerators: &[&'static dyn Accelerator])
     let made = Machine::new(selected.vm, config.machine, &machine_config);
     // Whoever waits for the machine must not wait for ever.
     let machine = made.inspect_err(|_| outside.control.end(ShutdownCause::HostError));
-    let machine = machine.map_err(|e| Failure::machine(e, &config.cpu.name))?;
+    let machine = machine.map_err(|e| Failure::machine(e, &config.cpu.name, || check::devices(&config)))?;
     drop(machine_config);
     if config.cpu_given {
         warn_of_missing_features(&machine, selection.accel.name());

@@ -242,6 +242,12 @@ fn problems_of_all_kinds_are_told_together_and_leave_no_trace() {
             .concat(),
         );
     assert_eq!(told.lines().count(), 4, "{told}");
+    let waits = format!("unix:{kept}.sock,server");
+    let told = refused(&["-accel", "tcg", "-serial", &waits, "-monitor", "file:/nowhere/m"]);
+    assert!(told.starts_with("gearbox: -monitor file:/nowhere/m: ") && told.lines().count() == 1, "{told}");
+    // Or what the machine is made of.
+    let told = refused(&["-accel", "tcg", "-cpu", "host", "-device", "isa-debug-exit,iobas=1"]);
+    assert!(told.starts_with("gearbox: -cpu host: ") && told.lines().count() == 2, "{told}");
     assert_eq!(std::fs::read(&kept).unwrap(), b"not lost");
 }
 

@@ -18,7 +18,7 @@ const fn common(
     description: &'static str,
     take: fn(&mut SelectedMachine, key: &str, value: &str) -> Result<(), String>,
 ) -> Common {
-    Common { property: MachineProperty { name, kind, default, description }, members: false, take }
+    Common { property: MachineProperty { name, kind, values: &[], default, description }, members: false, take }
 }
 
 static COMMON: &[Common] = &[
@@ -109,7 +109,7 @@ pub fn properties(machine: &'static dyn MachineType) -> Vec<(MachineProperty, Op
     let own = machine.properties().iter().chain(COMMON.iter().map(|c| &c.property)).map(|p| (*p, None));
     let fixed = fixed_of(machine).map(|f| {
         let Fixed { name, kind, value, description, .. } = *f;
-        (MachineProperty { name, kind, default: None, description }, Some(value))
+        (MachineProperty { name, kind, values: &[], default: None, description }, Some(value))
     });
     let mut all: Vec<_> = own.chain(fixed).collect();
     all.sort_by_key(|(property, _)| property.name);
@@ -190,9 +190,17 @@ pub fn machine(o: &Options, machines: &[&'static dyn MachineType]) -> Result<Sel
     let known = properties(found.machine);
     for (key, value) in std::mem::take(&mut found.properties) {
         let reason = match known.iter().find(|(property, _)| property.name == key) {
-            Some((_, None)) => {
-                found.properties.push((key, value));
-                continue;
+            Some((property, None)) => {
+                // A switch has more words for what it is.
+                let on = switch(&value).ok().filter(|_| property.kind == "bool");
+                let value = on.map_or(value, |on| if on { "on" } else { "off" }.to_owned());
+                match property.check(&value) {
+                    Ok(()) => {
+                        found.properties.push((key, value));
+                        continue;
+                    }
+                    Err(reason) => reason,
+                }
             }
             Some((_, Some(only))) if *only == value => continue,
             Some((_, Some(only))) => format!("'{key}={value}' is not implemented yet; it is '{only}'"),

@@ -92,6 +92,8 @@ fn what_cannot_be_is_refused_with_what_was_close() {
         ),
         ("-machine q35", "-machine q35: unknown machine 'q35'; 'help' in its place lists what there is"),
         ("-machine pc,vmprot=off", "-machine pc,vmprot=off: unknown property 'vmprot'; did you mean 'vmport'?"),
+        ("-machine pc,hpet=maybe", "-machine pc,hpet=maybe: 'hpet' takes on|off, not 'maybe'"),
+        ("-machine smm=no", "-machine smm=no: 'smm' takes on|off|auto, not 'no'"),
         ("-machine pc,smbus=off", "-machine pc,smbus=off: 'smbus' is not implemented yet"),
         ("-cpu qemu46", "-cpu qemu46: unknown CPU model 'qemu46'; did you mean 'qemu64'?"),
         ("-cpu max,+sse5", "-cpu max,+sse5: unknown CPU feature or property 'sse5'; did you mean 'sse'?"),
@@ -133,6 +135,7 @@ fn consoles_and_devices_come_through() {
     let expected = [("chardev", "c"), ("id", "s")].map(|(k, v)| (k.to_owned(), v.into()));
     assert_eq!(c.devices, [DeviceArg { type_name: "isa-serial".into(), properties: expected.to_vec() }]);
     assert!(config("-machine pc,usb=off,vmport=off").properties.is_empty());
+    assert_eq!(config("-machine hpet=no").properties, [("hpet".to_owned(), "off".to_owned())]);
     let smp = config("-machine isapc,smp.cpus=1,graphics=off,hmat=on,fd-bootchk=off -machine hmat=off");
     assert!((smp.cpus, smp.nographic, smp.boot.floppy_check) == (1, true, false));
     assert!(config("-nodefaults").consoles.serials.is_empty());

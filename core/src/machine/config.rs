@@ -219,6 +219,18 @@ impl MachineConfig {
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.iter().rev().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
+    /// What is wrong with the machine's properties, if it has these.
+    pub fn check_properties(&self, known: &[MachineProperty]) -> Vec<BuildError> {
+        let wrong = self.properties.iter().filter_map(|(name, value)| {
+            let checked = match known.iter().find(|p| p.name == name) {
+                Some(property) => property.check(value),
+                None => Err("the machine has no such property".to_owned()),
+            };
+            let reason = checked.err()?;
+            Some(BuildError::Option { option: "machine", value: format!("{name}={value}"), reason })
+        });
+        wrong.collect()
+    }
     /// Number of CPUs that the machine has at the start.
     pub fn boot_cpus(&self) -> u32 {
         self.cpus.unwrap_or(u32::MAX).min(self.topology.total())
@@ -413,10 +425,25 @@ pub struct MachineProperty {
     pub name: &'static str,
     /// QEMU's name of its type.
     pub kind: &'static str,
+    /// All values that it takes; any if there are none here.
+    pub values: &'static [&'static str],
     /// What it is where nobody says anything, if it is something then.
     pub default: Option<&'static str>,
     /// One line about it.
     pub description: &'static str,
+}
+
+impl MachineProperty {
+    /// Whether it takes `value`.
+    ///
+    /// # Errors
+    /// What it takes.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        if self.values.is_empty() || self.values.contains(&value) {
+            return Ok(());
+        }
+        Err(format!("'{}' takes {}, not '{value}'", self.name, self.values.join("|")))
+    }
 }
 
 /// A kind of machine: QEMU's `MachineClass`.

@@ -10,7 +10,7 @@ use crate::devices::vga::IsaVga;
 use crate::smbios::legacy;
 use gearbox_core::backend::block::{DriveMedia, DrivePlace};
 use gearbox_core::board::{Board, BoardState};
-use gearbox_core::machine::{BuildError, MachineConfig, MachineEntry, MachineType, Wiring};
+use gearbox_core::machine::{BuildError, MachineConfig, MachineEntry, MachineProperty, MachineType, Wiring};
 use std::sync::Arc;
 
 /// QEMU's `isapc`.
@@ -54,7 +54,7 @@ impl MachineType for IsaPc {
     }
     /// The schematic.
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
-        check(config)?;
+        check(config, self.properties())?;
         let layout = Layout::without_pci(config.ram_size);
         let firmware_given = config.firmware.is_some();
         let (intr, serials, parallels) = board.with(|s| -> Result<_, BuildError> {
@@ -104,16 +104,11 @@ fn smbios(config: &MachineConfig) -> Result<Option<Vec<u8>>, BuildError> {
 }
 
 /// Refuses what the machine cannot be, all of it together.
-fn check(config: &MachineConfig) -> Result<(), BuildError> {
-    let mut wrong = at::check(config);
-    let mut refuse = |option, value: &str, reason: &str| {
-        wrong.push(BuildError::Option { option, value: value.to_owned(), reason: reason.to_owned() });
-    };
-    for (name, _) in &config.properties {
-        refuse("machine", name, "the machine has no such property");
-    }
+fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Result<(), BuildError> {
+    let mut wrong = at::check(config, properties);
     if !config.acpi_tables.is_empty() {
-        refuse("acpitable", "", "the machine has no ACPI");
+        let reason = "the machine has no ACPI".to_owned();
+        wrong.push(BuildError::Option { option: "acpitable", value: String::new(), reason });
     }
     at::together(wrong)
 }

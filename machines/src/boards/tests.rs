@@ -259,7 +259,10 @@ fn isapc_has_no_place_for_pci() {
     }
     let properties = vec![("hpet".into(), "off".into())];
     let with = MachineConfig { properties, acpi_tables: vec![vec![0; 36]], ..MachineConfig::default() };
-    assert_eq!(error(&with), "-machine hpet: the machine has no such property; -acpitable : the machine has no ACPI");
+    assert_eq!(
+        error(&with),
+        "-machine hpet=off: the machine has no such property; -acpitable : the machine has no ACPI"
+    );
     // Another channel has another bus.
     let properties = [("iobase", "0x1e8"), ("iobase2", "0x3ee"), ("irq", "11")];
     let properties = properties.map(|(k, v)| (k.to_owned(), v.into())).to_vec();

@@ -21,7 +21,7 @@ use crate::devices::parallel::{LPT, Parallel};
 use crate::devices::port92::Port92;
 use crate::devices::serial::{COM, Serial};
 use gearbox_core::board::{BoardState, DeviceId, ISA_IRQS, Line};
-use gearbox_core::machine::{BuildError, MachineConfig};
+use gearbox_core::machine::{BuildError, MachineConfig, MachineProperty};
 use memory::Layout;
 
 /// The input through which the second interrupt controller reaches the first.
@@ -96,9 +96,9 @@ pub(super) fn irqs() -> impl Iterator<Item = u8> {
     (0..ISA_IRQS as u8).filter(|&irq| irq != CASCADE)
 }
 
-/// Refuses what no such board can be.
-pub(super) fn check(config: &MachineConfig) -> Vec<BuildError> {
-    let mut wrong = Vec::new();
+/// Refuses what no such board can be that has these properties.
+pub(super) fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Vec<BuildError> {
+    let mut wrong = config.check_properties(properties);
     let mut refuse = |option, value: String, reason: String| wrong.push(BuildError::Option { option, value, reason });
     if !(memory::LEAST..=memory::MOST).contains(&config.ram_size) || !config.ram_size.is_multiple_of(4096) {
         refuse("m", config.ram_size.to_string(), "1 MiB to 64 GiB in whole pages are possible".into());

@@ -76,18 +76,25 @@ impl MachineType for PcVersion {
     fn properties(&self) -> &'static [MachineProperty] {
         const fn property(
             name: &'static str,
-            kind: &'static str,
+            (kind, values): (&'static str, &'static [&'static str]),
             default: Option<&'static str>,
             description: &'static str,
         ) -> MachineProperty {
-            MachineProperty { name, kind, default, description }
+            MachineProperty { name, kind, values, default, description }
         }
+        const BOOL: (&str, &[&str]) = ("bool", &["on", "off"]);
+        const ON_OFF_AUTO: (&str, &[&str]) = ("OnOffAuto", &["on", "off", "auto"]);
         const ALL: &[MachineProperty] = &[
-            property("hpet", "bool", Some("on"), "Enable/disable high precision event timer emulation"),
-            property("pflash0", "str", None, "Node name or drive of the flash chip with the firmware"),
-            property("pflash1", "str", None, "Node name or drive of the flash chip with the firmware's variables"),
-            property("smbios-entry-point-type", "str", Some("32"), "SMBIOS Entry Point type [32, 64]"),
-            property("smm", "OnOffAuto", Some("auto"), "Enable SMM"),
+            property("hpet", BOOL, Some("on"), "Enable/disable high precision event timer emulation"),
+            property("pflash0", ("str", &[]), None, "Node name or drive of the flash chip with the firmware"),
+            property(
+                "pflash1",
+                ("str", &[]),
+                None,
+                "Node name or drive of the flash chip with the firmware's variables",
+            ),
+            property("smbios-entry-point-type", ("str", &["32", "64"]), Some("32"), "SMBIOS Entry Point type [32, 64]"),
+            property("smm", ON_OFF_AUTO, Some("auto"), "Enable SMM"),
         ];
         ALL
     }
@@ -110,7 +117,7 @@ impl MachineType for PcVersion {
         Some("pc.ram")
     }
     fn build(&self, config: &MachineConfig, board: &Arc<Board>) -> Result<Wiring, BuildError> {
-        check(config)?;
+        check(config, self.properties())?;
         let layout = Layout::new(config.ram_size);
         let (wiring, platform, smbios) = board.with(|s| self.realize(config, layout, s))?;
         let boot = match &config.kernel {
@@ -132,25 +139,12 @@ impl MachineType for PcVersion {
 }
 
 /// Refuses what the machine cannot be, all of it together.
-fn check(config: &MachineConfig) -> Result<(), BuildError> {
-    let mut wrong = at::check(config);
-    let mut refuse = |option, value: String, reason: String| wrong.push(BuildError::Option { option, value, reason });
+fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Result<(), BuildError> {
+    let mut wrong = at::check(config, properties);
     let cpus = config.topology.total();
     if !(1..=MAX_CPUS).contains(&cpus) {
-        refuse("smp", cpus.to_string(), format!("1 to {MAX_CPUS} CPUs are possible"));
-    }
-    for (name, value) in &config.properties {
-        match (&**name, &**value) {
-            ("smm", "on" | "off" | "auto") | ("hpet", "on" | "off") => {}
-            ("hpet", _) => refuse("machine", format!("hpet={value}"), "it is on or off".into()),
-            ("smbios-entry-point-type", "32" | "64") => {}
-            ("smbios-entry-point-type", _) => {
-                refuse("machine", format!("smbios-entry-point-type={value}"), "it is 32 or 64".into());
-            }
-            (property, _) if flash::PROPERTIES.contains(&property) => {}
-            ("smm", _) => refuse("machine", format!("smm={value}"), "it is on, off or auto".into()),
-            _ => refuse("machine", name.clone(), "the machine has no such property".into()),
-        }
+        let (value, reason) = (cpus.to_string(), format!("1 to {MAX_CPUS} CPUs are possible"));
+        wrong.push(BuildError::Option { option: "smp", value, reason });
     }
     at::together(wrong)
 }
