@@ -14,7 +14,7 @@ fn passes_its_first_tests(image: &str, cpus: u32) {
         "-accel",
         "tcg",
         "-m",
-        "32",
+        "96",
         "-smp",
         &smp,
         "-nographic",
