@@ -2,6 +2,7 @@
 //! the processor, and the SSE approximations. Other hosts have [`portable`](super::portable) and rounded results instead.
 
 use super::f80::F80;
+#[cfg(target_arch = "x86_64")]
 use super::transcendental::Function;
 
 /// What became of an operation.

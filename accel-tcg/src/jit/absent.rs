@@ -37,7 +37,7 @@ impl Jit {
     pub(crate) fn clear(&mut self) {
         match *self {}
     }
-    pub(crate) fn connect(&mut self, _exit: Exit, _to: usize) {
+    pub(crate) fn connect(&mut self, Exit { site: _site, .. }: Exit, _to: usize) {
         match *self {}
     }
     pub(crate) fn retire(&mut self, _native: usize) {
