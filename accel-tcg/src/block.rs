@@ -161,11 +161,9 @@ impl JumpEntry {
     /// No mode: the block crosses into another page, of which the key does not tell.
     const CROSSES: u64 = 1 << 63;
     fn new(linear: u64, block: &Block) -> Self {
-        let key = Self::key(block.host, block.mode) | if block.second.is_some() { Self::CROSSES } else { 0 };
+        let crosses = if block.second.is_some() { Self::CROSSES } else { 0 };
+        let key = block.host as u64 | u64::from(block.mode.0) << Self::MODE | crosses;
         Self { linear, key, block, native: block.native }
-    }
-    fn key(host: usize, mode: Mode) -> u64 {
-        host as u64 | u64::from(mode.0) << Self::MODE
     }
 }
 

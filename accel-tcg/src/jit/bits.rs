@@ -1,10 +1,11 @@
 //! Bit tests and scans, SETcc in memory and double shifts.
 
-use super::asm::{Alu, BitTest, RAX, RCX, RDI, RDX, Shift, at, cc, sum};
+use super::asm::{Alu, BitTest, Place, RAX, RCX, RDI, RDX, Shift, at, cc, sum};
 use super::pending::{CARRY_KNOWN, Operation};
 use super::straight::{Kind, kind};
 use super::thunks::CARRY;
 use super::translate::{Flags, REACHED, Translator};
+use crate::ops::hot::{condition_of, shift_count};
 use crate::ops::integer::condition;
 use crate::ops::operand::size;
 use iced_x86::{Instruction, Mnemonic};
@@ -22,7 +23,7 @@ impl Translator {
             Bsr => return self.scan(k, i, false),
             Shld => return self.double_shift(k, i, true),
             Shrd => return self.double_shift(k, i, false),
-            _ if crate::ops::hot::condition_of(i).is_some() && i.op_count() == 1 => return self.set_memory(k, i),
+            _ if condition_of(i).is_some() && i.op_count() == 1 => return self.set_memory(k, i),
             _ => return false,
         }
         true
@@ -31,47 +32,41 @@ impl Translator {
     fn bit_test(&mut self, k: usize, i: &Instruction, test: BitTest) {
         let (op, size) = (self.op(k), size(i, 0) as u8);
         let (live, changes) = (!self.flags_dead(k), test != BitTest::Bt);
+        let (in_memory, locked) = (kind(i, 0) == Kind::Mem, i.has_lock_prefix());
         let by_register = kind(i, 1) == Kind::Reg;
-        let number = op.imm as u8 & (size * 8 - 1);
-        if kind(i, 0) == Kind::Mem {
+        if in_memory {
             self.reach_bit(k, size, changes, by_register);
-            if i.has_lock_prefix() {
+        }
+        let word: Place = match (in_memory, locked) {
+            (true, true) => {
                 self.aligned(k, size);
-            } else {
+                REACHED.into()
+            }
+            (true, false) => {
                 self.a.load(size, RDX, REACHED);
+                RDX.into()
             }
-            match (by_register, i.has_lock_prefix()) {
-                (true, false) => {
-                    let n = self.read(op.src, size, RCX);
-                    self.a.bit(test, size, RDX, n);
-                }
-                (true, true) => {
-                    let n = self.read(op.src, size, RCX);
-                    self.a.mov(4, RCX, n);
-                    self.a.alu_imm(Alu::And, 4, RCX, (size * 8 - 1).into());
-                    self.a.lock();
-                    self.a.bit(test, size, REACHED, RCX);
-                }
-                (false, false) => self.a.bit_imm(test, size, RDX, number),
-                (false, true) => {
-                    self.a.lock();
-                    self.a.bit_imm(test, size, REACHED, number);
-                }
+            _ if changes => self.modify(op.dst, size, RAX).into(),
+            _ => self.read(op.dst, size, RAX).into(),
+        };
+        if by_register {
+            let mut number = self.read(op.src, size, RCX);
+            if locked {
+                // Of memory, all of its bits would count.
+                self.a.mov(4, RCX, number);
+                self.a.alu_imm(Alu::And, 4, RCX, (size * 8 - 1).into());
+                number = RCX;
             }
-            if changes && !i.has_lock_prefix() {
-                self.a.store(size, REACHED, RDX);
-            }
+            self.lock(i);
+            self.a.bit(test, size, word, number);
         } else {
-            let r = if changes { self.modify(op.dst, size, RAX) } else { self.read(op.dst, size, RAX) };
-            if by_register {
-                let n = self.read(op.src, size, RCX);
-                self.a.bit(test, size, r, n);
-            } else {
-                self.a.bit_imm(test, size, r, number);
-            }
-            if changes {
-                self.write(op.dst, size, r);
-            }
+            self.lock(i);
+            self.a.bit_imm(test, size, word, op.imm as u8 & (size * 8 - 1));
+        }
+        match word {
+            Place::Reg(r) if changes && in_memory => self.a.store(size, REACHED, r),
+            Place::Reg(r) if changes => self.write(op.dst, size, r),
+            _ => {}
         }
         if live {
             self.a.setcc(cc::B, RDX);
@@ -120,8 +115,8 @@ impl Translator {
     /// SHLD and SHRD of a register by a constant, whose flags nothing sees.
     fn double_shift(&mut self, k: usize, i: &Instruction, left: bool) -> bool {
         let (op, size) = (self.op(k), size(i, 0) as u8);
-        let n = op.imm as u8 & if size == 8 { 63 } else { 31 };
-        if size < 4 || n == 0 || kind(i, 0) != Kind::Reg || kind(i, 2) != Kind::Imm || !self.flags_dead(k) {
+        let n = shift_count(i);
+        if size < 4 || n == 0 || kind(i, 0) != Kind::Reg || !self.flags_dead(k) {
             return false;
         }
         let from = self.read(op.src, size, RDX);

@@ -3,9 +3,10 @@
 
 use super::asm::{Alu, RAX, RCX, RDI, RDX, Shift, at, cc};
 use super::pending::Operation;
-use super::straight::{Kind, kind, offset};
+use super::straight::offset;
 use super::thunks::{A, B, KIND};
 use super::translate::{REACHED, Second, Translator};
+use crate::ops::hot::shift_count;
 use crate::ops::operand::{is_mem, size};
 use gearbox_core::x86::state::gpr::RAX as AX;
 use iced_x86::{Instruction, Mnemonic};
@@ -19,7 +20,9 @@ impl Translator {
             Inc | Dec | Xadd | Cmpxchg | Xchg => true,
             // Without LOCK they are arithmetic as other.
             Add | Sub | And | Or | Xor => locked,
-            Shl | Sal | Shr | Sar => return self.shift_memory(k, i),
+            Shl | Sal => return self.shift_memory(k, i, Shift::Shl, Operation::Shl),
+            Shr => return self.shift_memory(k, i, Shift::Shr, Operation::Shr),
+            Sar => return self.shift_memory(k, i, Shift::Sar, Operation::Sar),
             _ => false,
         };
         if !known || !is_mem(i, 0) {
@@ -101,15 +104,10 @@ impl Translator {
         true
     }
     /// By a constant.
-    fn shift_memory(&mut self, k: usize, i: &Instruction) -> bool {
-        let (shift, operation) = match i.mnemonic() {
-            Mnemonic::Shr => (Shift::Shr, Operation::Shr),
-            Mnemonic::Sar => (Shift::Sar, Operation::Sar),
-            _ => (Shift::Shl, Operation::Shl),
-        };
-        let (op, size, live) = (self.op(k), size(i, 0) as u8, !self.flags_dead(k));
-        let n = op.imm as u8 & if size == 8 { 63 } else { 31 };
-        if !is_mem(i, 0) || kind(i, 1) != Kind::Imm || n == 0 {
+    fn shift_memory(&mut self, k: usize, i: &Instruction, shift: Shift, operation: Operation) -> bool {
+        let (size, live) = (size(i, 0) as u8, !self.flags_dead(k));
+        let n = shift_count(i);
+        if !is_mem(i, 0) || n == 0 {
             return false;
         }
         self.reach(k, size, true);

@@ -9,7 +9,7 @@ use std::mem::offset_of;
 
 impl Translator {
     /// Translates op `k`, which is `i`, if it is one of these.
-    pub(super) fn without_operands(&mut self, k: usize, i: &Instruction) -> bool {
+    pub(super) fn system(&mut self, k: usize, i: &Instruction) -> bool {
         use Mnemonic::*;
         match i.mnemonic() {
             // Loads and stores of the host are in its order already.

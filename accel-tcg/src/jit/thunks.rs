@@ -5,7 +5,7 @@
 
 use super::asm::{Alu, Asm, R8, R9, R10, R11, RAX, RCX, RDI, RDX, RSI, Reg, Shift, at, cc};
 use super::pending::{Pending, resolve};
-use crate::block::{Block, Cache, JumpEntry};
+use crate::block::{Block, Cache, JUMPS, JumpEntry};
 use crate::cpu::{Cpu, slot};
 use crate::mem::tlb::{ENTRIES, OFFSET, TlbEntry};
 use crate::ops::hot::{slow, slow_end};
@@ -168,4 +168,6 @@ fn lookup(a: &mut Asm) -> usize {
     here
 }
 
+// The slot is made of words of 16 bits.
+const _: () = assert!(JUMPS == 1 << 16);
 const _: () = assert!(size_of::<TlbEntry>().is_power_of_two() && size_of::<JumpEntry>().is_power_of_two());

@@ -90,7 +90,7 @@ pub(super) struct Translator {
     pub width: u8,
     pub registers: Registers,
     pub flags: Flags,
-    /// Its address.
+    /// The block's address.
     pub block: usize,
     pub departures: Vec<Departure>,
     fates: Vec<Fate>,
@@ -167,7 +167,7 @@ impl Translator {
             return false;
         }
         let before = std::mem::replace(&mut self.ops[k], op);
-        let done = self.modify_memory(k, i) || self.bits(k, i) || self.without_operands(k, i);
+        let done = self.modify_memory(k, i) || self.bits(k, i) || self.system(k, i);
         if !done {
             self.ops[k] = before;
         }

@@ -347,9 +347,13 @@ fn straight<L: Policy>(i: &Instruction, op: &mut Op, mode: Mode) -> Option<Handl
         _ => return None,
     })
 }
-/// By how much a shift shifts; 0 also for one by CL.
-fn shift_count(i: &Instruction) -> u8 {
-    if i.op1_kind() == OpKind::Immediate8 { i.immediate8() & if size(i, 0) == 8 { 63 } else { 31 } } else { 0 }
+/// By how much a shift shifts, or a double shift; 0 also for one by CL.
+pub(crate) fn shift_count(i: &Instruction) -> u8 {
+    if i.op_kind(i.op_count() - 1) == OpKind::Immediate8 {
+        i.immediate8() & if size(i, 0) == 8 { 63 } else { 31 }
+    } else {
+        0
+    }
 }
 pub(crate) fn condition_of(i: &Instruction) -> Option<u8> {
     (i.condition_code() != iced_x86::ConditionCode::None && i.flow_control() == FlowControl::Next).then(|| condition(i))

@@ -16,7 +16,7 @@ pub(crate) use lower::lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) use flow::{NEXT, TAKEN};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use lower::{condition_of, dead_flags, lower_each, operands};
+pub(crate) use lower::{condition_of, dead_flags, lower_each, operands, shift_count};
 
 use crate::block::{Executor, Op};
 use crate::cpu::{Cpu, slot};
