@@ -5,7 +5,7 @@ use crate::accel::{Accelerator, Request, select};
 use crate::args::{Config, Problem, Problems, QtestLog, Target};
 use crate::assemble::{describe, machine_config, read_kernel};
 use crate::backend::chardev::ChardevSpec;
-use crate::board::{PlugError, check_device};
+use crate::board::{PlugError, check_device, id_of};
 use crate::curses;
 use crate::failure::Failure;
 use crate::machine::is_cpu;
@@ -68,7 +68,7 @@ pub(crate) fn consoles(config: &Config) -> Failure {
 pub(crate) fn devices(config: &Config) -> Failure {
     let mut ids = HashSet::new();
     let wrong = config.devices.iter().filter(|d| !is_cpu(&d.type_name)).filter_map(|d| {
-        let id = d.properties.iter().rev().find(|(k, _)| k == "id").and_then(|(_, v)| v.as_str());
+        let id = id_of(&d.properties).ok().flatten();
         let twice = id.filter(|id| !ids.insert(*id)).map(|id| PlugError::Duplicate(id.to_owned()));
         let error = check_device(&d.type_name, &d.properties).err().or(twice)?;
         Some(Failure::line(format!("-device {}: {error}", d.type_name)))

@@ -20,9 +20,6 @@ impl Failure {
             tell(line);
         }
     }
-}
-
-impl Failure {
     /// There is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -228,8 +228,8 @@ impl Consoles {
         ports.chain(single.into_iter().filter_map(|(option, t)| Some((option, t.as_ref()?)))).chain(qmp)
     }
 
-    /// Fills in what was not given: a parallel port without a printer, a serial port and a monitor. The first serial port and the monitor share the terminal, as with `-nographic`, for there is no display to put them
-    /// in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
+    /// Fills in what was not given: a parallel port without a printer, a serial port and a monitor. The first serial port and the monitor share the terminal,
+    /// as with `-nographic`, for there is no display to put them in; unless something else was put there, or `-display none` or `-nodefaults` ask for silence.
     ///
     /// With a view in the terminal both are consoles of that.
     pub fn complete(&mut self, d: Defaults) {

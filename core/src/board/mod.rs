@@ -32,7 +32,7 @@ pub use fabric::{Fabric, SystemRequest};
 pub use firmware::{FirmwareFile, Rom, RomPlace};
 pub use isa::IRQS as ISA_IRQS;
 pub use line::{Line, Pin, Pins};
-pub use plug::{Bus, BusPlace, Global, Hotplug, NoUnit, PlugError, UnplugError, well_formed_id};
+pub use plug::{Bus, BusPlace, Global, Hotplug, NoUnit, PlugError, UnplugError, id_of, well_formed_id};
 use realize::{Claims, Finished};
 pub use realize::{Realize, RealizeError, Realized};
 pub use state::{DeviceState, Saved};

@@ -171,8 +171,11 @@ fn text<'a>(properties: &'a [(String, Value)], key: &str) -> Option<&'a str> {
     properties.iter().rev().find(|(k, _)| k == key).and_then(|(_, v)| v.as_str())
 }
 
-/// The id among properties.
-pub(super) fn id_of(properties: &[(String, Value)]) -> Result<Option<&str>, PlugError> {
+/// The id among a device's properties.
+///
+/// # Errors
+/// It is not well-formed.
+pub fn id_of(properties: &[(String, Value)]) -> Result<Option<&str>, PlugError> {
     match text(properties, "id") {
         Some(id) if !well_formed_id(id) => Err(PlugError::Id),
         id => Ok(id),

@@ -203,6 +203,10 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
         })
     });
     let mut access = opened.map_err(|e| fail(words(&e)))?;
+    // No file has more, and what follows the last sector is still to have an offset.
+    if i64::try_from(access.size()).is_err() {
+        return Err(fail("the image is too large".to_owned()));
+    }
     if options.snapshot {
         access = guarded(|| overlay(access)).map_err(|e| fail(format!("temporary overlay: {}", words(&e))))?;
         read_only = options.read_only;

@@ -32,10 +32,6 @@ pub(super) fn check_tables(path: &Path) -> io::Result<()> {
     if covered < size.into() {
         return Err(io::Error::other("L1 table is too small"));
     }
-    // No file has more, and what follows the last sector is still to have an offset.
-    if i64::try_from(size).is_err() {
-        return Err(io::Error::other("the image is too large"));
-    }
     check_reference_counts(&file, cluster_bits)
 }
 

@@ -205,16 +205,32 @@ fn hostile_images_are_refused() {
     }
 }
 
-#[test]
-fn a_qcow2_image_larger_than_its_tables_is_not_written() {
-    let dir = Dir::new();
+/// An empty qcow2 image whose header says that it is so large.
+fn claiming(dir: &Dir, size: u64) -> PathBuf {
     let path = dir.0.join("large");
     create(&path, Format::Qcow2, 1 << 20).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[24..32].copy_from_slice(&(1u64 << 62).to_be_bytes());
+    bytes[24..32].copy_from_slice(&size.to_be_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let error = Node::open("n", "file", &ImageOptions::new(&path)).unwrap_err().to_string();
+    path
+}
+
+#[test]
+fn a_qcow2_image_larger_than_its_tables_is_not_written() {
+    let dir = Dir::new();
+    let error = Node::open("n", "file", &ImageOptions::new(claiming(&dir, 1 << 62))).unwrap_err().to_string();
     assert!(error.contains("L1 table is too small"), "{error}");
+}
+
+#[test]
+fn a_qcow2_image_larger_than_any_file_is_not_opened() {
+    let dir = Dir::new();
+    let path = claiming(&dir, u64::MAX);
+    // Its tables are of no interest where they are not written.
+    for (read_only, snapshot) in [(true, false), (false, true)] {
+        let options = ImageOptions { read_only, snapshot, ..ImageOptions::new(&path) };
+        assert_eq!(Node::open("n", "file", &options).unwrap_err().reason, "the image is too large");
+    }
 }
 
 #[test]

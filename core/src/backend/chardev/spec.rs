@@ -126,9 +126,6 @@ impl ChardevSpec {
         }?;
         Ok(OpenChardev { backend: Arc::new(stream), pty })
     }
-}
-
-impl ChardevSpec {
     /// Whether [`ChardevSpec::open`] can succeed, as far as that can be seen without a trace of it.
     ///
     /// # Errors
