@@ -134,9 +134,27 @@ impl Node {
         RwLock::try_read_arc(&self.access)
     }
     /// Writes. What is padded, by reading what is beside it, must not meet what the ring writes there.
-    fn change<R>(&self, f: impl FnOnce(&Access) -> io::Result<R>) -> io::Result<R> {
+    fn change(
+        &self,
+        operation: Operation,
+        offset: u64,
+        length: u64,
+        f: impl FnOnce(&Access) -> io::Result<()>,
+    ) -> Result<(), IoError> {
+        let change = |access: &Access| {
+            self.prepare(access, operation, offset, length)?;
+            Ok(guarded(|| f(access))?)
+        };
         let alone = self.ring.as_ref().is_some_and(|r| r.req_align > 1 || r.mem_align > 1);
-        if alone { guarded(|| f(&self.access.write())) } else { guarded(|| f(&self.access.read())) }
+        if alone { change(&self.access.write()) } else { change(&self.access.read()) }
+    }
+    /// Checks what is to be written, and fills up an incomplete last sector for it. While `access` is held, the size stays.
+    fn prepare(&self, access: &Access, operation: Operation, offset: u64, length: u64) -> Result<(), IoError> {
+        self.check(operation, offset, length)?;
+        if offset + length > access.size() {
+            guarded(|| access.resize_grow(self.size(), imago::format::PreallocateMode::Zero))?;
+        }
+        Ok(())
     }
     pub(super) fn check(&self, operation: Operation, offset: u64, length: u64) -> Result<(), IoError> {
         if operation.writes() && self.info.read_only {
@@ -156,8 +174,9 @@ impl Node {
     }
     /// Reads into memory that lies in pieces.
     pub(super) fn readv(&self, offset: u64, data: IoVectorMut<'_>) -> Result<(), IoError> {
+        let access = self.access.read();
         self.check(Operation::Read, offset, data.len())?;
-        Ok(guarded(|| self.access.read().readv(data, offset))?)
+        Ok(guarded(|| access.readv(data, offset))?)
     }
     /// Writes. With a cache mode that says so, the data are on stable storage afterwards.
     ///
@@ -177,9 +196,7 @@ impl Node {
     }
     /// Writes from memory that lies in pieces, where nobody [looks at it](Node::looks_at_writes).
     pub(super) fn writev(&self, offset: u64, data: IoVector<'_>) -> Result<(), IoError> {
-        self.check(Operation::Write, offset, data.len())?;
-        self.fill_last_sector(offset + data.len())?;
-        self.change(|access| access.writev(data, offset))?;
+        self.change(Operation::Write, offset, data.len(), |access| access.writev(data, offset))?;
         self.written()
     }
     /// Has a range read as zeroes.
@@ -189,17 +206,18 @@ impl Node {
     pub fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> Result<(), IoError> {
         let operation = Operation::WriteZeroes { unmap };
         self.check(operation, offset, length)?;
-        self.fill_last_sector(offset + length)?;
         // What `snapshot=on` lays over an image is a qcow2 image, too.
         let qcow2 = self.info.format == Format::Qcow2 || self.info.snapshot;
         if qcow2 && self.size() < LARGEST_CLUSTER {
             // imago 0.2.6 takes what follows in the cluster of such an image for zeroes, too.
             let zeroes = vec![0; length as usize];
-            guarded(|| self.access.read().write(&zeroes[..], offset))?;
+            self.change(operation, offset, length, |access| access.write(&zeroes[..], offset))?;
         } else if unmap && self.info.unmap {
-            guarded(|| self.access.write().discard_to_zero(offset, length))?;
+            let mut access = self.access.write();
+            self.prepare(&access, operation, offset, length)?;
+            guarded(|| access.discard_to_zero(offset, length))?;
         } else {
-            self.change(|access| access.write_zeroes(offset, length))?;
+            self.change(operation, offset, length, |access| access.write_zeroes(offset, length))?;
         }
         self.written()
     }
@@ -208,12 +226,12 @@ impl Node {
     /// # Errors
     /// As [`Node::write`].
     pub fn discard(&self, offset: u64, length: u64) -> Result<(), IoError> {
-        self.check(Operation::Discard, offset, length)?;
         if !self.info.unmap {
-            return Ok(());
+            return self.check(Operation::Discard, offset, length);
         }
-        // The last sector of a file may be an incomplete one.
         let mut access = self.access.write();
+        self.check(Operation::Discard, offset, length)?;
+        // The last sector of a file may be an incomplete one.
         let length = length.min(access.size().saturating_sub(offset));
         match guarded(|| access.discard_to_any(offset, length)) {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
@@ -245,7 +263,9 @@ impl Node {
         }
         let size = size.next_multiple_of(SECTOR);
         self.check_shrinkage(size)?;
-        guarded(|| self.access.write().resize(size, imago::format::PreallocateMode::Zero))?;
+        let mut access = self.access.write();
+        guarded(|| access.resize(size, imago::format::PreallocateMode::Zero))?;
+        // Whoever has access next finds both sizes changed.
         self.size.store(size, Ordering::Release);
         Ok(())
     }
@@ -277,14 +297,6 @@ impl Node {
         let n = data.len().min(start.len() - at);
         start[at..at + n].copy_from_slice(&data[..n]);
         if probe(&start) == Ok(Format::Raw) { Ok(()) } else { Err(IoError::ReadOnly) }
-    }
-    /// A raw file need not end with a whole sector: it grows when that is written.
-    fn fill_last_sector(&self, end: u64) -> Result<(), IoError> {
-        if end > self.access.read().size() {
-            let size = self.size();
-            guarded(|| self.access.read().resize_grow(size, imago::format::PreallocateMode::Zero))?;
-        }
-        Ok(())
     }
 }
 
