@@ -248,6 +248,12 @@ fn problems_of_all_kinds_are_told_together_and_leave_no_trace() {
     // Or what the machine is made of.
     let told = refused(&["-accel", "tcg", "-cpu", "host", "-device", "isa-debug-exit,iobas=1"]);
     assert!(told.starts_with("gearbox: -cpu host: ") && told.lines().count() == 2, "{told}");
+    let kernel =
+        ["-accel", "tcg", "-kernel", &kept, "-device", "isa-debug-exit,iobas=1", "-device", "pci-testdev,addr=1"];
+    for firmware in [&[][..], &["-bios", &kept]] {
+        let told = refused(&[&kernel[..], firmware].concat());
+        assert!(told.starts_with(&format!("gearbox: -kernel {kept}: ")) && told.lines().count() == 2, "{told}");
+    }
     assert_eq!(std::fs::read(&kept).unwrap(), b"not lost");
 }
 

@@ -393,6 +393,13 @@ pub struct BootError {
     pub reason: String,
 }
 
+impl BootError {
+    /// About a kernel.
+    pub fn kernel(kernel: &KernelArgs, reason: String) -> Self {
+        Self { what: format!("-kernel {}", kernel.path.display()), reason }
+    }
+}
+
 /// Does what firmware would, after every reset, with the vCPUs parked.
 pub trait Boot: Send + Sync {
     /// Loads the images, sets the board up, and turns `state`, the reset state of the bootstrap processor, into the entry state.

@@ -105,7 +105,7 @@ fn smbios(config: &MachineConfig) -> Result<Option<Vec<u8>>, BuildError> {
 
 /// Refuses what the machine cannot be, all of it together.
 fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Result<(), BuildError> {
-    let mut wrong = at::check(config, properties);
+    let mut wrong = at::check(config, properties, config.firmware.is_some());
     if !config.acpi_tables.is_empty() {
         let reason = "the machine has no ACPI".to_owned();
         wrong.push(BuildError::Option { option: "acpitable", value: String::new(), reason });

@@ -40,7 +40,15 @@ fn below(limit: u64, size: u64) -> Option<u64> {
 /// The image is of no known kind, is broken, or does not fit.
 pub fn prepare(kernel: &KernelArgs, map: &MemoryMap, rsdp: Option<u64>) -> Result<BootImage, BootError> {
     let image = load(kernel, map, rsdp).and_then(|i| i.check(map).map(|()| i));
-    image.map_err(|reason| BootError { what: format!("-kernel {}", kernel.path.display()), reason })
+    image.map_err(|reason| BootError::kernel(kernel, reason))
+}
+
+/// Whether [`prepare`] can make something of it.
+///
+/// # Errors
+/// Why not.
+pub fn check(kernel: &KernelArgs, map: &MemoryMap) -> Result<(), BootError> {
+    prepare(kernel, map, None).map(drop)
 }
 
 fn load(kernel: &KernelArgs, map: &MemoryMap, rsdp: Option<u64>) -> Result<BootImage, String> {

@@ -37,11 +37,19 @@ pub(in crate::boards) fn items(
     layout: Layout,
     items: &mut FwCfg,
 ) -> Result<OptionRom, BuildError> {
-    let wrong = |reason: String| BootError { what: format!("-kernel {}", kernel.path.display()), reason };
+    let wrong = |reason: String| BootError::kernel(kernel, reason);
     add(kernel, layout, items).map_err(wrong)?;
     let rom = config.firmware_path.read(LOADER, LOADER_MOST);
     let (image, _) = rom.map_err(|e| wrong(format!("firmware boots it by {LOADER}: {e}")))?;
     Ok(OptionRom { name: LOADER.to_owned(), image, bootindex: Some(0) })
+}
+
+/// Whether firmware can be given the kernel.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check(kernel: &KernelArgs, layout: Layout) -> Result<(), BootError> {
+    add(kernel, layout, &mut FwCfg::new()).map_err(|reason| BootError::kernel(kernel, reason))
 }
 
 fn add(kernel: &KernelArgs, layout: Layout, items: &mut FwCfg) -> Result<(), String> {

@@ -10,6 +10,7 @@ mod kernel;
 pub(super) mod memory;
 pub(super) mod numa;
 
+use crate::boot;
 use crate::devices::a20::A20;
 use crate::devices::floppy::{self, IsaFdc};
 use crate::devices::i8042::I8042;
@@ -96,11 +97,12 @@ pub(super) fn irqs() -> impl Iterator<Item = u8> {
     (0..ISA_IRQS as u8).filter(|&irq| irq != CASCADE)
 }
 
-/// Refuses what no such board can be that has these properties.
-pub(super) fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Vec<BuildError> {
+/// Refuses what no such board can be that has these properties, and kernels that cannot be started on it: by firmware, if there is some.
+pub(super) fn check(config: &MachineConfig, properties: &[MachineProperty], firmware: bool) -> Vec<BuildError> {
     let mut wrong = config.check_properties(properties);
     let mut refuse = |option, value: String, reason: String| wrong.push(BuildError::Option { option, value, reason });
-    if !(memory::LEAST..=memory::MOST).contains(&config.ram_size) || !config.ram_size.is_multiple_of(4096) {
+    let possible = (memory::LEAST..=memory::MOST).contains(&config.ram_size) && config.ram_size.is_multiple_of(4096);
+    if !possible {
         refuse("m", config.ram_size.to_string(), "1 MiB to 64 GiB in whole pages are possible".into());
     }
     if config.serials.len() > COM.len() {
@@ -108,6 +110,11 @@ pub(super) fn check(config: &MachineConfig, properties: &[MachineProperty]) -> V
     }
     if config.parallels.len() > LPT.len() {
         refuse("parallel", config.parallels.len().to_string(), format!("the machine has {} parallel ports", LPT.len()));
+    }
+    if let Some(kernel) = config.kernel.as_ref().filter(|_| possible) {
+        let layout = Layout::new(config.ram_size);
+        let fine = if firmware { kernel::check(kernel, layout) } else { boot::check(kernel, &layout.map()) };
+        wrong.extend(fine.err().map(BuildError::from));
     }
     wrong
 }

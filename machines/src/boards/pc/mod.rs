@@ -140,7 +140,7 @@ impl MachineType for PcVersion {
 
 /// Refuses what the machine cannot be, all of it together.
 fn check(config: &MachineConfig, properties: &[MachineProperty]) -> Result<(), BuildError> {
-    let mut wrong = at::check(config, properties);
+    let mut wrong = at::check(config, properties, firmware_given(config));
     let cpus = config.topology.total();
     if !(1..=MAX_CPUS).contains(&cpus) {
         let (value, reason) = (cpus.to_string(), format!("1 to {MAX_CPUS} CPUs are possible"));
