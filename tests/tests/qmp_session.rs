@@ -89,6 +89,36 @@ fn the_library_drives_a_booted_linux() {
     assert_eq!(guest.wait(SHORT).code(), Some(0), "{}", guest.stderr());
 }
 
+/// Where firmware, or what Gearbox does in its place, has left room for them.
+#[test]
+fn devices_come_and_go_behind_bridges() {
+    let (Some(python), Some(kernel), Some(busybox)) = (installed("python"), kernel(), busybox()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (initrd, socket) = (dir.path().join("initrd"), dir.path().join("qmp"));
+    write_initrd_with(&initrd, &busybox, &init(""), &[]).unwrap();
+    let qmp = format!("unix:{},server=on,wait=off", socket.display());
+    let bridges = ["-device", "pci-bridge,id=b1,chassis_nr=1", "-device", "pci-bridge,id=b2,chassis_nr=2,bus=b1"];
+    // SeaBIOS leaves room where there is nothing yet.
+    for (firmware, buses) in [(&[][..], &["b1", "b2"][..]), (&["-bios", "bios-256k.bin"], &["b2"])] {
+        let arguments = [&["-qmp", &qmp][..], firmware, &bridges, &on_tcg(&kernel, &initrd)].concat();
+        let mut guest = Process::gearbox(&arguments);
+        let mut session = connect(&python, &socket);
+        guest.expect(PROMPT, BOOT);
+        guest.send("dmesg -n 8\n");
+        guest.expect(PROMPT, SHORT);
+        for bus in buses {
+            done(&mut session, "device_add", json!({"driver": "pci-serial", "id": "com", "bus": bus}));
+            guest.expect("[1b36:0002]", SHORT);
+            guest.expect("16550A", SHORT);
+            done(&mut session, "device_del", json!({"id": "com"}));
+            assert!(ask(&mut session, "~DEVICE_DELETED").contains("/machine/peripheral/com"));
+        }
+        done(&mut session, "quit", json!({}));
+        assert_eq!(guest.wait(SHORT).code(), Some(0), "{}", guest.stderr());
+        std::fs::remove_file(&socket).ok();
+    }
+}
+
 /// A pixmap (P6) has the pixels of this picture.
 fn same_picture(pixmap: &[u8], picture: &Path) {
     let file = std::io::BufReader::new(std::fs::File::open(picture).unwrap());

@@ -149,9 +149,9 @@ fn pci_bus() {
 fn bridges() {
     let devices = [
         "-device",
-        "pci-bridge,id=b1,chassis_nr=1,addr=5,shpc=off",
+        "pci-bridge,id=b1,chassis_nr=1,addr=5,shpc=off,io-reserve=4k,mem-reserve=1M",
         "-device",
-        "pci-bridge,id=b2,chassis_nr=2,addr=6,shpc=off,bus=b1",
+        "pci-bridge,id=b2,chassis_nr=2,addr=6,shpc=off,bus=b1,bus-reserve=2,pref64-reserve=8M",
         "-device",
         "virtio-rng-pci,id=r,bus=b2,addr=3",
     ];

@@ -10,7 +10,7 @@ use crate::backend::input::InputEvent;
 use crate::event::Event;
 use crate::mem::{AddressSpace, MemTree, NotRam, RegionId};
 use crate::object::Property;
-use crate::pci::{ConfigSpace, Devfn, PciBus};
+use crate::pci::{ConfigSpace, PciAddress, PciBus};
 use crate::vm::{string_in, string_out};
 use std::any::Any;
 use std::fmt;
@@ -236,7 +236,7 @@ impl<'a> Cx<'a> {
     }
     /// Takes the PCI function at `at` off the board, after the callback: the guest has ejected it. Nothing happens if there is none, or if it is
     /// part of the board.
-    pub fn eject(&mut self, at: Devfn) {
+    pub fn eject(&mut self, at: PciAddress) {
         if let Some(device) = self.fabric.pci.removable(at) {
             self.fabric.unplugs.push(device);
         }

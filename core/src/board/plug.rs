@@ -3,7 +3,7 @@
 use super::{BoardState, DeviceId, Realize, RealizeError, Slot};
 use crate::event::Event;
 use crate::object::{AnySpec, Backends, DeviceClass, NodeId, SetError, TypeInfo, Value, types};
-use crate::pci::Devfn;
+use crate::pci::PciAddress;
 use std::any::Any;
 use std::collections::BTreeMap;
 
@@ -46,9 +46,9 @@ pub struct BusPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hotplug {
     /// A PCI function is there.
-    PciPlugged(Devfn),
+    PciPlugged(PciAddress),
     /// The user wants a PCI function to go; the guest is to be asked.
-    PciUnplugRequest(Devfn),
+    PciUnplugRequest(PciAddress),
     /// A CPU is there: its index among the possible ones.
     CpuPlugged(u32),
     /// The user wants a CPU to go.
@@ -270,7 +270,7 @@ impl BoardState {
         self.objects.set_fixed(node, "hotpluggable", "bool", class.hotpluggable);
         if hotplug {
             self.call(device, |d, cx| d.reset(cx, super::ResetKind::Power));
-            if let Some(at) = self.fabric.pci.address(device) {
+            if let Some(at) = self.fabric.pci.place(device) {
                 self.tell_hotplug(Hotplug::PciPlugged(at));
             }
         }
@@ -350,7 +350,7 @@ impl BoardState {
         if cpu == Some(0) {
             return Err(UnplugError::BootCpu);
         }
-        let pci = self.fabric.pci.address(device).map(Hotplug::PciUnplugRequest);
+        let pci = self.fabric.pci.place(device).map(Hotplug::PciUnplugRequest);
         match (pci.or(cpu.map(Hotplug::CpuUnplugRequest)), self.fabric.hotplug) {
             (Some(request), Some(_)) => self.tell_hotplug(request),
             _ => self.fabric.unplugs.push(device),
@@ -450,7 +450,7 @@ impl Realize<'_> {
     pub fn part(&mut self, part: impl Any + Send) {
         self.part = Some(Box::new(part));
     }
-    /// This device handles hot-plug for the board's PCI bus and CPUs: it hears [`super::Device::hotplug`].
+    /// This device handles hot-plug for the board's PCI buses and CPUs: it hears [`super::Device::hotplug`].
     pub fn handle_hotplug(&mut self) {
         self.fabric.hotplug = Some(self.id);
     }

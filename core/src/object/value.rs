@@ -197,6 +197,7 @@ impl<T: PropertyValue> PropertyValue for Option<T> {
         match self {
             Some(value) => value.to_value(),
             None if T::KIND.starts_with("uint") => u32::MAX.into(),
+            None if T::KIND == "size" => u64::MAX.into(),
             None if T::KIND.starts_with("int") => (-1).into(),
             None if T::KIND == "bool" => false.into(),
             None => "".into(),

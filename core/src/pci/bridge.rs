@@ -218,6 +218,9 @@ impl Realize<'_> {
         if self.pci().bridges_before(front).count() >= MOST_NESTED {
             return self.refuse(format!("there are at most {MOST_NESTED} bridges behind one another"));
         }
+        let Some(bus) = self.pci().next_bus() else {
+            return self.refuse("there are at most 256 PCI buses".to_owned());
+        };
         let memory = self.memory_container("pci_bridge_pci", u64::MAX);
         let ports = self.port_container("pci_bridge_io", 0x1_0000);
         let windows = |of, alias: &mut dyn FnMut(RegionId) -> RegionId| Windows {
@@ -227,13 +230,13 @@ impl Realize<'_> {
         let memory_windows = windows(memory, &mut |of| self.alias_region("pci_bridge_mem", of, 0, 1));
         let port_windows = windows(ports, &mut |of| self.port_alias_region("pci_bridge_io", of, 0, 1));
         let pci = self.pci();
-        let bus = pci.add_bus(id, name, memory, ports);
+        pci.add_bus(bus, id, name, memory, ports);
         if let Some(f) = pci.function_mut(id) {
             f.config.make_bridge();
             f.bridge = Some(Bridge { bus, memory: memory_windows, ports: port_windows, reset: false });
         }
         let path = self.pci().firmware_path(id, "pci-bridge").unwrap_or_default();
-        self.bus(name, "PCI", false).firmware_path = path;
+        self.bus(name, "PCI", true).firmware_path = path;
     }
 }
 

@@ -48,14 +48,17 @@ impl Devfn {
     }
 }
 
-/// A PCI bus of the board, whatever number firmware gives it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BusId(u32);
+/// A PCI bus of the board, whatever number firmware gives it: the root bus is 0, and those behind bridges are counted as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BusId(pub u8);
 
 impl BusId {
     /// The bus at the host bridge.
     pub const ROOT: Self = Self(0);
 }
+
+/// Where a function is.
+pub type PciAddress = (BusId, Devfn);
 
 impl std::fmt::Display for Devfn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -113,14 +116,11 @@ struct Function {
     bridge: Option<Bridge>,
 }
 
-/// Where a function is.
-type Address = (BusId, Devfn);
-
 /// The PCI buses of a board.
 pub struct PciBus {
     buses: BTreeMap<BusId, Bus>,
-    functions: BTreeMap<Address, Function>,
-    by_owner: BTreeMap<DeviceId, Address>,
+    functions: BTreeMap<PciAddress, Function>,
+    by_owner: BTreeMap<DeviceId, PciAddress>,
     writes: VecDeque<ConfigWrite>,
     /// Functions on buses that are being reset.
     resets: VecDeque<DeviceId>,
@@ -149,12 +149,18 @@ impl PciBus {
     pub(crate) fn next_reset(&mut self) -> Option<DeviceId> {
         self.resets.pop_front()
     }
+    /// The next bus, if there can be one more.
+    fn next_bus(&self) -> Option<BusId> {
+        self.buses.keys().last()?.0.checked_add(1).map(BusId)
+    }
     /// Adds the bus behind a bridge, whose functions are mapped in these containers.
-    fn add_bus(&mut self, bridge: DeviceId, name: &str, memory: RegionId, ports: RegionId) -> BusId {
-        let id = BusId(self.buses.keys().last().map_or(0, |last| last.0) + 1);
+    fn add_bus(&mut self, id: BusId, bridge: DeviceId, name: &str, memory: RegionId, ports: RegionId) {
         let (name, bridge) = (name.to_owned(), Some(bridge));
         self.buses.insert(id, Bus { name, bridge, memory: Some(memory), ports: Some(ports) });
-        id
+    }
+    /// All buses.
+    pub fn buses(&self) -> impl Iterator<Item = BusId> {
+        self.buses.keys().copied()
     }
     /// The bus of that name.
     pub(crate) fn named(&self, name: &str) -> Option<BusId> {
@@ -196,18 +202,18 @@ impl PciBus {
             f.removable = true;
         }
     }
-    /// Whose function is at an address of the root bus, if it can be taken out while the machine runs.
-    pub fn removable(&self, at: Devfn) -> Option<DeviceId> {
-        self.functions.get(&(BusId::ROOT, at)).filter(|f| f.removable).map(|f| f.owner)
+    /// Whose function is at an address, if it can be taken out while the machine runs.
+    pub fn removable(&self, at: PciAddress) -> Option<DeviceId> {
+        self.functions.get(&at).filter(|f| f.removable).map(|f| f.owner)
     }
-    /// A bit for each slot of the root bus with a function that cannot be taken out while the machine runs.
-    pub fn fixed_slots(&self) -> u32 {
-        let fixed = self.on(BusId::ROOT).filter(|(_, f)| !f.removable);
+    /// A bit for each slot of a bus with a function that cannot be taken out while the machine runs.
+    pub fn fixed_slots(&self, bus: BusId) -> u32 {
+        let fixed = self.on(bus).filter(|(_, f)| !f.removable);
         fixed.fold(0, |slots, (at, _)| slots | 1 << at.slot())
     }
-    /// ACPI index of the first function in a slot of the root bus; 0 for none.
-    pub fn acpi_index(&self, slot: u8) -> u32 {
-        self.on(BusId::ROOT).find(|(at, _)| at.slot() == slot).map_or(0, |(_, f)| f.acpi_index)
+    /// ACPI index of the first function in a slot of a bus; 0 for none.
+    pub fn acpi_index(&self, bus: BusId, slot: u8) -> u32 {
+        self.on(bus).find(|(at, _)| at.slot() == slot).map_or(0, |(_, f)| f.acpi_index)
     }
     /// A function has this ACPI index, which is not 0.
     pub(crate) fn has_acpi_index(&self, index: u32) -> bool {
@@ -231,13 +237,17 @@ impl PciBus {
     pub fn bars(&self, owner: DeviceId) -> impl Iterator<Item = BarInfo> {
         self.function(owner).into_iter().flat_map(|f| f.bars.iter().map(Bar::info))
     }
+    /// Where a device's function is.
+    pub fn place(&self, owner: DeviceId) -> Option<PciAddress> {
+        self.by_owner.get(&owner).copied()
+    }
     /// Where a device's function is on its bus.
     pub fn address(&self, owner: DeviceId) -> Option<Devfn> {
-        self.by_owner.get(&owner).map(|(_, at)| *at)
+        self.place(owner).map(|(_, at)| at)
     }
     /// The bus that a device's function is on.
     pub fn bus_of(&self, owner: DeviceId) -> Option<BusId> {
-        self.by_owner.get(&owner).map(|(bus, _)| *bus)
+        self.place(owner).map(|(bus, _)| bus)
     }
     /// Whose function is at an address of the root bus.
     pub fn owner(&self, at: Devfn) -> Option<DeviceId> {
@@ -250,7 +260,7 @@ impl PciBus {
     }
 
     /// The function that a configuration address (bus in bits 23..16, device and function in 15..8, register in 7..0) means.
-    fn at(&self, addr: u32) -> Option<(Address, u8)> {
+    fn at(&self, addr: u32) -> Option<(PciAddress, u8)> {
         let [register, devfn, bus, _] = addr.to_le_bytes();
         Some(((self.numbered(bus)?, Devfn(devfn)), register))
     }

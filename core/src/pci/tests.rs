@@ -164,12 +164,12 @@ fn acpi_indexes_are_unique_and_have_a_limit() {
         let at = |slot, acpi_index| PciPlace { addr: Some(Devfn::new(slot, 0)), acpi_index, ..PciPlace::default() };
         s.realize("/a", CardSpec(at(3, 7))).unwrap();
         s.realize("/b", CardSpec(at(4, 0))).unwrap();
-        assert_eq!([3, 4, 5].map(|slot| s.fabric.pci.acpi_index(slot)), [7, 0, 0]);
+        assert_eq!([3, 4, 5].map(|slot| s.fabric.pci.acpi_index(BusId::ROOT, slot)), [7, 0, 0]);
         for (index, reason) in [(7, "acpi-index = 7 already exist"), (MOST_ACPI_INDEX + 1, "less or equal to 16383")] {
             let e = s.realize("/c", CardSpec(at(5, index))).err().unwrap();
             assert!(e.to_string().contains(reason), "{e}");
         }
         s.realize("/d", CardSpec(at(5, MOST_ACPI_INDEX))).unwrap();
-        assert_eq!(s.fabric.pci.fixed_slots(), 0b11_1000, "none came by name");
+        assert_eq!(s.fabric.pci.fixed_slots(BusId::ROOT), 0b11_1000, "none came by name");
     });
 }

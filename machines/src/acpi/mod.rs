@@ -19,6 +19,7 @@ use crate::devices::vmgenid::page as vmgenid_page;
 pub use loader::Script;
 use loader::Zone;
 pub use numa::{NodeMemory, NumaPlatform};
+pub use pci_hotplug::HotplugBus;
 pub(crate) use table::checksum;
 use uuid::Uuid;
 
@@ -67,12 +68,12 @@ pub struct Processor {
 }
 
 /// Where the registers of hot-plug are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hotplug {
     /// Those of [`crate::devices::pci::hotplug`].
     pub pci: u16,
-    /// A bit for each slot of PCI bus 0 whose device can come and go.
-    pub pci_slots: u32,
+    /// The buses on which devices can come and go.
+    pub pci_root: HotplugBus,
     /// Those of [`crate::devices::cpu_hotplug`].
     pub cpus: u16,
 }

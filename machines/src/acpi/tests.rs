@@ -1,15 +1,25 @@
 use super::*;
 use crate::boot::image::Bytes;
 use crate::devices::floppy::DriveKind;
+use gearbox_core::pci::{BusId, Devfn};
 
 fn processors(list: impl IntoIterator<Item = (u32, bool)>) -> Vec<Processor> {
     list.into_iter().map(|(apic_id, present)| Processor { apic_id, present }).collect()
 }
+fn bus(number: u8, slots: u32, bridges: Vec<(Devfn, HotplugBus)>) -> HotplugBus {
+    HotplugBus { bus: BusId(number), slots, bridges }
+}
 fn platform() -> Platform {
+    let far = bus(2, 1 << 3, Vec::new());
+    let behind = bus(1, 1 << 7, vec![(Devfn::new(8, 1), far)]);
     Platform {
         numa: None,
         processors: processors([(0, true), (1, true), (2, true), (3, false)]),
-        hotplug: Some(Hotplug { pci: 0xae00, pci_slots: !0b11, cpus: 0xaf00 }),
+        hotplug: Some(Hotplug {
+            pci: 0xae00,
+            pci_root: bus(0, !0b100011, vec![(Devfn::new(5, 0), behind)]),
+            cpus: 0xaf00,
+        }),
         ioapic: 0xfec0_0000,
         pci_memory: (0xc000_0000, 0xfebf_ffff),
         pm: Some(PowerManagement {
@@ -153,11 +163,14 @@ fn dsdt_describes_hot_plug() {
     for part in ["PHPO", "SL02", "SL1F", "_EJ0", "_SUN", "_E01", "_E02", "CPHO", "C003", "_MAT"] {
         assert!(has(d, part.as_bytes()), "{part}");
     }
-    for part in ["SL00", "SL01", "C004"] {
+    for part in ["SL00", "SL01", "SL05", "C004"] {
         assert!(!has(d, part.as_bytes()), "{part}");
     }
     assert!(has(d, b"QEMU0001") && has(d, b"WRPT"));
     assert!(has(d, b"_SUN\x0a\x1f"), "slot 31");
+    assert!(has(d, b"BR28\x08_ADR\x0c\0\0\x05\0") && has(d, b"BR41\x08_ADR\x0c\x01\0\x08\0"), "bridges");
+    assert!(has(d, b"PHE0\x01\x0a\x07") && has(d, b"PHE0\x0a\x02\x0a\x03"), "slots behind them");
+    assert!(has(d, b"\\\x2f\x04_SB_PCI0BR28PHCH") && has(d, b"\\\x2f\x05_SB_PCI0BR28BR41PHCH"));
     assert!(has(d, b"_MAT\x11\x0b\x0a\x08\0\x08\x03\x03\x01"), "enabled once it is there");
 
     let fixed = dsdt::dsdt(&Platform { hotplug: None, ..platform() });
@@ -187,6 +200,8 @@ fn the_generation_id_is_where_the_table_says() {
 fn room_is_checked_and_enough_for_many_processors() {
     let mut p = platform();
     p.processors = processors((0..255).map(|id| (id, id == 0)));
+    let bridges = (1..=8).map(|n| (Devfn::new(n, 0), bus(n, u32::MAX, Vec::new()))).collect();
+    p.hotplug.as_mut().unwrap().pci_root = bus(0, u32::MAX, bridges);
     build(&p, 0xf_0000, 0x10_0000).unwrap();
     assert!(build(&p, 0xf_f000, 0x10_0000).unwrap_err().contains("room up to 0x100000"));
 }

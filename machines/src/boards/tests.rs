@@ -294,6 +294,7 @@ fn direct_boot_sets_bridges_up() {
         device("pci-bridge", "id=b1,chassis_nr=1,addr=5"),
         device("pci-bridge", "id=b2,chassis_nr=2,bus=b1,addr=6"),
         device("pci-bridge", "id=b3,chassis_nr=3,addr=7"),
+        device("pci-bridge", "id=b4,chassis_nr=4,addr=8,bus-reserve=0"),
         device("pci-serial", "bus=b2,addr=3"),
         device("pci-serial", "bus=b1,addr=8"),
         device("virtio-rng-pci", "bus=b2,addr=4"),
@@ -303,14 +304,16 @@ fn direct_boot_sets_bridges_up() {
     for _ in 0..2 {
         boot.enter(b.board(), &mut X86State::reset(true, 0x663)).unwrap();
         assert_eq!(
-            [(0, 5), (1, 6), (0, 7)].map(|(bus, slot)| read(&mut b, bus, slot, 0x18)),
-            [0x2_0100, 0x2_0201, 0x3_0300]
+            [(0, 5), (1, 6), (0, 7), (0, 8)].map(|(bus, slot)| read(&mut b, bus, slot, 0x18)),
+            [0x2_0100, 0x2_0201, 0x3_0300, 0x4_0400]
         );
-        // Nothing is behind the last one.
-        assert_eq!((read(&mut b, 0, 7, 0x1c) & 0xffff, read(&mut b, 0, 7, 0x20)), (0x00f0, 0x0000_fff0));
+        // Nothing is behind the last two: one has room for what comes, and one says that it needs none.
+        let (ports, memory) = (read(&mut b, 0, 7, 0x1c) & 0xffff, read(&mut b, 0, 7, 0x20));
+        assert_eq!((ports & 0xff, memory & 0xffff), (ports >> 8, memory >> 16));
+        assert_eq!((read(&mut b, 0, 8, 0x1c) & 0xffff, read(&mut b, 0, 8, 0x20)), (0x00f0, 0x0000_fff0));
         for (bus, slot) in [(2, 3), (1, 8)] {
             let (port, line) = (read(&mut b, bus, slot, 0x10) & !1, read(&mut b, bus, slot, 0x3c) & 0xff);
-            assert!((0xc000..0xf000).contains(&port) && [10, 11].contains(&line), "{port:#x} {line}");
+            assert!((0x1000..0xa000).contains(&port) && [10, 11].contains(&line), "{port:#x} {line}");
             let scratch = port as u16 + 7;
             b.outb(scratch, 0x42);
             assert_eq!(b.inb(scratch), 0x42);

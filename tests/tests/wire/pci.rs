@@ -56,7 +56,7 @@ pub fn bridges(p: &mut Process, r: &mut Readings) {
     // The card's ports.
     [(2, 3, 0x10, 0xc000), (2, 3, 0x04, 1)].into_iter().for_each(|step| write(p, step));
     for (bus, slot) in [(0, 5), (1, 6), (2, 3), (1, 5), (2, 6), (3, 0)] {
-        for register in (0..0x48).step_by(4) {
+        for register in (0..0x68).step_by(4) {
             p.qtest().outl(0xcf8, 1 << 31 | bus << 16 | slot << 11 | register);
             r.number(format!("bridges {bus}:{slot} {register:02x}"), p.qtest().inl(0xcfc));
         }

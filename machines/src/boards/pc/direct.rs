@@ -2,7 +2,7 @@
 
 use super::setup::Setup;
 use super::{PM, SCI};
-use crate::acpi::{Hotplug, PciInterrupt, Platform, PowerManagement};
+use crate::acpi::{Hotplug, HotplugBus, PciInterrupt, Platform, PowerManagement};
 use crate::boards::at;
 use crate::boards::at::memory::Layout;
 use crate::devices::cpu_hotplug;
@@ -15,7 +15,7 @@ use crate::devices::vmgenid::VmGenIdDevice;
 use gearbox_core::board::{Board, BoardState};
 use gearbox_core::machine::numa::NumaNodes;
 use gearbox_core::machine::{Boot, BootError, MachineConfig};
-use gearbox_core::pci::{BusId, Devfn, IntxPin};
+use gearbox_core::pci::{BusId, Devfn, IntxPin, PciBus};
 use gearbox_core::x86::state::X86State;
 
 /// Interrupts that PIRQA to PIRQD are routed to.
@@ -49,7 +49,7 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
         }),
         hotplug: Some(Hotplug {
             pci: pci::hotplug::BASE,
-            pci_slots: !s.fabric.pci.fixed_slots(),
+            pci_root: hotplug_bus(pci, BusId::ROOT),
             cpus: cpu_hotplug::BASE,
         }),
         serials,
@@ -62,6 +62,13 @@ pub(super) fn platform(s: &mut BoardState, config: &MachineConfig, nodes: NumaNo
         pci_interrupts,
         more: config.acpi_tables.clone(),
     }
+}
+
+/// A bus as hot-plug knows it.
+fn hotplug_bus(pci: &PciBus, bus: BusId) -> HotplugBus {
+    let behind = |owner| Some(hotplug_bus(pci, pci.behind_bridge(owner)?));
+    let bridges = pci.functions(bus).filter_map(|(at, owner, _)| Some((at, behind(owner)?)));
+    HotplugBus { bus, slots: !pci.fixed_slots(bus), bridges: bridges.collect() }
 }
 
 /// Where a pin of the root bus leads, once [`Setup`] has routed it.

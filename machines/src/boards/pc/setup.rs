@@ -4,13 +4,17 @@ use super::direct::{PIRQ_IRQS, PM_BASE, interrupt};
 use super::{PIIX_SLOT, PM};
 use crate::boards::at::memory::Layout;
 use crate::devices::ide::piix as ide;
+use crate::devices::pci::bridge::{RESERVE, RESERVE_IO, RESERVE_MEMORY};
 use crate::devices::pci::{i440fx, piix3, piix4_pm};
 use gearbox_core::board::Board;
 use gearbox_core::pci::{Devfn, IntxPin, bridge, command, reg};
 use gearbox_core::vm::CpuBus;
 
-/// Where I/O BARs are assigned from.
+/// Where I/O BARs are assigned from, and where instead if there are bridges, whose windows are large: there is room for nine. What firmware sets aside
+/// ends in the middle, so that it leaves enough for what is there.
 const PCI_PORTS: u64 = 0xc000;
+const BRIDGED_PORTS: u64 = 0x1000;
+const RESERVED_PORTS_END: u64 = 0x6000;
 /// What the windows of a bridge are made of, in bytes.
 const IO_WINDOW: u64 = 4 << 10;
 const MEMORY_WINDOW: u64 = 1 << 20;
@@ -67,22 +71,33 @@ impl Setup<'_> {
 
     /// Numbers the buses behind bridges, assigns base addresses, windows and interrupt lines, and lets every function decode.
     pub(super) fn pci(&self, layout: Layout) {
-        let mut next = Next { port: PCI_PORTS, memory: layout.hole().0.into(), bus: 0 };
+        let (memory, last) = layout.hole();
+        let bridged = (0..=u8::MAX).any(|at| self.is_bridge((0, Devfn(at))));
+        let port = if bridged { BRIDGED_PORTS } else { PCI_PORTS };
+        let mut next = Next { port, memory: memory.into(), end: u64::from(last) + 1, bus: 0 };
         self.bus(0, &mut Vec::new(), &mut next);
     }
-    /// What is on a bus behind these bridges, the first of which is on the root bus.
-    fn bus(&self, bus: u8, bridges: &mut Vec<Devfn>, next: &mut Next) {
+    fn is_bridge(&self, at: At) -> bool {
+        self.config(at, reg::HEADER_TYPE, 1) & 0x7f == 1
+    }
+    /// What is on a bus behind these bridges, the first of which is on the root bus. Returns how many ports and bytes of memory the windows of its own
+    /// bridges take.
+    fn bus(&self, bus: u8, bridges: &mut Vec<Devfn>, next: &mut Next) -> [u64; 2] {
         const NOBODY: u32 = 0xffff;
+        let mut windows = [0; 2];
         for at in (0..=u8::MAX).map(Devfn) {
             if self.config((bus, at), reg::VENDOR_ID, 2) == NOBODY {
                 continue;
             }
-            let is_bridge = self.config((bus, at), reg::HEADER_TYPE, 1) & 0x7f == 1;
+            let is_bridge = self.is_bridge((bus, at));
             let mut decodes = self.assign_bars((bus, at), if is_bridge { 2 } else { 6 }, next);
             if is_bridge {
+                let before = [next.port, next.memory];
                 bridges.push(at);
                 decodes |= self.behind((bus, at), bridges, next);
                 bridges.pop();
+                windows[0] += next.port - before[0];
+                windows[1] += next.memory - before[1];
             }
             let old = self.config((bus, at), reg::COMMAND, 2);
             self.set_config((bus, at), reg::COMMAND, 2, old | u32::from(decodes));
@@ -92,6 +107,7 @@ impl Setup<'_> {
                 self.set_config((bus, at), reg::INTERRUPT_LINE, 1, interrupt(root).irq.into());
             }
         }
+        windows
     }
     /// The bus behind a bridge, if there is a number left for it. Returns the command bits that the bridge needs.
     fn behind(&self, at: At, bridges: &mut Vec<Devfn>, next: &mut Next) -> u16 {
@@ -103,7 +119,11 @@ impl Setup<'_> {
         set(bridge::reg::SUBORDINATE, 1, 0xff);
         next.align();
         let (port, memory) = (next.port, next.memory);
-        self.bus(bus, bridges, next);
+        let windows = self.bus(bus, bridges, next);
+        let wanted = self.reserved(at);
+        let reserve = |next: u64, wanted: u64, end: u64| if wanted <= end { next.max(wanted) } else { next };
+        next.port = reserve(next.port, port + windows[0] + wanted[0], RESERVED_PORTS_END);
+        next.memory = reserve(next.memory, memory + windows[1] + wanted[1], next.end);
         next.align();
         set(bridge::reg::SUBORDINATE, 1, next.bus.into());
         // Where there is nothing behind, the window ends before it begins.
@@ -116,6 +136,23 @@ impl Setup<'_> {
         set(bridge::reg::PREFETCHABLE_BASE, 2, high(0xfff0_0000));
         set(bridge::reg::PREFETCHABLE_LIMIT, 2, 0);
         command::IO | command::MEMORY
+    }
+    /// How many ports and bytes of memory a bridge wants for devices on its bus, whether they are there or come later.
+    fn reserved(&self, at: At) -> [u64; 2] {
+        let wants = |capability: u8| {
+            [RESERVE_IO, RESERVE_MEMORY].map(|n| match self.config(at, capability.saturating_add(n), 4) {
+                u32::MAX => 0,
+                n => n.into(),
+            })
+        };
+        self.capability(at, RESERVE.1).map_or([0; 2], wants)
+    }
+    /// Where the first capability of a kind is.
+    fn capability(&self, at: At, id: u8) -> Option<u8> {
+        let next = |register| Some(self.config(at, register, 1) as u8).filter(|c| *c != 0);
+        let all = std::iter::successors(next(reg::CAPABILITIES), |c| next(c.saturating_add(1)));
+        // There is no room for more.
+        all.take(48).find(|c| self.config(at, *c, 1) == u32::from(id))
     }
     /// Gives each BAR of a function an address aligned to its size. Returns the command bits that it needs.
     fn assign_bars(&self, at: At, bars: u8, next: &mut Next) -> u16 {
@@ -150,10 +187,11 @@ impl Setup<'_> {
     }
 }
 
-/// Where the next base addresses go, and the last number that a bus has.
+/// Where the next base addresses go, where the memory for them ends, and the last number that a bus has.
 struct Next {
     port: u64,
     memory: u64,
+    end: u64,
     bus: u8,
 }
 

@@ -1,8 +1,11 @@
 //! `pci-bridge`: a PCI-PCI bridge, with a number for its slots.
 //!
 //! Contents of the configuration space are those of QEMU's bridge without a standard hot-plug controller; what it passes is in [`gearbox_core::pci::bridge`].
+//! Devices behind it come and go by way of ACPI. So that they find room, a capability of QEMU's tells firmware what to set aside for them (QEMU,
+//! docs/pcie_pci_bridge.txt).
 
 use crate::devices::on_off_auto::OnOffAuto;
+use gearbox_core::backend::memory::Size;
 use gearbox_core::board::{Device, DeviceSpec, DeviceState, Realize, RealizeError};
 use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
 use gearbox_core::pci::{ConfigHeader, PciPlace, status};
@@ -13,6 +16,13 @@ use gearbox_core::{pci_properties, property};
 const SLOT_NUMBERING: (u8, u8) = (0x40, 0x04);
 const FIRST_IN_CHASSIS: u8 = 1 << 5;
 const CHASSIS: u8 = SLOT_NUMBERING.0 + 3;
+/// The capability for firmware, which is one of the vendor's: where it is, and its identifier. In it, ports and bytes of memory to set aside.
+pub(crate) const RESERVE: (u8, u8) = (0x44, 0x09);
+pub(crate) const RESERVE_IO: u8 = 8;
+pub(crate) const RESERVE_MEMORY: u8 = 16;
+/// What is set aside if the user says nothing: the least that a window can be.
+const PORTS: u64 = 4 << 10;
+const MEMORY: u64 = 1 << 20;
 
 /// Configuration of a bridge.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +35,52 @@ pub struct PciBridge {
     pub msi: OnOffAuto,
     /// A standard hot-plug controller.
     pub shpc: bool,
+    /// What firmware is to set aside behind it.
+    pub reserve: Reserve,
+}
+
+/// What firmware is to set aside behind a bridge for devices that come later. `None`, and the highest number, leave it to the firmware.
+#[derive(Clone, Debug, Default)]
+pub struct Reserve {
+    /// Bus numbers.
+    pub bus: Option<u32>,
+    /// I/O ports.
+    pub io: Option<Size>,
+    /// Bytes of memory.
+    pub memory: Option<Size>,
+    /// Bytes of memory that is read without side effects, below 4 GiB.
+    pub prefetchable_32: Option<Size>,
+    /// The same anywhere.
+    pub prefetchable_64: Option<Size>,
+}
+
+impl Reserve {
+    /// The capability without its first two bytes.
+    fn capability(&self) -> Result<Vec<u8>, (&'static str, &'static str)> {
+        const LEN: u8 = 32;
+        const RESOURCES: u8 = 1;
+        const NOTHING: u64 = u64::MAX;
+        let given = |size: &Option<Size>| size.as_ref().map_or(NOTHING, |Size(n)| *n);
+        let sizes = [&self.io, &self.memory, &self.prefetchable_32, &self.prefetchable_64];
+        let all = sizes.map(given);
+        let said = self.bus.is_some_and(|n| n != u32::MAX) || all.iter().any(|n| *n != NOTHING);
+        let [io, memory, low, high] = if said { all } else { [PORTS, MEMORY, NOTHING, NOTHING] };
+        if low != NOTHING && high != NOTHING {
+            return Err(("pref64-reserve", "there is one window for it: pref32-reserve is given as well"));
+        }
+        let below_4g = |n: u64, property| match u32::try_from(n) {
+            Ok(n) => Ok(n),
+            Err(_) if n == NOTHING => Ok(u32::MAX),
+            Err(_) => Err((property, "must be less than 4G")),
+        };
+        let (memory, low) = (below_4g(memory, "mem-reserve")?, below_4g(low, "pref32-reserve")?);
+        let mut bytes = vec![LEN, RESOURCES];
+        bytes.extend(self.bus.unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(io.to_le_bytes());
+        bytes.extend([memory, low].map(u32::to_le_bytes).concat());
+        bytes.extend(high.to_le_bytes());
+        Ok(bytes)
+    }
 }
 
 /// The bridge. The bus does all that it does.
@@ -48,6 +104,16 @@ impl DeviceSpec for PciBridge {
             property!("chassis_nr", u8, chassis_nr, "number on the slots behind it, from 1 on"),
             property!("msi", OnOffAuto, msi, "messages of the hot-plug controller"),
             property!("shpc", bool, shpc, "a standard hot-plug controller, which is not implemented yet"),
+            property!("bus-reserve", Option<u32>, reserve.bus, "bus numbers for bridges that come later"),
+            property!("io-reserve", Option<Size>, reserve.io, "ports for devices that come later"),
+            property!("mem-reserve", Option<Size>, reserve.memory, "memory for devices that come later"),
+            property!(
+                "pref32-reserve",
+                Option<Size>,
+                reserve.prefetchable_32,
+                "prefetchable memory for them below 4 GiB"
+            ),
+            property!("pref64-reserve", Option<Size>, reserve.prefetchable_64, "prefetchable memory for them anywhere"),
         ],
         pci_properties!(place),
     ];
@@ -71,10 +137,12 @@ impl DeviceSpec for PciBridge {
             status: status::FAST_BACK | status::MHZ_66,
             ..ConfigHeader::default()
         };
+        let reserve = self.reserve.capability().map_err(|(property, reason)| r.property_error(property, reason))?;
         let (at, id) = SLOT_NUMBERING;
         let config = r.pci_function(self.place, &header);
         config.add_capability(id, at, &[FIRST_IN_CHASSIS, self.chassis_nr]);
         config.set_writable(CHASSIS, &[0xff]);
+        config.add_capability(RESERVE.1, RESERVE.0, &reserve);
         // Users call the bus as they call the bridge, which has no other one.
         let name = r.user_id().map(str::to_owned).unwrap_or_else(|| r.bus_name("PCI"));
         r.pci_bridge(&name);
@@ -183,10 +251,15 @@ mod tests {
         let mut r = Rig::new(&[("pci-bridge", "id=b1,chassis_nr=7,addr=5")]);
         let expect = [(0x00, 0x0001_1b36), (0x04, 0x00b0_0000), (0x08, 0x0604_0000), (0x0c, 0x0001_0000)];
         expect.into_iter().for_each(|(register, value)| assert_eq!(r.get(B1, register), value, "{register:#x}"));
-        let expect = [(0x1c, 0x00a0_0000), (0x24, 0x0001_0001), (0x34, 0x40), (0x40, 0x0720_0004)];
+        let expect = [(0x1c, 0x00a0_0000), (0x24, 0x0001_0001), (0x34, 0x44), (0x40, 0x0720_0004), (0x44, 0x0120_4009)];
         expect.into_iter().for_each(|(register, value)| assert_eq!(r.get(B1, register), value, "{register:#x}"));
+        let reserve = [u32::MAX, 0x1000, 0, 0x10_0000, u32::MAX, u32::MAX, u32::MAX];
+        (0x48u8..)
+            .step_by(4)
+            .zip(reserve)
+            .for_each(|(register, n)| assert_eq!(r.get(B1, register), n, "{register:#x}"));
         (0x10..0x40).step_by(4).for_each(|register| r.set(B1, register, 4, u32::MAX));
-        let masks = [0, 0, u32::MAX, 0x00a0_f0f0, 0xfff0_fff0, 0xfff1_fff1, u32::MAX, u32::MAX, 0, 0x40, 0];
+        let masks = [0, 0, u32::MAX, 0x00a0_f0f0, 0xfff0_fff0, 0xfff1_fff1, u32::MAX, u32::MAX, 0, 0x44, 0];
         for (register, mask) in (0x10..).step_by(4).zip(masks) {
             assert_eq!(r.get(B1, register), mask, "{register:#x}");
         }
@@ -323,6 +396,8 @@ mod tests {
             ("chassis_nr=1,shpc=on", "not implemented"),
             ("chassis_nr=1,msi=on", "without a hot-plug controller"),
             ("chassis_nr=1,bus=b2", "Bus 'b2' not found"),
+            ("chassis_nr=1,mem-reserve=4G", "must be less than 4G"),
+            ("chassis_nr=1,pref32-reserve=1M,pref64-reserve=1M", "there is one window"),
         ] {
             let error = r.add("pci-bridge", text).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");
@@ -333,8 +408,10 @@ mod tests {
         let error = r.add("pci-bridge", "id=b13,chassis_nr=1,bus=b12").unwrap_err().to_string();
         assert!(error.contains("at most 12 bridges"), "{error}");
         r.add("pci-serial", "bus=b12,addr=1f").unwrap();
-        let hot = r.b.with(|s| s.add_device("pci-serial", &properties("bus=b1"), true)).unwrap_err();
-        assert_eq!(hot.to_string(), "Bus 'b1' does not support hotplugging");
+        let hot = |r: &Rig, name, text| r.b.with(|s| s.add_device(name, &properties(text), true)).map(drop);
+        hot(&r, "pci-serial", "bus=b1").unwrap();
+        let error = hot(&r, "pci-bridge", "bus=b1,chassis_nr=2").unwrap_err();
+        assert_eq!(error.to_string(), "Device 'pci-bridge' does not support hotplugging");
         // One without a name has a bus that is numbered.
         r.add("pci-bridge", "chassis_nr=2").unwrap();
         assert!(r.b.with(|s| s.buses().iter().any(|bus| bus.name == "pci.1")));

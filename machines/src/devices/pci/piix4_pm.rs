@@ -16,7 +16,7 @@ use gearbox_core::board::{
 use gearbox_core::event::{Event, ShutdownCause};
 use gearbox_core::mem::RegionId;
 use gearbox_core::object::{TypeEntry, TypeInfo, Value};
-use gearbox_core::pci::{ConfigHeader, Devfn, IntxPin, PciBus, status};
+use gearbox_core::pci::{BusId, ConfigHeader, Devfn, IntxPin, PciBus, status};
 
 /// Configuration registers beyond the standard header.
 pub mod config {
@@ -236,13 +236,13 @@ impl Piix4PmDevice {
         }
     }
     /// Takes everything that is in a slot off the board.
-    fn eject_slot(cx: &mut Cx<'_>, slot: u8) {
-        (0..8).for_each(|function| cx.eject(Devfn::new(slot, function)));
+    fn eject_slot(cx: &mut Cx<'_>, bus: BusId, slot: u8) {
+        (0..8).for_each(|function| cx.eject((bus, Devfn::new(slot, function))));
     }
     fn pci_request(&mut self, cx: &mut Cx<'_>, request: pci_hotplug::Request) {
         match request {
-            pci_hotplug::Request::Eject(slot) => Self::eject_slot(cx, slot),
-            pci_hotplug::Request::AcpiIndex(slot) => self.pci.set_acpi_index(cx.pci().acpi_index(slot)),
+            pci_hotplug::Request::Eject(bus, slot) => Self::eject_slot(cx, bus, slot),
+            pci_hotplug::Request::AcpiIndex(bus, slot) => self.pci.set_acpi_index(cx.pci().acpi_index(bus, slot)),
         }
     }
     fn cpu_request(&mut self, cx: &mut Cx<'_>, request: cpu_hotplug::Request) {
@@ -282,7 +282,7 @@ impl Device for Piix4PmDevice {
             smi: _,
             timer: _,
         } = self;
-        Saved::of((pm1, gpe, apm, pci)).and(smbus.saved()).and(cpus.saved()).version(1)
+        Saved::of((pm1, gpe, apm)).and(pci.saved()).and(smbus.saved()).and(cpus.saved()).version(2)
     }
     fn loaded(&mut self, cx: &mut Cx<'_>) {
         self.map_ports(cx);
@@ -341,11 +341,11 @@ impl Device for Piix4PmDevice {
     fn hotplug(&mut self, cx: &mut Cx<'_>, event: Hotplug) {
         let gpe = match event {
             Hotplug::PciPlugged(at) => {
-                self.pci.plugged(at.slot());
+                self.pci.plugged(at);
                 pci_hotplug::GPE
             }
             Hotplug::PciUnplugRequest(at) => {
-                self.pci.unplug_requested(at.slot());
+                self.pci.unplug_requested(at);
                 pci_hotplug::GPE
             }
             Hotplug::CpuPlugged(cpu) => {
@@ -377,9 +377,11 @@ impl Device for Piix4PmDevice {
         self.gpe = GpeBlock::default();
         self.apm = [0; 2];
         self.smbus = SmbusHost::default();
-        let fixed = cx.pci().fixed_slots();
-        let going = self.pci.reset(fixed);
-        (0..32).filter(|slot| going & 1 << slot != 0).for_each(|slot| Self::eject_slot(cx, slot));
+        let buses: Vec<_> = cx.pci().buses().collect();
+        for bus in buses {
+            let going = self.pci.reset(bus, cx.pci().fixed_slots(bus));
+            (0..32).filter(|slot| going & 1 << slot != 0).for_each(|slot| Self::eject_slot(cx, bus, slot));
+        }
         self.map_ports(cx);
         self.update(cx);
     }
@@ -520,13 +522,21 @@ mod tests {
         assert_eq!(b.inw(0x600), event::POWER_BUTTON | event::TIMER);
     }
 
-    /// With a bus for devices, and one on it that came while the machine ran.
-    fn with_card() -> (Bench, Realized<Piix4PmPins>) {
+    fn add(b: &Bench, name: &str, properties: &[(&str, &str)], hotplug: bool) {
+        let properties: Vec<_> = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+        b.with(|s| s.add_device(name, &properties, hotplug)).unwrap();
+    }
+    /// With a bus for devices, and the event of PCI enabled.
+    fn with_bus() -> (Bench, Realized<Piix4PmPins>) {
         let (mut b, p) = mapped();
         b.realize(crate::devices::pci::host::PciHost).unwrap();
         b.outl(0xafe0, 0x0002_0000);
-        let properties = [("id", "card"), ("addr", "4")].map(|(k, v)| (k.to_owned(), v.into()));
-        b.with(|s| s.add_device("pci-serial", &properties, true)).unwrap();
+        (b, p)
+    }
+    /// With a device on the bus that came while the machine ran.
+    fn with_card() -> (Bench, Realized<Piix4PmPins>) {
+        let (b, p) = with_bus();
+        add(&b, "pci-serial", &[("id", "card"), ("addr", "4")], true);
         (b, p)
     }
     fn card(b: &Bench) -> u32 {
@@ -545,6 +555,40 @@ mod tests {
         assert_eq!((b.level(p.sci), b.inl(0xae04), card(&b)), (true, 1 << 4, 0x0002_1b36));
         b.outl(0xae08, 1 << 4);
         assert_eq!((b.inl(0xae04), card(&b)), (0, u32::MAX));
+    }
+
+    #[test]
+    fn a_card_behind_bridges_comes_and_goes() {
+        let (mut b, p) = with_bus();
+        add(&b, "pci-bridge", &[("id", "b1"), ("chassis_nr", "1"), ("addr", "5")], false);
+        add(&b, "pci-bridge", &[("id", "b2"), ("chassis_nr", "2"), ("addr", "6"), ("bus", "b1")], false);
+        b.reset();
+        b.outl(0xafe0, 0x0002_0000);
+        let on = |b: &Bench, bus| b.with(|s| s.fabric.pci.functions(BusId(bus)).count());
+        add(&b, "pci-serial", &[("id", "card"), ("addr", "4"), ("bus", "b2")], true);
+        b.outb(0xafe0, 1 << 1);
+        b.outl(0xae10, 1);
+        assert_eq!((b.inl(0xae00), b.inl(0xae0c), on(&b, 2)), (0, !(1 << 6), 1), "a bridge is on the bus between");
+        b.outl(0xae10, 2);
+        assert_eq!((b.inl(0xae00), b.inl(0xae00), b.inl(0xae0c)), (1 << 4, 0, u32::MAX));
+
+        b.with(|s| s.request_unplug("card")).unwrap();
+        b.outl(0xae10, 1);
+        b.outl(0xae08, 1 << 4);
+        assert_eq!((b.level(p.sci), on(&b, 2)), (true, 1), "another bus");
+        b.outl(0xae10, 2);
+        assert_eq!(b.inl(0xae04), 1 << 4);
+        b.outl(0xae08, 1 << 4);
+        assert_eq!((b.inl(0xae04), on(&b, 2)), (0, 0));
+        for bus in [3, 255, 256] {
+            b.outl(0xae10, bus);
+            b.outl(0xae08, u32::MAX);
+        }
+
+        add(&b, "pci-serial", &[("id", "card"), ("bus", "b1")], true);
+        b.with(|s| s.request_unplug("card")).unwrap();
+        b.reset();
+        assert_eq!(on(&b, 1), 1, "the bridge is left");
     }
 
     #[test]
@@ -568,8 +612,7 @@ mod tests {
     #[test]
     fn the_acpi_index_of_a_slot() {
         let (mut b, _) = with_card();
-        let properties = [("addr", "6"), ("acpi-index", "12")].map(|(k, v)| (k.to_owned(), v.into()));
-        b.with(|s| s.add_device("pci-serial", &properties, true)).unwrap();
+        add(&b, "pci-serial", &[("addr", "6"), ("acpi-index", "12")], true);
         b.outl(0xae14, 1 << 6);
         assert_eq!((b.inl(0xae14), b.inl(0xae14)), (12, 0));
         b.outl(0xae14, 1 << 4);
