@@ -224,9 +224,14 @@ impl<'a> Cx<'a> {
     pub fn chardev(&self, tag: u32) -> Option<&dyn CharBackend> {
         self.fabric.chardev(self.id, tag)
     }
-    /// Sends a message-signalled interrupt. It is a write of a bus master, so none comes from a PCI function that may not be one.
-    pub fn send_msi(&self, addr: u64, data: u32) {
-        if self.may_master() {
+    /// Sends a message-signalled interrupt. It is a write of a bus master, so none comes from a PCI function that may not be one; and where it goes to
+    /// other addresses than those of local APICs (SDM vol. 3, 11.11.1), it is one of memory like others.
+    pub fn send_msi(&mut self, addr: u64, data: u32) {
+        const LOCAL_APICS: u64 = 0xfee;
+        if addr >> 20 != LOCAL_APICS {
+            // What cannot be written has been logged.
+            let _ = self.dma_write(addr, &data.to_le_bytes());
+        } else if self.may_master() {
             self.fabric.msi().send_msi(addr, data);
         }
     }

@@ -31,7 +31,7 @@ impl Entry {
     fn masked(&self) -> bool {
         self.words[3] & MASKED != 0
     }
-    fn send(&mut self, cx: &Cx<'_>) {
+    fn send(&mut self, cx: &mut Cx<'_>) {
         self.pending = false;
         cx.send_msi(u64::from(self.words[0]) | u64::from(self.words[1]) << 32, self.words[2]);
     }
@@ -95,13 +95,13 @@ impl Msix {
         self.control = cx.config().map_or(0, |c| c.word(at));
         self.send_pending(cx);
     }
-    fn send_pending(&mut self, cx: &Cx<'_>) {
+    fn send_pending(&mut self, cx: &mut Cx<'_>) {
         if self.open() {
             self.entries.iter_mut().filter(|e| e.pending && !e.masked()).for_each(|e| e.send(cx));
         }
     }
     /// Sends a vector's message, or keeps it until it is no longer masked. Nothing comes of vectors that are not there, or while MSI-X is disabled.
-    pub fn notify(&mut self, cx: &Cx<'_>, vector: u16) {
+    pub fn notify(&mut self, cx: &mut Cx<'_>, vector: u16) {
         let (enabled, open) = (self.enabled(), self.open());
         let Some(entry) = self.entries.get_mut(usize::from(vector)).filter(|_| enabled) else { return };
         if open && !entry.masked() {
@@ -123,7 +123,7 @@ impl Msix {
         }
     }
     /// A store to it.
-    pub fn write(&mut self, cx: &Cx<'_>, offset: u64, value: u32) {
+    pub fn write(&mut self, cx: &mut Cx<'_>, offset: u64, value: u32) {
         if let Some((n, word)) = self.word(offset) {
             self.entries[n].words[word] = value;
             self.send_pending(cx);
@@ -220,7 +220,7 @@ mod tests {
         let r = Rig::new(2);
         r.set_config(reg::COMMAND, 2, command::MASTER.into());
         let program = |m: &mut Msix, cx: &mut Cx<'_>| {
-            [0xfee0_1000, 1, 0x41, 0].into_iter().zip((16..).step_by(4)).for_each(|(v, at)| m.write(cx, at, v));
+            [0xfee0_1000, 0, 0x41, 0].into_iter().zip((16..).step_by(4)).for_each(|(v, at)| m.write(cx, at, v));
         };
         r.msix(|m, cx| {
             program(m, cx);
@@ -231,7 +231,7 @@ mod tests {
         r.msix(|m, cx| m.notify(cx, 1));
         assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![], 2));
         r.set_config(0x9a, 2, 0x8000);
-        assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![(0x1_fee0_1000, 0x41)], 0));
+        assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![(0xfee0_1000, 0x41)], 0));
         r.msix(|m, cx| {
             m.write(cx, 28, 1);
             m.notify(cx, 1);
@@ -241,7 +241,7 @@ mod tests {
         });
         assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![], 3));
         r.msix(|m, cx| m.write(cx, 28, 0));
-        assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![(0x1_fee0_1000, 0x41)], 1));
+        assert_eq!((r.sent(), r.msix(|m, _| m.read(0x800))), (vec![(0xfee0_1000, 0x41)], 1));
         assert_eq!(r.msix(|m, _| [m.read(16), m.read(24), m.read(0x7fc), m.read(0xffc)]), [0xfee0_1000, 0x41, 0, 0]);
         r.set_config(reg::COMMAND, 2, 0);
         r.msix(|m, cx| m.notify(cx, 1));

@@ -24,8 +24,9 @@ impl Target for SavedState {
         steps.extend(other.generate(random));
         let first = steps.iter().rposition(|s| ["!word", "!file", "!bytes"].iter().any(|kind| s.starts_with(kind)));
         let mut at = first.map_or(0, |n| n + 1);
-        // The numbers of a source are other ones each time.
-        let twins = !steps.iter().any(|s| s.contains("virtio-rng")) && !random.one_in(3);
+        // The numbers of a source are other ones each time, and temporary files have no copies.
+        let alone = |s: &String| ["virtio-rng", "snapshot=on"].iter().any(|word| s.contains(word));
+        let twins = !steps.iter().any(alone) && !random.one_in(3);
         while at < steps.len() {
             at += random.index((steps.len() - at).max(40)) + 1;
             let step = if twins { "!twin".to_owned() } else { format!("!bend {}", random.number()) };

@@ -135,6 +135,10 @@ fn messages_in_place_of_pin_interrupts() {
         assert_eq!((disk.d.b.messages(), disk.d.b.readl(MSIX + 0x800)), (vec![], 2));
         disk.d.b.writel(MSIX + 28, 0);
         assert_eq!((disk.d.b.messages(), disk.d.b.readl(MSIX + 0x800)), (vec![(0xfee0_0000, 0x41)], 0));
+        // To memory, as a write like others.
+        disk.d.b.writel(MSIX + 16, 0x800);
+        read_one(&mut disk);
+        assert_eq!((disk.d.b.messages(), disk.d.b.readl(0x800)), (vec![], 0x41));
         if mode == Mode::Legacy {
             assert_eq!((disk.d.b.inl(PORTS + 0x18), disk.d.b.inw(PORTS + 0x14)), (8, 0xffff), "registers have moved");
         }
