@@ -4,12 +4,13 @@ use crate::args::{Config, DriveArg, Problem, Problems};
 use crate::backend::block::{
     Aio, BlockBackend, BlockError, Blocks, CacheMode, DetectZeroes, Format, ImageOptions, Protocol,
 };
+use crate::blkdebug;
 use crate::board::well_formed_id;
 use crate::control::{Error, Result as ControlResult};
 use crate::messages::warn;
 use crate::qmp::types::blockdev::{
     BlockdevAioOptions, BlockdevDetectZeroesOptions, BlockdevDiscardOptions, BlockdevKind, BlockdevOptions,
-    BlockdevOptionsFile, BlockdevRef, OnOffAuto,
+    BlockdevOptionsBlkdebug, BlockdevOptionsFile, BlockdevOptionsNull, BlockdevRef, OnOffAuto,
 };
 use std::sync::Arc;
 
@@ -64,12 +65,9 @@ pub(crate) fn add_node(blocks: &Blocks, options: &BlockdevOptions) -> ControlRes
     let name = name.ok_or_else(|| Error::generic("'node-name' must be specified for the root node"))?;
     check_name(name)?;
     let (file, format) = match &options.kind {
-        BlockdevKind::File(file) => return Ok(blocks.add_file(name, &of_file(options, Protocol::File, file, None)?)?),
-        BlockdevKind::HostDevice(file) => {
-            return Ok(blocks.add_file(name, &of_file(options, Protocol::HostDevice, file, None)?)?);
-        }
         BlockdevKind::Raw(on) => (&on.file, Format::Raw),
         BlockdevKind::Qcow2(on) => (&on.file, Format::Qcow2),
+        _ => return Ok(blocks.add_file(name, &protocol(options, None)?)?),
     };
     match file {
         BlockdevRef::Reference(file) => {
@@ -77,11 +75,7 @@ pub(crate) fn add_node(blocks: &Blocks, options: &BlockdevOptions) -> ControlRes
             blocks.add_node_on(name, file, &on_file(options, format, below)?)?;
         }
         BlockdevRef::Definition(file) => {
-            let below = match &file.kind {
-                BlockdevKind::File(f) => of_file(file, Protocol::File, f, Some(options))?,
-                BlockdevKind::HostDevice(f) => of_file(file, Protocol::HostDevice, f, Some(options))?,
-                _ => return Err(Error::generic("a format on another format is not implemented yet")),
-            };
+            let below = protocol(file, Some(options))?;
             match &file.node_name {
                 None => drop(blocks.add_node(name, &on_file(options, format, below)?)?),
                 Some(below_name) => {
@@ -105,14 +99,18 @@ fn check_name(name: &str) -> ControlResult<()> {
     }
 }
 
-/// The file itself. What it does not say for itself is as the format on it has it.
-fn of_file(
-    options: &BlockdevOptions,
-    protocol: Protocol,
-    file: &BlockdevOptionsFile,
-    format: Option<&BlockdevOptions>,
-) -> ControlResult<ImageOptions> {
-    let path = crate::args::drives::file_name(&file.filename).map_err(Error::generic)?;
+/// What the bytes are in. What it does not say for itself is as the format on it has it.
+fn protocol(options: &BlockdevOptions, format: Option<&BlockdevOptions>) -> ControlResult<ImageOptions> {
+    let base = match &options.kind {
+        BlockdevKind::File(file) => of_file(Protocol::File, file)?,
+        BlockdevKind::HostDevice(file) => of_file(Protocol::HostDevice, file)?,
+        BlockdevKind::NullCo(null) => of_nothing(Protocol::NullCo, null)?,
+        BlockdevKind::NullAio(null) => of_nothing(Protocol::NullAio, null)?,
+        BlockdevKind::Blkdebug(debug) => debugged(debug, options)?,
+        BlockdevKind::Raw(_) | BlockdevKind::Qcow2(_) => {
+            return Err(Error::generic("a format on another format is not implemented yet"));
+        }
+    };
     let flag =
         |own: Option<bool>, of: fn(&BlockdevOptions) -> Option<bool>| own.or(format.and_then(of)).unwrap_or(false);
     let read_only = flag(options.read_only, |f| f.read_only);
@@ -126,20 +124,51 @@ fn of_file(
     };
     Ok(ImageOptions {
         format: Some(Format::Raw),
-        protocol: Some(protocol),
         read_only,
         auto_read_only: flag(options.auto_read_only, |f| f.auto_read_only),
         cache,
         // A format's discards come through to a file that says nothing of its own.
         unmap: options.discard.map_or(format.is_some(), |d| d == BlockdevDiscardOptions::Unmap),
         detect_zeroes: zeroes(options)?,
+        locking: base.locking && options.force_share != Some(true),
+        ..base
+    })
+}
+
+fn of_file(protocol: Protocol, file: &BlockdevOptionsFile) -> ControlResult<ImageOptions> {
+    let path = crate::args::drives::file_name(&file.filename).map_err(Error::generic)?;
+    Ok(ImageOptions {
+        protocol: Some(protocol),
         aio: match file.aio {
             Some(BlockdevAioOptions::IoUring) => Aio::IoUring,
             Some(BlockdevAioOptions::Threads) | None => Aio::Threads,
         },
-        locking: file.locking != Some(OnOffAuto::Off) && options.force_share != Some(true),
+        locking: file.locking != Some(OnOffAuto::Off),
         ..ImageOptions::new(path)
     })
+}
+
+fn of_nothing(protocol: Protocol, null: &BlockdevOptionsNull) -> ControlResult<ImageOptions> {
+    let image = ImageOptions::null(protocol);
+    let size = null.size.map(u64::try_from).transpose().map_err(|_| Error::generic("device size is negative"))?;
+    Ok(ImageOptions { null: size.or(image.null), ..image })
+}
+
+fn debugged(debug: &BlockdevOptionsBlkdebug, options: &BlockdevOptions) -> ControlResult<ImageOptions> {
+    let BlockdevRef::Definition(image) = &debug.image else {
+        return Err(Error::generic(
+            "blkdebug on an image that has a name is not implemented yet: define it in 'image'",
+        ));
+    };
+    let config = debug.config.as_ref().map(|path| blkdebug::config(path.as_ref())).transpose();
+    let mut rules = config.map_err(Error::generic)?.unwrap_or_default();
+    for error in debug.inject_error.iter().flatten() {
+        rules.inject_error.push(blkdebug::inject_error(error).map_err(Error::generic)?);
+    }
+    for state in debug.set_state.iter().flatten() {
+        rules.set_state.push(blkdebug::set_state(state).map_err(Error::generic)?);
+    }
+    Ok(ImageOptions { debug: Some(rules), ..protocol(image, Some(options))? })
 }
 
 /// A format on a file.

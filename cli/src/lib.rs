@@ -31,6 +31,7 @@ pub use gearbox_core::{accel, backend, board, clock, event, machine, mem, object
 
 pub mod args;
 mod assemble;
+mod blkdebug;
 mod blocks;
 mod check;
 pub mod control;

@@ -3,10 +3,12 @@
 //! The keys of `-drive` are a table, from which it is parsed, and from which `-drive help` is made.
 
 use super::{Options, Problem, Problems, Properties, unknown};
+use crate::blkdebug;
 use gearbox_core::backend::block::{
-    Aio, CacheMode, DetectZeroes, DriveMedia, Format, ImageOptions, Interface, OnError, WantedPlace,
+    Aio, CacheMode, DebugOptions, DetectZeroes, DriveMedia, Format, ImageOptions, Interface, OnError, Protocol,
+    WantedPlace,
 };
-use gearbox_core::object::parse_switch;
+use gearbox_core::object::{parse_size, parse_switch};
 
 /// A drive as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,11 @@ struct Draft {
     drive: DriveArg,
     file: Option<String>,
     image: ImageOptions,
+    /// There is no file.
+    nothing: Option<Protocol>,
+    /// A key that is about nothing only, and how much of it there is to be.
+    about_nothing: Option<&'static str>,
+    size: Option<u64>,
     read_only: Option<bool>,
     snapshot: Option<bool>,
 }
@@ -92,10 +99,37 @@ static KEYS: &[Key] = &[
     key(&["media"], "disk|cdrom", "what kind of drive it is", |d, v| {
         among(v, DriveMedia::ALL, DriveMedia::name).map(|m| d.drive.media = m)
     }),
-    key(&["format", "driver"], "raw|qcow2", "the format of the image; found out without it", |d, v| {
-        d.image.format = Some(Format::from_name(v).ok_or(None)?);
+    key(
+        &["format", "driver"],
+        "raw|qcow2|null-co|null-aio",
+        "the format of the image; found out without it",
+        |d, v| {
+            match (Format::from_name(v), nothing(v)) {
+                (None, None) => return Err(None),
+                (None, nothing) => d.nothing = nothing,
+                (format, _) => d.image.format = format,
+            }
+            Ok(())
+        },
+    ),
+    key(&["file.driver"], "file|host_device|null-co|null-aio", "what the image is in", |d, v| {
+        d.nothing = nothing(v);
+        d.image.protocol = Protocol::from_name(v).filter(|p| *p != Protocol::Blkdebug);
+        if d.image.protocol.is_some() { Ok(()) } else { Err(None) }
+    }),
+    key(&["size", "file.size"], "SIZE", "how much of nothing there is (null-co): 1G without it", |d, v| {
+        (d.size, d.about_nothing) = (Some(parse_size(v).ok_or(None)?), Some("size"));
         Ok(())
     }),
+    key(
+        &["read-zeroes", "file.read-zeroes"],
+        "on|off",
+        "nothing (null-co) reads as zeroes, as it always does",
+        |d, v| {
+            d.about_nothing = Some("read-zeroes");
+            switch(v).map(drop)
+        },
+    ),
     key(&["readonly", "read-only"], "on|off", "the image is not written to", |d, v| {
         switch(v).map(|on| d.read_only = Some(on))
     }),
@@ -188,6 +222,27 @@ fn among<T: Copy>(name: &str, all: &[T], name_of: fn(T) -> &'static str) -> Resu
     all.iter().copied().find(|one| name_of(*one) == name).ok_or(None)
 }
 
+/// The protocol of that name, if it stands for nothing.
+fn nothing(name: &str) -> Option<Protocol> {
+    Protocol::from_name(name).filter(|p| matches!(p, Protocol::NullCo | Protocol::NullAio))
+}
+
+/// What a name means that users give to an image: `FILE`, `file:FILE`, `null-co://`, or `blkdebug:CONFIGURATION:FILE`.
+///
+/// # Errors
+/// It means something else, or a configuration cannot be read.
+pub fn image_at(name: &str) -> Result<ImageOptions, String> {
+    if let Some(protocol) = name.strip_suffix("://").and_then(nothing) {
+        return Ok(ImageOptions::null(protocol));
+    }
+    if let Some(rest) = name.strip_prefix("blkdebug:") {
+        let (config, image) = rest.split_once(':').ok_or("blkdebug requires CONFIGURATION:FILE")?;
+        let debug = if config.is_empty() { Ok(DebugOptions::default()) } else { blkdebug::config(config.as_ref()) };
+        return Ok(ImageOptions { debug: Some(debug?), ..image_at(image)? });
+    }
+    file_name(name).map(ImageOptions::new)
+}
+
 /// A file's name without QEMU's prefix for a protocol.
 ///
 /// # Errors
@@ -259,7 +314,16 @@ fn draft(option: &'static str, text: &str) -> Draft {
         on_read_error: OnError::Report,
         on_write_error: OnError::Enospc,
     };
-    Draft { drive, file: None, image: ImageOptions::new(""), read_only: None, snapshot: None }
+    Draft {
+        drive,
+        file: None,
+        image: ImageOptions::new(""),
+        nothing: None,
+        about_nothing: None,
+        size: None,
+        read_only: None,
+        snapshot: None,
+    }
 }
 
 fn short(form: &'static Short, file: &str, snapshot: bool) -> Result<DriveArg, Problem> {
@@ -292,7 +356,7 @@ pub fn drive(text: &str, snapshot: bool) -> Result<DriveArg, Problem> {
 
 impl Draft {
     fn finish(self, snapshot: bool) -> Result<DriveArg, Problem> {
-        let Self { mut drive, file, mut image, read_only, snapshot: own } = self;
+        let Self { mut drive, file, mut image, nothing, about_nothing, size, read_only, snapshot: own } = self;
         let cdrom = drive.media == DriveMedia::Cdrom;
         image.read_only = read_only.unwrap_or(cdrom);
         image.snapshot = own.unwrap_or(snapshot);
@@ -303,8 +367,19 @@ impl Draft {
             let reason = "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap";
             return Err(drive.problem(reason));
         }
-        if let Some(file) = file {
-            image.filename = file_name(&file).map_err(|reason| drive.problem(reason))?.into();
+        let at = match nothing {
+            Some(protocol) => Some(Ok(ImageOptions::null(protocol))),
+            None => file.map(|file| image_at(&file)),
+        };
+        if let Some(at) = at {
+            let at = at.map_err(|reason| drive.problem(reason))?;
+            if let Some(key) = about_nothing.filter(|_| at.null.is_none()) {
+                return Err(drive.problem(format!("'{key}' is about null-co and null-aio")));
+            }
+            image.format = image.format.or(at.format);
+            image.protocol = at.protocol.or(image.protocol);
+            image.null = at.null.map(|default| size.unwrap_or(default));
+            (image.filename, image.debug) = (at.filename, at.debug);
             drive.image = Some(image);
         } else if drive.media == DriveMedia::Disk && drive.interface == Interface::Ide {
             return Err(drive.problem("Device needs media, but drive is empty: give it file=FILE"));
@@ -349,6 +424,12 @@ mod tests {
         assert_eq!(place.place, WantedPlace { index: None, bus: Some(1), unit: Some(0) });
         assert!(place.image.unwrap().snapshot);
         assert_eq!(drive("if=none,id=x", false).unwrap().image, None);
+        let image = |text: &str| drive(text, false).unwrap().image.unwrap();
+        assert_eq!(image("null-co://,file.read-zeroes=on,format=raw"), ImageOptions::null(Protocol::NullCo));
+        assert_eq!(image("driver=null-aio,size=1440k").null, Some(1440 << 10));
+        assert_eq!(image("file.driver=null-co,if=none"), ImageOptions::null(Protocol::NullCo));
+        let debug = Some(DebugOptions::default());
+        assert_eq!(image("blkdebug::/a:b"), ImageOptions { debug, ..ImageOptions::new("/a:b") });
     }
 
     #[test]
@@ -357,7 +438,9 @@ mod tests {
             ("a,if=scsi", "there is no place for 'if=scsi'"),
             ("a,if=eide", "'if' takes ide|virtio|floppy|pflash|none, not 'eide'"),
             ("a,formt=raw", "unknown option 'formt'; did you mean 'format'?"),
-            ("a,format=vmdk", "'format' takes raw|qcow2, not 'vmdk'"),
+            ("a,format=vmdk", "'format' takes raw|qcow2|null-co|null-aio, not 'vmdk'"),
+            ("a,size=1M", "'size' is about null-co and null-aio"),
+            ("blkdebug:a", "blkdebug requires CONFIGURATION:FILE"),
             ("a,index=x", "'index' takes NUMBER, not 'x'"),
             ("a,cache=some", "'cache' takes writeback|writethrough|none|directsync|unsafe, not 'some'"),
             ("a,rerror=enospc", "'rerror' takes report|ignore|stop, not 'enospc'"),

@@ -14,7 +14,7 @@ mod options;
 mod problem;
 mod properties;
 pub mod qmp;
-mod readconfig;
+pub(crate) mod readconfig;
 pub mod selection;
 mod tables;
 mod unimplemented;

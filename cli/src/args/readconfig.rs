@@ -1,6 +1,7 @@
 //! `-readconfig`: options in a file (QEMU's format: `[group "id"]`, then `key = "value"`).
 
 use super::Problem;
+use std::io::Read;
 use std::path::Path;
 
 /// Which option a group stands for.
@@ -31,16 +32,38 @@ const MOST: u64 = 1 << 20;
 /// The file cannot be read, or a line is not understood.
 pub fn words(path: &str) -> Result<Vec<String>, Problem> {
     let wrong = |reason: String| Problem::new("readconfig", path, reason);
-    let size = Path::new(path).metadata().map_err(|e| wrong(e.to_string()))?.len();
-    if size > MOST {
-        return Err(wrong("is larger than 1 MiB".to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let text = read(Path::new(path)).map_err(|e| wrong(e.to_string()))?;
     parse(&text).map_err(|(line, reason)| wrong(format!("line {line}: {reason}")))
 }
 
-fn parse(text: &str) -> Result<Vec<String>, (usize, String)> {
-    let mut words: Vec<String> = Vec::new();
+/// The text of such a file.
+///
+/// # Errors
+/// The host's reason; it is no text, or a long one.
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST { Err(std::io::Error::other("is larger than 1 MiB")) } else { Ok(text) }
+}
+
+/// A group: where it begins, what it is called, its id, and its keys with their values.
+pub(crate) struct Group {
+    /// The number of its line.
+    pub(crate) line: usize,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its id, or nothing.
+    pub(crate) id: String,
+    /// The keys with their values, in order.
+    pub(crate) pairs: Vec<(String, String)>,
+}
+
+/// The groups of a file in QEMU's format.
+///
+/// # Errors
+/// A line is not understood: its number, and why.
+pub(crate) fn groups(text: &str) -> Result<Vec<Group>, (usize, String)> {
+    let mut groups: Vec<Group> = Vec::new();
     for (n, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -49,26 +72,37 @@ fn parse(text: &str) -> Result<Vec<String>, (usize, String)> {
         if let Some(header) = line.strip_prefix('[') {
             let header = header.strip_suffix(']').ok_or_else(|| (n, "parse error: ']' is missing".to_owned()))?;
             let (group, id) = header.split_once(char::is_whitespace).unwrap_or((header, ""));
-            let option = GROUPS.iter().find(|(g, _)| *g == group);
-            let (_, option) = option.ok_or_else(|| (n, format!("there is no option group '{group}'")))?;
-            let id = id.trim().trim_matches('"');
-            let id = if id.is_empty() { String::new() } else { format!("id={}", doubled(id)) };
-            words.extend([format!("-{option}"), id]);
+            let id = id.trim().trim_matches('"').to_owned();
+            groups.push(Group { line: n, name: group.to_owned(), id, pairs: Vec::new() });
         } else {
             let pair = line.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
             let quoted = |value: &str| Some(value.strip_prefix('"')?.strip_suffix('"')?.to_owned());
             let (key, value) = pair
                 .and_then(|(key, value)| Some((key, quoted(value)?)))
                 .ok_or_else(|| (n, "parse error: write key = \"value\"".to_owned()))?;
-            let list = words.last_mut().ok_or_else(|| (n, "no group defined".to_owned()))?;
+            let group = groups.last_mut().ok_or_else(|| (n, "no group defined".to_owned()))?;
+            group.pairs.push((key.to_owned(), value));
+        }
+    }
+    Ok(groups)
+}
+
+fn parse(text: &str) -> Result<Vec<String>, (usize, String)> {
+    let mut words: Vec<String> = Vec::new();
+    for Group { line, name, id, pairs } in groups(text)? {
+        let option = GROUPS.iter().find(|(g, _)| *g == name);
+        let (_, option) = option.ok_or_else(|| (line, format!("there is no option group '{name}'")))?;
+        let mut list = if id.is_empty() { String::new() } else { format!("id={}", doubled(&id)) };
+        for (key, value) in pairs {
             let pair = format!("{key}={}", doubled(&value));
             // What says which kind it is comes first, where the option looks for it.
-            match key {
-                _ if list.is_empty() => *list = pair,
-                "driver" | "backend" | "qom-type" | "type" => *list = format!("{pair},{list}"),
-                _ => *list = format!("{list},{pair}"),
-            }
+            list = match &*key {
+                _ if list.is_empty() => pair,
+                "driver" | "backend" | "qom-type" | "type" => format!("{pair},{list}"),
+                _ => format!("{list},{pair}"),
+            };
         }
+        words.extend([format!("-{option}"), list]);
     }
     Ok(words)
 }

@@ -2,6 +2,7 @@
 
 use super::{Control, Error, Result};
 use crate::args::DriveArg;
+use crate::args::drives::image_at;
 use crate::backend::block::{
     BlockBackend, BlockStats as Counted, Blocks, CacheMode, DetectZeroes, DriveInfo, Format, ImageOptions, IoError,
     MediumRefusal, Node, NodeInfo, OperationStats, SECTOR,
@@ -80,9 +81,19 @@ impl Control {
                 detect_zeroes: o.detect_zeroes,
                 snapshot: o.snapshot,
                 backing: Vec::new(),
+                null: o.null,
             })
         }));
         infos
+    }
+    /// An image by the name of its drive, by its own, or if `device` is said, by the device that has it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn image(&self, name: &str, device: bool) -> Result<Arc<Node>> {
+        let drive = self.blocks().find(name).filter(|d| !device || d.device().as_deref() == Some(name));
+        let medium = drive.and_then(|d| d.medium()).or_else(|| self.blocks().node(name).ok().filter(|_| !device));
+        medium.ok_or_else(|| Error::generic(format!("Cannot find device='{name}' nor node-name='{name}'")))
     }
     /// `query-blockstats`: of drives; or with `nodes` of images, which nobody counts for.
     pub fn block_stats(&self, nodes: bool) -> Vec<BlockStats> {
@@ -213,7 +224,7 @@ impl Control {
             read_only,
             auto_read_only: false,
             cache: old.map_or(CacheMode::WRITEBACK, |m| m.info().cache),
-            ..ImageOptions::new(crate::args::drives::file_name(filename).map_err(Error::generic)?)
+            ..image_at(filename).map_err(Error::generic)?
         };
         let medium = self.blocks().open(None, &image)?;
         medium.warning().into_iter().for_each(warn);
@@ -278,7 +289,10 @@ pub(crate) fn image_info(node: &NodeInfo, size: u64) -> ImageInfo {
         filename: path(&node.filename),
         format: if own_file { node.protocol.name() } else { node.format.name() }.to_owned(),
         virtual_size: whole(size),
-        actual_size: std::fs::metadata(&node.filename).ok().map(|m| whole(m.blocks() * 512)),
+        actual_size: match node.null {
+            Some(_) => Some(0),
+            None => std::fs::metadata(&node.filename).ok().map(|m| whole(m.blocks() * 512)),
+        },
         backing_filename: backing.map(|b| path(&b.filename)),
         full_backing_filename: backing.map(|b| path(&b.filename)),
         backing_filename_format: backing.map(|b| b.format.name().to_owned()),
@@ -318,7 +332,8 @@ fn node_info(node: &NodeInfo, size: u64) -> BlockDeviceInfo {
 
 /// The file below an image, as a node of its own.
 fn file_info(node: &NodeInfo) -> BlockDeviceInfo {
-    let size = std::fs::metadata(&node.filename).map_or(0, |m| m.len().next_multiple_of(SECTOR));
+    let host = || std::fs::metadata(&node.filename).map_or(0, |m| m.len());
+    let size = node.null.unwrap_or_else(host).next_multiple_of(SECTOR);
     let file = NodeInfo { name: node.file_node.clone(), backing: Vec::new(), ..node.clone() };
     node_info(&file, size)
 }

@@ -20,6 +20,7 @@ mod memory;
 mod objects;
 mod output;
 mod ports;
+mod qemu_io;
 mod run_state;
 mod scanner;
 mod table;

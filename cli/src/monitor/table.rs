@@ -3,7 +3,7 @@
 use super::command::{Command, command, help, run_info};
 use super::grammar::Kind::{File, Flag, Format, Int, Long, Option, Rest, Word};
 use super::grammar::{Source, arg};
-use super::{blocks, chardevs, devices, display, logging, memory, objects, ports, run_state};
+use super::{blocks, chardevs, devices, display, logging, memory, objects, ports, qemu_io, run_state};
 
 /// All of them but `info`'s topics.
 #[rustfmt::skip]
@@ -39,6 +39,7 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["qom-get"], &[arg("path", Word).from(Source::ObjectPath), arg("property", Word).from(Source::Property)], "path property", "print QOM property", objects::qom_get),
     command(&["qom-list"], &[arg("path", Word).optional().from(Source::ObjectPath)], "path", "list QOM properties", objects::qom_list),
     command(&["qom-set"], &[arg("json", Flag('j')), arg("path", Word).from(Source::ObjectPath), arg("property", Word).from(Source::Property), arg("value", Rest)], "[-j] path property value", "set QOM property (-j: the value is JSON)", objects::qom_set),
+    command(&["qemu-io"], &[arg("qdev", Flag('d')), arg("device", Word).from(Source::Drive), arg("command", Word)], "[-d] [device] \"[command]\"", "run a qemu-io command on a block device\n\t\t\t -d: [device] is a device ID rather than a drive ID or node name", qemu_io::run),
     command(&["quit", "q"], &[], "", "quit the emulator", run_state::quit),
     command(&["screendump"], &[arg("filename", File), arg("format", Option('f')), arg("device", Word).optional(), arg("head", Int).optional()], "filename [-f format] [device [head]]", "save screen from head 'head' of display device 'device' in specified format 'format' as image 'filename'; format is ppm (default) or png", display::screendump),
     command(&["sendkey"], &[arg("keys", Word), arg("hold-time", Int).optional()], "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", display::sendkey),
@@ -59,7 +60,7 @@ pub(super) const MISSING: &str = "announce_self block_job_cancel block_job_compl
     expire_password gdbserver getfd gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm mce migrate migrate_cancel \
     migrate_continue migrate_incoming migrate_pause migrate_recover migrate_set_capability migrate_set_parameter \
     migrate_start_postcopy mouse_set nbd_server_add nbd_server_remove nbd_server_start \
-    nbd_server_stop netdev_add netdev_del pcie_aer_inject_error qemu-io replay_break replay_delete_break \
+    nbd_server_stop netdev_add netdev_del pcie_aer_inject_error replay_break replay_delete_break \
     replay_seek ringbuf_read ringbuf_write savevm set_link set_password singlestep \
     snapshot_blkdev snapshot_blkdev_internal snapshot_delete_blkdev_internal stopcapture sync-profile trace-event \
     wavcapture";

@@ -42,6 +42,40 @@ qapi_enum! {
     }
 }
 
+qapi_enum! {
+    /// What happens in the handling of a request.
+    enum BlkdebugEvent {
+        /// A read begins.
+        ReadAio = "read_aio",
+        /// A write begins.
+        WriteAio = "write_aio",
+        /// A write goes to the image.
+        Pwritev = "pwritev",
+        /// A write of zeroes goes to the image.
+        PwritevZero = "pwritev_zero",
+        /// A write has been done.
+        PwritevDone = "pwritev_done",
+        /// A flush begins.
+        FlushToOs = "flush_to_os",
+        /// What has been written goes to stable storage.
+        FlushToDisk = "flush_to_disk",
+    }
+
+    /// A kind of requests.
+    enum BlkdebugIOType {
+        /// Reads.
+        Read = "read",
+        /// Writes.
+        Write = "write",
+        /// Writes of zeroes.
+        WriteZeroes = "write-zeroes",
+        /// Discards.
+        Discard = "discard",
+        /// Flushes.
+        Flush = "flush",
+    }
+}
+
 qapi_struct! {
     /// What the host caches.
     struct BlockdevCacheOptions {
@@ -59,6 +93,54 @@ qapi_struct! {
         locking: Option<OnOffAuto>,
         /// How the host is asked.
         aio: Option<BlockdevAioOptions>,
+    }
+
+    /// Nothing: what is written is lost, and what is read are zeroes.
+    struct BlockdevOptionsNull {
+        /// How much of it there is, in bytes: 1 GiB by default.
+        size: Option<i64>,
+        /// Zeroes are read. They always are.
+        read_zeroes = "read-zeroes": Option<bool>,
+    }
+
+    /// An error that requests meet once an event has happened.
+    struct BlkdebugInjectErrorOptions {
+        /// The event.
+        event: BlkdebugEvent,
+        /// It counts in this state only.
+        state: Option<i64>,
+        /// Which requests meet the error: all of them by default.
+        iotype: Option<BlkdebugIOType>,
+        /// The host's number for it: 5 (EIO) by default.
+        errno: Option<i64>,
+        /// Only requests that reach this sector meet it.
+        sector: Option<i64>,
+        /// It is met once.
+        once: Option<bool>,
+        /// Requests do not get as far as a worker, which is not implemented.
+        immediately: Option<bool>,
+    }
+
+    /// An event changes the state, which is 1 at first.
+    struct BlkdebugSetStateOptions {
+        /// The event.
+        event: BlkdebugEvent,
+        /// It counts in this state only.
+        state: Option<i64>,
+        /// The state that follows.
+        new_state: i64,
+    }
+
+    /// A file whose requests fail or wait.
+    struct BlockdevOptionsBlkdebug {
+        /// The file.
+        image: BlockdevRef,
+        /// A file with more of what follows.
+        config: Option<String>,
+        /// Errors.
+        inject_error = "inject-error": Option<Vec<BlkdebugInjectErrorOptions>>,
+        /// States.
+        set_state = "set-state": Option<Vec<BlkdebugSetStateOptions>>,
     }
 
     /// A format on a file.
@@ -94,6 +176,12 @@ qapi_union! {
         File(BlockdevOptionsFile) = "file",
         /// A device of the host.
         HostDevice(BlockdevOptionsFile) = "host_device",
+        /// Nothing.
+        NullCo(BlockdevOptionsNull) = "null-co",
+        /// The same.
+        NullAio(BlockdevOptionsNull) = "null-aio",
+        /// A file whose requests fail or wait.
+        Blkdebug(BlockdevOptionsBlkdebug) = "blkdebug",
         /// The bytes of a file as they are.
         Raw(BlockdevOptionsGenericFormat) = "raw",
         /// QEMU's copy-on-write format.
@@ -109,7 +197,7 @@ impl BlockdevOptions {
                 BlockdevRef::Reference(name) => Some(name),
                 BlockdevRef::Definition(_) => None,
             },
-            BlockdevKind::File(_) | BlockdevKind::HostDevice(_) => None,
+            _ => None,
         }
     }
 }

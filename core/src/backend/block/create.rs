@@ -1,12 +1,11 @@
 //! New images.
 
-use super::image::{OpenError, guarded};
+use super::image::{OpenError, Qcow2Image, guarded};
 use super::lock::ImageLock;
 use super::options::Format;
 use super::request::SECTOR;
 use imago::FormatCreateBuilder;
 use imago::file::File as HostFile;
-use imago::qcow2::Qcow2;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -26,8 +25,7 @@ pub fn create(path: &Path, format: Format, size: u64) -> Result<(), OpenError> {
         Format::Raw => file.set_len(size),
         Format::Qcow2 => guarded(|| {
             let storage = HostFile::try_from(file)?;
-            let builder = Qcow2::<HostFile, std::sync::Arc<super::image::Access>>::create_builder(storage).size(size);
-            builder.create()
+            Qcow2Image::create_builder(Box::new(storage)).size(size).create()
         }),
     }
     .map_err(fail)

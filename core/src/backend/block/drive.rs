@@ -237,6 +237,7 @@ impl BlockBackend {
     /// Forgets all requests: no completion of them comes any more, and what no worker has begun is not carried out. Waits for what is being carried out, so
     /// that guest RAM is not touched any more. (That takes as long as the host takes, also where the board is locked: a worker needs it only afterwards.)
     pub fn cancel(&self) {
+        self.let_go();
         let mut inner = self.inner.lock();
         inner.epoch += 1;
         inner.done.clear();
@@ -247,12 +248,21 @@ impl BlockBackend {
             self.quiet.wait(&mut inner);
         }
     }
+    /// Nobody waits for what is held up at a breakpoint.
+    fn let_go(&self) {
+        if let Some(medium) = self.medium()
+            && let Some(debug) = medium.debug()
+        {
+            debug.let_go();
+        }
+    }
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.inner.lock().in_flight
     }
     /// Waits until no request is under way, and the device has heard of all. Not to be called with the board locked.
     pub fn drain(&self) {
+        self.let_go();
         let mut inner = self.inner.lock();
         while inner.in_flight > 0 {
             self.idle.wait(&mut inner);

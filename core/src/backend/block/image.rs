@@ -6,9 +6,10 @@ use super::qcow2;
 use super::uring::Ring;
 use imago::file::File as HostFile;
 use imago::format::gate::ImplicitOpenGate;
+use imago::null::Null;
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
-use imago::{FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage, StorageOpenOptions};
+use imago::{DynStorage, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage, StorageOpenOptions};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,9 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+/// What an image is in.
+type Store = Box<dyn DynStorage>;
 /// An image that is open.
-pub(super) type Access = FormatAccess<HostFile>;
-type Qcow2Image = Qcow2<HostFile, Arc<Access>>;
+pub(super) type Access = FormatAccess<Store>;
+pub(super) type Qcow2Image = Qcow2<Store, Arc<Access>>;
 
 /// Most files in a chain of backing files: opening and reading go down it by recursion.
 const LONGEST_CHAIN: usize = 32;
@@ -136,6 +139,9 @@ pub(super) fn guarded<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
 /// # Errors
 /// The host's reason.
 pub(super) fn reach(options: &ImageOptions) -> Result<(Protocol, bool), OpenError> {
+    if options.null.is_some() {
+        return Ok((options.protocol.unwrap_or(Protocol::NullCo), options.read_only || options.snapshot));
+    }
     let path = &*options.filename;
     let fail = |reason: String| OpenError::new(path, reason);
     let metadata = std::fs::metadata(path).map_err(|e| fail(words(&e)))?;
@@ -163,6 +169,7 @@ pub(super) fn reach(options: &ImageOptions) -> Result<(Protocol, bool), OpenErro
         }
         read_only = true;
     }
+    let protocol = if options.debug.is_some() { Protocol::Blkdebug } else { protocol };
     Ok((protocol, read_only))
 }
 
@@ -182,6 +189,9 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     let gate = Gate(found.clone());
     let mut ring = None;
     let opened = guarded(|| {
+        if let Some(size) = options.null {
+            return in_nothing(options, format, size, read_only);
+        }
         gate.admit(path, format, !read_only)?;
         if format == Format::Qcow2 && !read_only {
             qcow2::check_tables(path)?;
@@ -218,10 +228,24 @@ pub(super) fn open(options: &ImageOptions) -> Result<Opened, OpenError> {
     Ok(Opened { access, format, probed, read_only, protocol, backing, locks, ring })
 }
 
+/// An image in nothing.
+fn in_nothing(options: &ImageOptions, format: Format, size: u64, read_only: bool) -> io::Result<Access> {
+    if format != Format::Raw || options.aio == Aio::IoUring {
+        return Err(io::Error::other("there is no format in nothing, and no io_uring for it"));
+    }
+    let store: Store = Box::new(Null::new(size));
+    let image = Raw::builder(store).write(!read_only).open(imago::DenyImplicitOpenGate::default())?;
+    Ok(FormatAccess::new(image))
+}
+
 /// Opens a file for requests by a ring, and for others.
-fn with_ring(options: &ImageOptions, format: Format, read_only: bool) -> io::Result<(HostFile, RingFile)> {
-    if format != Format::Raw || options.snapshot {
-        let what = if options.snapshot { "temporary overlays" } else { format.name() };
+fn with_ring(options: &ImageOptions, format: Format, read_only: bool) -> io::Result<(Store, RingFile)> {
+    if format != Format::Raw || options.snapshot || options.debug.is_some() {
+        let what = match format {
+            _ if options.snapshot => "temporary overlays",
+            Format::Raw => Protocol::Blkdebug.name(),
+            other => other.name(),
+        };
         return Err(io::Error::other(format!("aio=io_uring is for raw images, not for {what}; use aio=threads")));
     }
     let ring = Ring::open().map_err(io::Error::other)?;
@@ -231,7 +255,7 @@ fn with_ring(options: &ImageOptions, format: Format, read_only: bool) -> io::Res
     let opened = StorageOpenOptions::new().filename(path).write(!read_only).direct(direct);
     let image = HostFile::from_open_file(file.try_clone()?, opened)?;
     let (mem_align, req_align) = (image.mem_align(), image.req_align());
-    Ok((image, RingFile { ring, file: Arc::new(file), mem_align, req_align }))
+    Ok((Box::new(image), RingFile { ring, file: Arc::new(file), mem_align, req_align }))
 }
 
 /// Puts an empty image over `base` that takes what is written, in a temporary file without a name.
@@ -242,7 +266,7 @@ fn overlay(base: Access) -> io::Result<Access> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         Ok(open(&directory, flags, Mode::RUSR | Mode::WUSR)?.into())
     };
-    let storage = HostFile::try_from(file()?)?;
+    let storage: Store = Box::new(HostFile::try_from(file()?)?);
     let size = base.size().next_multiple_of(super::SECTOR);
     let base = Arc::new(base);
     let image = Qcow2Image::create_builder(storage)
@@ -285,8 +309,8 @@ impl Gate {
     }
 }
 
-impl ImplicitOpenGate<HostFile> for Gate {
-    fn open_format<F: FormatDriverBuilder<HostFile>>(&mut self, builder: F) -> io::Result<Access> {
+impl ImplicitOpenGate<Store> for Gate {
+    fn open_format<F: FormatDriverBuilder<Store>>(&mut self, builder: F) -> io::Result<Access> {
         let path = builder.get_image_path().unwrap_or_default();
         let format = match F::FORMAT {
             imago::format::Format::Raw => Format::Raw,
@@ -296,7 +320,7 @@ impl ImplicitOpenGate<HostFile> for Gate {
         self.admit(&path, format, builder.get_writable())?;
         Ok(FormatAccess::new(builder.open(self.clone())?))
     }
-    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<HostFile> {
-        HostFile::open(options)
+    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<Store> {
+        Store::open(options)
     }
 }

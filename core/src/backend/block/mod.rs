@@ -4,10 +4,11 @@
 //! with a queue of requests. Requests are carried out on threads of their own (`workers`), never with the board locked, or where the user wants it by the
 //! host's io_uring (`uring`); what is done comes back as input of a character back end does: the device is called, and takes the [`Completion`]s.
 //!
-//! Formats and host files are read by the crate imago; `lock` adds QEMU's locks, and `image` what must be known before an image is opened: its
+//! Formats and host files are read by the crate imago; `debug` has requests fail or wait, for tests; `lock` adds QEMU's locks, and `image` what must be known before an image is opened: its
 //! format, the files that it refers to, whether it may be written.
 
 mod create;
+mod debug;
 mod drive;
 mod image;
 mod in_ring;
@@ -27,6 +28,7 @@ mod uring;
 mod workers;
 
 pub use create::create;
+pub use debug::{Debug, DebugEvent, DebugOptions, InjectError, IoType, SetState};
 pub(crate) use drive::DriveState;
 pub use drive::{BlockBackend, BlockClient, Drive, IoFailure};
 pub use image::{BackingFile, OpenError, probe};

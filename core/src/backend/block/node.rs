@@ -1,5 +1,6 @@
 //! An opened image with a name.
 
+use super::debug::{Debug, DebugEvent, IoType};
 use super::image::{self, Access, BackingFile, OpenError, PROBED, RingFile, guarded, probe};
 use super::lock::ImageLock;
 use super::options::{Aio, CacheMode, DetectZeroes, Format, ImageOptions, Protocol};
@@ -39,6 +40,8 @@ pub struct NodeInfo {
     pub snapshot: bool,
     /// Files that it refers to, nearest first.
     pub backing: Vec<BackingFile>,
+    /// There is no file, but nothing of so many bytes.
+    pub null: Option<u64>,
 }
 
 /// Largest cluster of a qcow2 image.
@@ -50,6 +53,7 @@ pub struct Node {
     /// Held shared for a request that the ring has, too.
     access: Arc<RwLock<Access>>,
     ring: Option<RingFile>,
+    debug: Option<Debug>,
     /// Size in bytes, in whole sectors.
     size: AtomicU64,
     probed: bool,
@@ -79,6 +83,7 @@ impl Node {
             detect_zeroes: options.detect_zeroes,
             snapshot: options.snapshot,
             backing: opened.backing,
+            null: options.null,
         };
         let (access, size) = (Arc::new(RwLock::new(opened.access)), AtomicU64::new(size));
         static OPENED: AtomicU64 = AtomicU64::new(0);
@@ -87,6 +92,7 @@ impl Node {
             info,
             access,
             ring: opened.ring,
+            debug: options.debug.as_ref().map(Debug::new),
             size,
             probed: opened.probed,
             number,
@@ -123,6 +129,18 @@ impl Node {
     /// It is not written.
     pub fn read_only(&self) -> bool {
         self.info.read_only
+    }
+
+    /// What has requests fail or wait.
+    pub fn debug(&self) -> Option<&Debug> {
+        self.debug.as_ref()
+    }
+    fn happens(&self, event: DebugEvent) {
+        self.debug.iter().for_each(|d| d.happens(event));
+    }
+    /// What the request of a test is to meet.
+    fn meet(&self, io_type: IoType, offset: u64, length: u64) -> io::Result<()> {
+        self.debug.as_ref().map_or(Ok(()), |d| d.check(io_type, offset, length))
     }
 
     /// The ring that takes requests.
@@ -174,6 +192,8 @@ impl Node {
     }
     /// Reads into memory that lies in pieces.
     pub(super) fn readv(&self, offset: u64, data: IoVectorMut<'_>) -> Result<(), IoError> {
+        self.happens(DebugEvent::ReadAio);
+        self.meet(IoType::Read, offset, data.len())?;
         let access = self.access.read();
         self.check(Operation::Read, offset, data.len())?;
         Ok(guarded(|| access.readv(data, offset))?)
@@ -196,7 +216,11 @@ impl Node {
     }
     /// Writes from memory that lies in pieces, where nobody [looks at it](Node::looks_at_writes).
     pub(super) fn writev(&self, offset: u64, data: IoVector<'_>) -> Result<(), IoError> {
+        self.happens(DebugEvent::Pwritev);
+        self.happens(DebugEvent::WriteAio);
+        self.meet(IoType::Write, offset, data.len())?;
         self.change(Operation::Write, offset, data.len(), |access| access.writev(data, offset))?;
+        self.happens(DebugEvent::PwritevDone);
         self.written()
     }
     /// Has a range read as zeroes.
@@ -206,6 +230,8 @@ impl Node {
     pub fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> Result<(), IoError> {
         let operation = Operation::WriteZeroes { unmap };
         self.check(operation, offset, length)?;
+        self.happens(DebugEvent::PwritevZero);
+        self.meet(IoType::WriteZeroes, offset, length)?;
         // What `snapshot=on` lays over an image is a qcow2 image, too.
         let qcow2 = self.info.format == Format::Qcow2 || self.info.snapshot;
         if qcow2 && self.size() < LARGEST_CLUSTER {
@@ -219,6 +245,7 @@ impl Node {
         } else {
             self.change(operation, offset, length, |access| access.write_zeroes(offset, length))?;
         }
+        self.happens(DebugEvent::PwritevDone);
         self.written()
     }
     /// Gives the space of a range back to the host, where that was asked for and the host can.
@@ -229,6 +256,7 @@ impl Node {
         if !self.info.unmap {
             return self.check(Operation::Discard, offset, length);
         }
+        self.meet(IoType::Discard, offset, length)?;
         let mut access = self.access.write();
         self.check(Operation::Discard, offset, length)?;
         // The last sector of a file may be an incomplete one.
@@ -246,10 +274,12 @@ impl Node {
         if self.info.read_only {
             return Ok(());
         }
-        let access = self.access.read();
-        guarded(|| access.flush())?;
+        self.happens(DebugEvent::FlushToOs);
+        guarded(|| self.access.read().flush())?;
         if !self.info.cache.no_flush && !self.info.snapshot {
-            guarded(|| access.sync())?;
+            self.happens(DebugEvent::FlushToDisk);
+            self.meet(IoType::Flush, 0, 0)?;
+            guarded(|| self.access.read().sync())?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! How an image is to be opened.
 
+use super::debug::DebugOptions;
 use crate::named::named;
 use std::path::PathBuf;
 
@@ -15,13 +16,19 @@ named! {
 }
 
 named! {
-    /// A kind of file of the host, by QEMU's name for the driver.
+    /// What the bytes of an image are in, by QEMU's name for the driver.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Protocol {
         /// A regular file.
         File = "file",
         /// A device.
         HostDevice = "host_device",
+        /// Nothing: what is written is lost, and what is read are zeroes.
+        NullCo = "null-co",
+        /// The same.
+        NullAio = "null-aio",
+        /// A regular file or one of the others, whose requests fail or wait as [`DebugOptions`] say.
+        Blkdebug = "blkdebug",
     }
 }
 
@@ -112,6 +119,10 @@ pub struct ImageOptions {
     pub snapshot: bool,
     /// What kind of file it must be; any without.
     pub protocol: Option<Protocol>,
+    /// There is no file, but nothing of so many bytes.
+    pub null: Option<u64>,
+    /// Requests fail or wait.
+    pub debug: Option<DebugOptions>,
     /// What the host caches.
     pub cache: CacheMode,
     /// Discards are passed on to the host.
@@ -134,11 +145,19 @@ impl ImageOptions {
             auto_read_only: true,
             snapshot: false,
             protocol: None,
+            null: None,
+            debug: None,
             cache: CacheMode::WRITEBACK,
             unmap: false,
             detect_zeroes: DetectZeroes::Off,
             aio: Aio::Threads,
             locking: true,
         }
+    }
+    /// An image in nothing.
+    pub fn null(protocol: Protocol) -> Self {
+        const SIZE: u64 = 1 << 30;
+        let name = format!("{}://", protocol.name());
+        Self { format: Some(Format::Raw), protocol: Some(protocol), null: Some(SIZE), ..Self::new(name) }
     }
 }
