@@ -1,9 +1,13 @@
 //! The bus master of a channel: it moves data between a drive and the memory that a table of regions names (Intel, Programming Interface for Bus Master
-//! IDE Controller, 2.1).
+//! IDE Controller, 2.1; Intel 290550, register BMISX).
+//!
+//! As in QEMU, a stop in the middle of a transfer waits for its end, and while the PCI command register forbids the function to be a master, it reads zeroes,
+//! its table too, and what it writes is lost.
 
 use gearbox_core::backend::block::Segment;
 use gearbox_core::board::{Cx, Saved};
 use gearbox_core::mem::NotRam;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Command register.
@@ -15,6 +19,7 @@ mod command {
 /// Status register.
 mod status {
     pub(super) const ACTIVE: u8 = 1 << 0;
+    /// Nobody on the PCI bus has answered. Errors of a drive are in its own registers.
     pub(super) const ERROR: u8 = 1 << 1;
     pub(super) const INTERRUPT: u8 = 1 << 2;
     /// What software has found out about the drives.
@@ -25,6 +30,17 @@ const TABLE: u64 = 4096;
 /// Bytes of an entry: address, length, and the bit that says that it is the last.
 const ENTRY: u64 = 8;
 const LAST: u32 = 1 << 31;
+
+/// How a transfer has ended. The order is that of saved states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum End {
+    /// The drive has had or given all.
+    Complete,
+    /// There is no memory where the table says.
+    BusError,
+    /// The drive has given up.
+    Aborted,
+}
 
 /// A bus master.
 #[derive(Default)]
@@ -56,9 +72,8 @@ impl BusMaster {
             _ => 0xff,
         }
     }
-    /// A store of one byte; says whether the bus master has been stopped in the middle of a transfer.
-    pub(super) fn write(&mut self, cx: &mut Cx<'_>, offset: u64, value: u8) -> bool {
-        let mut stopped = false;
+    /// A store of one byte. A transfer that is under way goes on after a stop.
+    pub(super) fn write(&mut self, cx: &mut Cx<'_>, offset: u64, value: u8, under_way: bool) {
         match offset {
             0 => {
                 let (was, is) = (self.command & command::START != 0, value & command::START != 0);
@@ -66,10 +81,8 @@ impl BusMaster {
                 if is && !was {
                     self.status |= status::ACTIVE;
                     self.load(cx);
-                } else if was && !is {
-                    stopped = self.status & status::ACTIVE != 0;
-                    self.status &= !status::ACTIVE;
-                    self.regions.clear();
+                } else if was && !is && !under_way {
+                    self.stop();
                 }
             }
             2 => {
@@ -83,14 +96,16 @@ impl BusMaster {
             }
             _ => {}
         }
-        stopped
     }
     /// Reads the table of regions.
     fn load(&mut self, cx: &mut Cx<'_>) {
         self.regions.clear();
+        if !cx.may_master() {
+            cx.guest_error(format_args!("the bus master is started while bus mastering is disabled"));
+        }
         for n in 0..TABLE / ENTRY {
             let mut entry = [0; ENTRY as usize];
-            if cx.dma_read(u64::from(self.table) + n * ENTRY, &mut entry).is_err() {
+            if read_memory(cx, u64::from(self.table) + n * ENTRY, &mut entry).is_err() {
                 return;
             }
             let word = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
@@ -106,8 +121,17 @@ impl BusMaster {
         }
     }
     /// A transfer may go on.
-    pub(super) fn is_started(&self) -> bool {
-        self.command & command::START != 0 && self.status & status::ACTIVE != 0
+    pub(super) fn is_active(&self) -> bool {
+        self.status & status::ACTIVE != 0
+    }
+    /// It has been stopped in the middle of a transfer, and waits for its end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_active() && self.command & command::START == 0
+    }
+    /// Moves nothing more.
+    pub(super) fn stop(&mut self) {
+        self.status &= !status::ACTIVE;
+        self.regions.clear();
     }
     /// Bytes that the rest of the table has room for.
     pub(super) fn room(&self) -> u64 {
@@ -127,14 +151,8 @@ impl BusMaster {
         taken
     }
     /// The regions for `bytes`, for others to move data to and from; there is room for them.
-    pub(super) fn lend(&mut self, cx: &Cx<'_>, bytes: u64) -> Result<Vec<Segment>, NotRam> {
-        let regions: Vec<_> =
-            self.take(bytes as usize).into_iter().map(|(addr, n)| Segment { addr, len: n as u64 }).collect();
-        if cx.may_master() {
-            return Ok(regions);
-        }
-        cx.guest_error(format_args!("a transfer by the bus master while bus mastering is disabled"));
-        Err(NotRam(regions.first().map_or(0, |r| r.addr)))
+    pub(super) fn lend(&mut self, bytes: u64) -> Vec<Segment> {
+        self.take(bytes as usize).into_iter().map(|(addr, n)| Segment { addr, len: n as u64 }).collect()
     }
     /// Reads `bytes` from memory; there is room for them.
     pub(super) fn gather(&mut self, cx: &mut Cx<'_>, bytes: usize) -> Result<Vec<u8>, NotRam> {
@@ -142,7 +160,7 @@ impl BusMaster {
         for (addr, n) in self.take(bytes) {
             let at = data.len();
             data.resize(at + n, 0);
-            cx.dma_read(addr, &mut data[at..])?;
+            read_memory(cx, addr, &mut data[at..])?;
         }
         Ok(data)
     }
@@ -151,7 +169,7 @@ impl BusMaster {
         let mut rest = data;
         for (addr, n) in self.take(data.len()) {
             let (part, later) = rest.split_at(n);
-            cx.dma_write(addr, part)?;
+            write_memory(cx, addr, part)?;
             rest = later;
         }
         Ok(())
@@ -161,12 +179,26 @@ impl BusMaster {
         self.status |= status::INTERRUPT;
     }
     /// The transfer is over. It stays active if the table named more memory than the drive had data for.
-    pub(super) fn finish(&mut self, error: bool, may_stay: bool) {
-        if error {
+    pub(super) fn finish(&mut self, end: End, may_stay: bool) {
+        if end == End::BusError {
             self.status |= status::ERROR;
         }
-        if error || !may_stay || self.room() == 0 {
+        if end != End::Complete || !may_stay || self.room() == 0 {
             self.status &= !status::ACTIVE;
         }
     }
+}
+
+/// Reads memory, if the function may be a master: what it cannot reach is zero.
+fn read_memory(cx: &mut Cx<'_>, addr: u64, data: &mut [u8]) -> Result<(), NotRam> {
+    if cx.may_master() {
+        return cx.dma_read(addr, data);
+    }
+    data.fill(0);
+    Ok(())
+}
+
+/// Writes memory, if the function may be a master.
+fn write_memory(cx: &mut Cx<'_>, addr: u64, data: &[u8]) -> Result<(), NotRam> {
+    if cx.may_master() { cx.dma_write(addr, data) } else { Ok(()) }
 }

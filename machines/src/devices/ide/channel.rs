@@ -1,6 +1,6 @@
 //! A channel: the registers that its two drives share, and the bus master's way to the one that is selected. Its ports are in [`ports`](super::ports).
 
-use super::bus_master::BusMaster;
+use super::bus_master::{BusMaster, End};
 use super::drive::{Drive, Phase};
 use super::geometry::Geometry;
 use super::registers::{command, control, device, status};
@@ -190,17 +190,18 @@ impl Channel {
             self.selected = 0;
         }
         cx.set(self.irq, cx.level(self.irq) && value & (control::NIEN | control::SRST) == 0);
+        self.settle(cx);
     }
 
     /// A store to the bus master.
     pub(super) fn write_bus_master(&mut self, cx: &mut Cx<'_>, offset: u64, value: u8) {
-        let stopped = self.bus_master.write(cx, offset, value);
-        if let Some(drive) = self.drive().filter(|_| stopped)
-            && drive.transfer.is_some_and(|t| t.dma)
-        {
-            drive.dma_failed();
-        }
+        let under_way = self.moves_dma();
+        self.bus_master.write(cx, offset, value, under_way);
         self.settle(cx);
+    }
+    /// Is the back end at work on a transfer by the bus master?
+    fn moves_dma(&mut self) -> bool {
+        self.drive().is_some_and(|d| d.phase == Phase::Waiting && d.transfer.is_some_and(|t| t.dma))
     }
 
     /// Requests of a drive are done.
@@ -224,6 +225,9 @@ impl Channel {
     /// Does what the drives want: moves data by the bus master, the tray, and the interrupt.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         self.move_dma(cx);
+        if self.bus_master.is_stopping() && !self.moves_dma() {
+            self.bus_master.stop();
+        }
         let quiet = self.control & (control::NIEN | control::SRST) != 0;
         for (unit, drive) in self.drives.iter_mut().enumerate() {
             let Some(drive) = drive else { continue };
@@ -243,18 +247,21 @@ impl Channel {
     fn move_dma(&mut self, cx: &mut Cx<'_>) {
         let Some(drive) = self.drives[self.selected].as_mut() else { return };
         let master = &mut self.bus_master;
-        while master.is_started() {
+        while master.is_active() {
             let moved = match drive.phase {
                 Phase::Dma => {
-                    let bytes = drive.dma_bytes(master.room());
+                    // What is lost on the way goes through a buffer.
+                    let direct = drive.moves_directly() && cx.may_master();
+                    let bytes = drive.dma_bytes(master.room(), direct);
                     if bytes == 0 {
                         // Too little memory: the bus master stops, and there is no interrupt.
-                        master.finish(false, false);
+                        master.stop();
                         drive.dma_failed();
                         return;
                     }
-                    if drive.moves_directly() {
-                        master.lend(cx, bytes).map(|regions| drive.dma_move(regions))
+                    if direct {
+                        drive.dma_move(master.lend(bytes));
+                        Ok(())
                     } else if drive.dma_writes() {
                         master.gather(cx, bytes as usize).map(|data| drive.store(data))
                     } else {
@@ -270,12 +277,12 @@ impl Channel {
             };
             if moved.is_err() {
                 drive.abort();
-                drive.dma_over = Some(true);
+                drive.dma_over = Some(End::BusError);
             }
         }
-        if let Some(error) = drive.dma_over.take() {
+        if let Some(end) = drive.dma_over.take() {
             let may_stay = !drive.is_cdrom();
-            master.finish(error, may_stay);
+            master.finish(end, may_stay);
         }
     }
 }

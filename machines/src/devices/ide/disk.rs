@@ -1,5 +1,6 @@
 //! The commands of a disk (ATA/ATAPI-6, clause 8).
 
+use super::bus_master::End;
 use super::drive::{Drive, Kind, Purpose, Transfer};
 use super::geometry::Geometry;
 use super::registers::{command, device, error, status};
@@ -110,6 +111,7 @@ impl Drive {
             command::SET_FEATURES => self.set_features(),
             command::EXECUTE_DIAGNOSTIC => {
                 self.signature();
+                self.regs.device = device::OBSOLETE;
                 // An interrupt comes even from drives that are not ready after their signature.
                 self.regs.error = error::PASSED;
                 self.interrupt = true;
@@ -254,7 +256,7 @@ impl Drive {
         });
         let ranges: Vec<_> = ranges.filter(|(_, n)| *n > 0).collect();
         if ranges.iter().any(|(first, n)| first.checked_add(*n).is_none_or(|end| end > total)) {
-            self.dma_over = Some(true);
+            self.dma_over = Some(End::Aborted);
             return self.abort();
         }
         if let Some(disk) = self.disk() {
@@ -276,7 +278,7 @@ impl Drive {
                 self.regs.status = status::READY | status::DRQ;
             }
             _ => {
-                self.dma_over = Some(false);
+                self.dma_over = Some(End::Complete);
                 self.done();
             }
         }

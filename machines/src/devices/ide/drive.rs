@@ -4,6 +4,7 @@
 //! with an interrupt each, or the bus master does; between a disk and guest RAM it has the back end do that, without a buffer. The protocols are those of
 //! ATA/ATAPI-6, clause 9.
 
+use super::bus_master::End;
 use super::cdrom::Cdrom;
 use super::disk::Disk;
 use super::registers::{TaskFile, command, device, error, reason, status};
@@ -133,8 +134,8 @@ pub(super) struct Drive {
     pub(super) interrupt: bool,
     /// The tray is to open or to close: likewise.
     pub(super) tray: Option<bool>,
-    /// The bus master is to stop: with an error if true.
-    pub(super) dma_over: Option<bool>,
+    /// What the bus master moves has come to its end: likewise.
+    pub(super) dma_over: Option<End>,
     /// What was written is kept in the drive's cache.
     pub(super) write_cache: bool,
     /// The transfer mode that was set (word 63 or 88 of IDENTIFY DEVICE): (multiword, ultra).
@@ -381,14 +382,14 @@ impl Drive {
         }
     }
 
-    /// How many bytes the bus master moves next.
-    pub(super) fn dma_bytes(&self, room: u64) -> u64 {
+    /// How many bytes the bus master moves next, directly or by a buffer.
+    pub(super) fn dma_bytes(&self, room: u64, direct: bool) -> u64 {
         let Some(t) = self.transfer else { return 0 };
         match t.packet {
             // A drive for CDs sends what it has; what there is no room for is lost.
             true if room > 0 => t.left.min(DMA_CHUNK),
             true => 0,
-            false if self.moves_directly() => t.left.min(room) / 512 * 512,
+            false if direct => t.left.min(room) / 512 * 512,
             false => t.left.min(room).min(DMA_CHUNK) / 512 * 512,
         }
     }
@@ -434,14 +435,14 @@ impl Drive {
             self.regs.status = status::READY | status::DRQ;
             return;
         }
-        self.dma_over = Some(false);
+        self.dma_over = Some(End::Complete);
         if t.packet {
             self.packet_done();
         } else {
             self.done();
         }
     }
-    /// The bus master has an error, or too little memory.
+    /// The bus master has too little memory.
     pub(super) fn dma_failed(&mut self) {
         self.stop();
         self.regs.status = status::READY;
@@ -493,7 +494,8 @@ impl Drive {
         let transfer = self.transfer;
         let dma = transfer.is_some_and(|t| t.dma);
         if let Err(e) = completion.result {
-            self.dma_over = dma.then_some(true);
+            let end = if e == IoError::NotRam { End::BusError } else { End::Aborted };
+            self.dma_over = dma.then_some(end);
             if self.is_cdrom() {
                 return self.packet_failed(&e);
             }

@@ -82,7 +82,7 @@ impl PiixIdeDevice {
 impl Device for PiixIdeDevice {
     fn state(&mut self) -> DeviceState<'_> {
         let Self { channels } = self;
-        channels.iter_mut().map(Channel::saved).fold(Saved::nothing(), Saved::and).version(1)
+        channels.iter_mut().map(Channel::saved).fold(Saved::nothing(), Saved::and).version(2)
     }
     fn read(&mut self, cx: &mut Cx<'_>, region: u32, offset: u64, size: u8) -> u64 {
         if region == BUS_MASTERS {

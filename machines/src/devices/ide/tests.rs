@@ -317,6 +317,100 @@ fn the_bus_master_moves_data() {
 }
 
 #[test]
+fn a_stop_waits_for_the_transfer() {
+    let mut pc = pc();
+    let disk = pattern(1 << 20);
+    let drive = pc.disk(&disk);
+    // (memory, what the bus master says in the end): too little of it, just enough, and more.
+    for (length, end) in [(0xf000, 0), (0, 4), (0x1_0000, 4)] {
+        pc.regions(&[(0x2_0000, 0), (0x3_0000, length)][..if length == 0 { 1 } else { 2 }]);
+        pc.set_lba(16, if length == 0xf000 { 255 } else { 128 });
+        pc.b.outb(STATUS, 0xc8);
+        pc.irqs();
+        pc.b.outb(BM, 9);
+        pc.b.outb(BM, 0);
+        let waits = Instant::now() + Duration::from_secs(20);
+        while pc.b.inb(BM + 2) & 1 != 0 {
+            assert!(Instant::now() < waits, "it stays active");
+        }
+        assert_eq!((pc.b.inb(BM + 2), pc.irqs(), pc.wait()), (end, usize::from(end != 0), 0x50), "{length:#x}");
+        let mut got = vec![0; 0x1_0000];
+        pc.b.read(0x2_0000, &mut got);
+        assert!(got == disk[16 * 512..144 * 512]);
+    }
+    // One that stays active after its end is stopped at once.
+    pc.regions(&[(0x2_0000, 1024)]);
+    pc.set_lba(0, 1);
+    pc.b.outb(STATUS, 0xc8);
+    pc.b.outb(BM, 9);
+    assert_eq!((pc.wait(), pc.b.inb(BM + 2)), (0x50, 5));
+    pc.b.outb(BM, 0);
+    assert_eq!(pc.b.inb(BM + 2), 4);
+    // Without a medium the request of the next one is not done well.
+    drive.set_medium(None);
+    pc.regions(&[(0x2_0000, 512)]);
+    pc.b.outb(STATUS, 0xc8);
+    pc.b.outb(BM, 9);
+    pc.b.outb(BM, 0);
+    assert_eq!((pc.wait(), pc.b.inb(BM + 2)), (0x41, 4), "the error is the drive's");
+}
+
+#[test]
+fn a_software_reset_ends_a_transfer_that_is_to_stop() {
+    let mut pc = pc();
+    pc.disk(&pattern(1 << 20));
+    // However far the transfer has come by then.
+    for _ in 0..50 {
+        pc.regions(&[(0x2_0000, 0)]);
+        pc.set_lba(0, 128);
+        pc.b.outb(STATUS, 0xc8);
+        pc.b.outb(BM, 9);
+        pc.b.outb(BM, 0);
+        pc.b.outb(0x3f6, 4);
+        assert_eq!(pc.b.inb(BM + 2) & 3, 0);
+        pc.b.outb(0x3f6, 0);
+        assert_eq!((pc.b.inb(STATUS), pc.b.level(pc.irq[0])), (0x50, false));
+    }
+}
+
+#[test]
+fn a_function_that_may_not_be_a_master_reads_zeroes() {
+    let mut pc = pc();
+    let disk = pattern(1 << 20);
+    pc.disk(&disk);
+    let master = |pc: &mut Pc, command: u32| pc.b.with(|s| s.fabric.pci.config_write(0x0900 | 0x04, 2, command));
+    pc.b.write(0, &[0x5a; 4096]);
+    pc.regions(&[(0x2_0000, 512)]);
+    pc.b.write(0x2_0000, &[0x5a; 512]);
+    master(&mut pc, 1);
+    // The table is all zeroes: 512 regions of 64 KiB at address 0. What is read from the disk goes nowhere.
+    pc.set_lba(0, 0);
+    pc.b.outb(STATUS, 0xc8);
+    pc.b.outb(BM, 9);
+    assert_eq!((pc.wait(), pc.b.inb(BM + 2), pc.irqs()), (0x50, 5, 1));
+    pc.b.outb(BM, 0);
+    for addr in [0, 0x2_0000] {
+        let mut got = [0; 512];
+        pc.b.read(addr, &mut got);
+        assert_eq!(got, [0x5a; 512]);
+    }
+    // What is written to the disk is zero.
+    pc.set_lba(9, 1);
+    pc.b.outb(STATUS, 0xca);
+    pc.b.outb(BM, 1);
+    assert_eq!((pc.wait(), pc.b.inb(BM + 2)), (0x50, 5));
+    pc.b.outb(BM, 0);
+    let file = std::fs::read(&pc.files[0]).unwrap();
+    assert!(file[9 * 512..10 * 512] == [0; 512] && file[10 * 512..] == disk[10 * 512..]);
+    master(&mut pc, 5);
+    pc.regions(&[(0x2_0000, 512)]);
+    pc.set_lba(10, 1);
+    pc.b.outb(STATUS, 0xc8);
+    pc.b.outb(BM, 9);
+    assert_eq!((pc.wait(), pc.b.inb(BM + 2), pc.b.readb(0x2_0001)), (0x50, 4, disk[10 * 512 + 1]));
+}
+
+#[test]
 fn trim_and_features_and_smart() {
     let mut pc = pc();
     pc.disk(&pattern(1 << 20));
@@ -330,6 +424,15 @@ fn trim_and_features_and_smart() {
     pc.b.outb(STATUS, 0x06);
     pc.b.outb(BM, 1);
     assert_eq!((pc.wait(), pc.b.inb(BM + 2)), (0x50, 4));
+    pc.b.outb(BM, 0);
+    // A range behind the end is an error of the drive, of which the bus master knows nothing.
+    pc.b.write(0x2_0000, &(2047u64 | 2 << 48).to_le_bytes());
+    pc.regions(&[(0x2_0000, 512)]);
+    pc.set_lba48(0, 1);
+    pc.b.outb(0x1f1, 1);
+    pc.b.outb(STATUS, 0x06);
+    pc.b.outb(BM, 1);
+    assert_eq!((pc.wait(), pc.b.inb(0x1f1), pc.b.inb(BM + 2)), (0x41, 4, 4));
     pc.b.outb(BM, 0);
     // The write cache off, and an unknown feature.
     pc.b.outb(0x1f1, 0x82);
@@ -364,6 +467,10 @@ fn resets() {
     assert_eq!((pc.b.inb(STATUS), pc.b.inb(0x1f1), pc.b.inb(0x1f4)), (0x50, 1, 0));
     pc.b.outb(0x1f6, 0xb0);
     assert_eq!((pc.b.inb(STATUS), pc.b.inb(0x1f4), pc.b.inb(0x1f5)), (0, 0x14, 0xeb));
+    // Both drives carry out EXECUTE DEVICE DIAGNOSTIC, after which the first one is selected.
+    pc.b.outb(0x1f6, 0xf0);
+    pc.command(0x90);
+    assert_eq!((pc.b.inb(0x1f6), pc.b.inb(STATUS), pc.b.inb(0x1f1), pc.b.inb(0x1f4)), (0xa0, 0x50, 1, 0));
     // In the middle of a read.
     pc.b.outb(0x1f6, 0xe0);
     pc.set_lba(0, 4);
