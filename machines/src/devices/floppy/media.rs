@@ -48,7 +48,7 @@ impl DriveKind {
 }
 
 /// Data rates, as the controller's registers have them.
-const R500: u8 = 0;
+pub(super) const R500: u8 = 0;
 const R300: u8 = 1;
 const R250: u8 = 2;
 const R1000: u8 = 3;
@@ -104,7 +104,8 @@ static FORMATS: [Format; 29] = {
 };
 
 impl Format {
-    fn size(&self) -> u64 {
+    /// Bytes of a medium that is divided like this.
+    pub(super) fn size(&self) -> u64 {
         u64::from(self.sectors) * u64::from(self.tracks) * u64::from(self.heads) * SECTOR
     }
     /// The one of a medium of so many bytes. Of another size, the smallest that has room for all of it, or else the largest.

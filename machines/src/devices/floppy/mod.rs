@@ -2,7 +2,7 @@
 //!
 //! Source: Intel 82078 datasheet (290468): registers (clause 2), phases and commands (clauses 3 to 5). A command that the datasheet has and that neither BIOS
 //! nor operating systems use (SCAN, SAVE, RESTORE, DRIVE SPECIFICATION, FORMAT AND WRITE) is answered as an invalid one. Heads move at once. As in QEMU,
-//! a transfer goes to its track by itself, and the data rate has to be that of the medium.
+//! a transfer goes to its track by itself, the data rate has to be that of the medium, and an interrupt stays until the last byte of a result has been read.
 
 mod command;
 mod media;
@@ -16,7 +16,7 @@ pub use spec::{BUS, DMA, FdcPins, Floppy, IsaFdc};
 
 use gearbox_core::backend::block::MediumEvent;
 use gearbox_core::board::{Cx, Device, DeviceState, Line, ResetKind, Saved};
-use media::Drive;
+use media::{Drive, R500};
 use serde::{Deserialize, Serialize};
 use spec::{FIRST_PORT, LAST, LAST_PORT, Part};
 use std::any::Any;
@@ -62,6 +62,8 @@ mod st0 {
     pub(super) const SEEK_END: u8 = 0x20;
 }
 
+/// The data rate after power-on: as in QEMU, that of usual media, and not the datasheet's 250 kb/s.
+const START_RATE: u8 = R500;
 /// Drives on the controller.
 const DRIVES: usize = 2;
 
@@ -118,7 +120,7 @@ impl FdcDevice {
             phase: Phase::Command(Vec::new()),
             output: bits::NOT_RESET | bits::DMA,
             tape: 0,
-            rate: 2,
+            rate: START_RATE,
             interrupt: false,
             status0: 0,
             polled: 0,
@@ -187,11 +189,10 @@ impl FdcDevice {
             Phase::Result(bytes, at) => {
                 let byte = bytes[*at];
                 *at += 1;
-                let over = *at == bytes.len();
-                if over {
+                if *at == bytes.len() {
                     self.phase = Phase::Command(Vec::new());
+                    self.set_interrupt(cx, false);
                 }
-                self.set_interrupt(cx, false);
                 byte
             }
             Phase::Execution(_) => self.give_byte(cx),
@@ -323,7 +324,7 @@ impl Device for FdcDevice {
     fn reset(&mut self, cx: &mut Cx<'_>, _kind: ResetKind) {
         self.locked = false;
         self.reset_core(cx);
-        (self.output, self.rate, self.tape, self.polled) = (bits::NOT_RESET | bits::DMA, 2, 0, 0);
+        (self.output, self.rate, self.tape, self.polled) = (bits::NOT_RESET | bits::DMA, START_RATE, 0, 0);
         self.drives.iter_mut().flatten().for_each(|d| (d.track, d.head) = (0, 0));
     }
 }

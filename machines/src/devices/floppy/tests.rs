@@ -4,6 +4,7 @@ use super::*;
 use crate::devices::i8257::Dma;
 use gearbox_accel_qtest::Bench;
 use gearbox_core::backend::block::{Blocks, DriveMedia, DrivePlace, Format, ImageOptions, Interface, OnError};
+use gearbox_core::board::DeviceId;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +15,7 @@ const SIZE: usize = 1440 << 10;
 struct Pc {
     b: Bench,
     irq: Line,
+    fdc: DeviceId,
     blocks: Arc<Blocks>,
     file: PathBuf,
 }
@@ -44,7 +46,7 @@ fn pc(read_only: bool) -> Pc {
     b.connect(dma.ready[DMA], fdc.ready.get(0));
     b.realize(Floppy { drive: drive.into(), ..Floppy::default() }).unwrap();
     let irq = b.with(|s| s.fabric.outputs(fdc.id))[0].0;
-    Pc { b, irq, blocks, file }
+    Pc { b, irq, fdc: fdc.id, blocks, file }
 }
 
 impl Pc {
@@ -157,7 +159,7 @@ fn sectors_come_by_dma() {
     p.program(0x46, 1024);
     p.command(&[0xe6, 0x00, 0, 0, 18, 2, 18, 0x1b, 0xff]);
     p.wait();
-    assert_eq!(p.result(), [0x20, 0, 0, 0, 1, 2, 2]);
+    assert_eq!(p.result(), [0x24, 0, 0, 0, 1, 2, 2]);
     assert_eq!((p.b.readw(0x12340), p.b.readw(0x12540)), (17 << 8, 18 << 8));
     // A masked channel is waited for.
     p.b.outb(0x0a, 6);
@@ -167,6 +169,25 @@ fn sectors_come_by_dma() {
     p.program(0x46, 512);
     p.wait();
     assert_eq!((p.result()[0], p.b.readw(0x12340)), (0, 0));
+}
+
+#[test]
+fn parts_of_both_sides_of_a_track_by_dma() {
+    let mut p = pc(false);
+    p.start();
+    // Sectors 2 and 3 of the first side, and what follows them: 1 and 2 of the other one.
+    p.program(0x4a, 2048);
+    p.b.write(0x12340, &[0xa5; 2048]);
+    p.command(&[0xc5, 0x00, 3, 0, 2, 2, 3, 0x1b, 0xff]);
+    p.wait();
+    assert_eq!(p.result(), [0x24, 0, 0, 3, 1, 3, 2]);
+    p.program(0x46, 2048);
+    p.command(&[0xe6, 0x00, 3, 0, 3, 2, 4, 0x1b, 0xff]);
+    p.wait();
+    assert_eq!(p.result(), [0x04, 0, 0, 3, 1, 3, 2]);
+    // Sector 4 of the first side, number 111, is as it was.
+    let words = [0, 1, 2, 3].map(|n| p.b.readw(0x12340 + 512 * n));
+    assert_eq!(words, [0xa5a5, 111 << 8, 0xa5a5, 0xa5a5]);
 }
 
 #[test]
@@ -212,6 +233,61 @@ fn without_dma_the_host_moves_them() {
     p.wait();
     assert_eq!(p.result()[..3], [0, 0, 0]);
     assert!(p.image()[4 * 512..5 * 512].iter().all(|b| *b == 0xa5));
+}
+
+/// Reads a command's data by the data register; the first byte but one of each sector, and the result.
+fn read_by_host(p: &mut Pc, command: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    p.command(command);
+    p.wait();
+    let mut data = Vec::new();
+    while p.b.inb(0x3f4) == 0xf0 {
+        data.push(p.b.inb(0x3f5));
+    }
+    assert_eq!(data.len() % 512, 0);
+    (data.chunks(512).map(|sector| sector[1]).collect(), p.result())
+}
+
+#[test]
+fn without_dma_by_the_output_register_both_sides_are_read() {
+    let mut p = pc(false);
+    p.start();
+    // Motor, not reset, no DMA.
+    p.b.outb(0x3f2, 0x14);
+    let mut read = |last| read_by_host(&mut p, &[0xe6, 0, 0, 0, 1, 2, last, 0x1b, 0xff]);
+    assert_eq!(read(1), (vec![0, 18], vec![0x04, 0, 0, 1, 0, 1, 2]));
+    assert_eq!(read(18), ((0..36).collect(), vec![0x04, 0, 0, 1, 0, 1, 2]));
+    // No track has a sector 19: the last two are on the next track.
+    assert_eq!(read(19), ((0..38).collect(), vec![0x20, 0, 0, 1, 0, 3, 2]));
+    assert_eq!(read_by_host(&mut p, &[0x46, 0, 1, 0, 17, 2, 19, 0x1b, 0xff]).0, [52, 53], "one side");
+    // Nothing is behind the last track.
+    let (sectors, result) = read_by_host(&mut p, &[0xe6, 0, 79, 0, 1, 2, 255, 0x1b, 0xff]);
+    assert_eq!((sectors.len(), result[0]), (36, 0x24));
+}
+
+#[test]
+fn an_interrupt_stays_until_the_result_has_been_read() {
+    let mut p = pc(false);
+    p.start();
+    p.command(&[0x0a, 0]);
+    p.wait();
+    for _ in 0..7 {
+        assert!(p.b.level(p.irq));
+        p.b.inb(0x3f5);
+    }
+    assert!(!p.b.level(p.irq) && p.b.inb(0x3f4) == 0x80);
+    // An empty drive has addresses, and nothing else.
+    p.blocks.backends().iter().for_each(|b| drop(b.set_medium(None)));
+    p.b.call(p.fdc, |fdc, cx| fdc.medium(cx, 0, MediumEvent::Changed { loaded: false }));
+    for (rate, status) in [(0, 0), (2, 0x40)] {
+        p.b.outb(0x3f7, rate);
+        p.command(&[0x0a, 0]);
+        p.wait();
+        assert_eq!(p.result()[0], status);
+    }
+    p.b.outb(0x3f7, 0);
+    p.command(&[0x46, 0, 0, 0, 1, 2, 18, 0x1b, 0xff]);
+    p.wait();
+    assert_eq!(p.result()[..3], [0x40, 1, 0]);
 }
 
 #[test]

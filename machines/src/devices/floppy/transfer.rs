@@ -1,6 +1,7 @@
-//! Commands that move data: between the medium and memory by DMA, or and the host by the data register.
+//! Commands that move data between the medium and memory by DMA, or the host by the data register: that is so while SPECIFY or the digital output register
+//! has DMA off. The back end is asked for one side of a track at a time.
 
-use super::media::SECTOR;
+use super::media::{Format, R500, SECTOR};
 use super::{FdcDevice, Phase, bits, st0};
 use gearbox_core::backend::block::{Completion, IoError, Request};
 use gearbox_core::board::Cx;
@@ -40,14 +41,14 @@ pub(super) struct Transfer {
     track: u8,
     head: u8,
     sector: u8,
-    /// The last one of a track.
+    /// The last one that is moved of each track.
     last: u8,
     /// Heads had to move.
     sought: bool,
-    /// Where on the medium, and how many bytes: at most, until they are known.
+    /// Where on the medium the request of the back end is, and how many bytes are moved: at most, until they are known.
     at: u64,
     most: usize,
-    /// Data on their way, and how much of them the host has had.
+    /// Data on their way, and how much of them the host has had, or the medium.
     buffer: Vec<u8>,
     given: usize,
     /// The back end has a request.
@@ -77,18 +78,33 @@ impl Transfer {
     pub(super) fn is_sound(&self) -> bool {
         /// More than a cylinder has.
         const MOST: usize = 1 << 18;
-        self.most <= MOST && self.buffer.len() <= MOST && self.given <= self.buffer.len()
+        self.head < 2 && self.most <= MOST && self.buffer.len() <= MOST && self.given <= self.buffer.len()
     }
     /// What the main status register shows.
     pub(super) fn status(&self) -> u8 {
         let to_host = if self.kind == Kind::Read { bits::TO_HOST } else { 0 };
-        match self.dma || self.waiting {
-            true => 0,
-            false => bits::REQUEST | bits::NON_DMA | to_host,
+        match (self.dma, self.waiting) {
+            (true, _) => 0,
+            (false, true) => bits::NON_DMA,
+            (false, false) => bits::REQUEST | bits::NON_DMA | to_host,
         }
     }
-    /// Addresses behind the last sector of so many.
-    fn end(&self, sectors: u32) -> (u8, u8, u8) {
+    fn reads(&self) -> bool {
+        matches!(self.kind, Kind::Read | Kind::Verify)
+    }
+    /// How many bytes the back end has done.
+    fn done(&self) -> usize {
+        if self.reads() { self.buffer.len() } else { self.given }
+    }
+    /// What the back end does next: from a place to the end of that side of a track, or of the transfer.
+    fn stretch(&self) -> ((u8, u8, u8), usize) {
+        let done = self.done();
+        let place = self.place((done / SECTOR as usize) as u32);
+        let side = (usize::from(self.last.saturating_sub(place.2)) + 1) * SECTOR as usize;
+        (place, side.min(self.most.saturating_sub(done)))
+    }
+    /// The place (track, head, sector) that is so many sectors behind the first one.
+    fn place(&self, sectors: u32) -> (u8, u8, u8) {
         let per_track = u32::from(self.last).max(1);
         let n = u32::from(self.sector.max(1)) - 1 + sectors;
         let (tracks, sector) = (n / per_track, (n % per_track) as u8 + 1);
@@ -106,11 +122,12 @@ impl FdcDevice {
     pub(super) fn start(&mut self, cx: &mut Cx<'_>, p: &[u8], kind: Kind) {
         let n = self.select(p[1]);
         let (track, head, sector, size, last) = (p[2], p[3], p[4], p[5], p[6]);
+        let both_sides = p[0] & 0x80 != 0;
         self.last_sector = last;
         let rate = self.rate;
         let sought = self.drive(n).is_some_and(|d| d.seek(track));
         let transfer = Transfer {
-            both_sides: p[0] & 0x80 != 0,
+            both_sides,
             sought,
             ..Transfer::new(kind, self.output & bits::DMA != 0, (track, head, sector), last)
         };
@@ -121,16 +138,18 @@ impl FdcDevice {
             Some((_, f)) if sector > f.sectors => Err(st1::END_OF_CYLINDER),
             Some(_) if size != SIZE_512 => Err(st1::NO_DATA),
             Some((d, f)) => d.position(track, head, sector).ok_or(st1::NO_DATA).map(|at| {
-                let this_side = u64::from(last.min(f.sectors).saturating_sub(sector)) + 1;
-                // The other side follows on the medium only if this one is read to its end.
-                let goes_on = transfer.both_sides && head == 0 && f.heads == 2 && last >= f.sectors;
-                let other = if goes_on { f.sectors } else { 0 };
-                (at, ((this_side + u64::from(other)) * SECTOR) as usize)
+                let (asked, last) = (last.max(sector), last.min(f.sectors).max(sector));
+                // As in QEMU, a last sector that no track has is on the next one, where both sides are asked for.
+                let sectors = match both_sides && head == 0 && f.heads == 2 {
+                    true => u64::from(asked - sector) + 1 + u64::from(asked),
+                    false => u64::from(last - sector) + 1,
+                };
+                (last, (sectors * SECTOR).min(f.size().saturating_sub(at)) as usize)
             }),
         };
         match checked {
             Err(error) => self.end_transfer(cx, &transfer, 0, (st0::ABNORMAL, error, 0)),
-            Ok((at, most)) => self.begin(cx, Transfer { at, most, ..transfer }),
+            Ok((last, most)) => self.begin(cx, Transfer { last, most, ..transfer }),
         }
     }
     /// FORMAT TRACK: drive, N, SC, GPL, D.
@@ -151,15 +170,17 @@ impl FdcDevice {
         };
         match checked {
             Err(error) => self.end_transfer(cx, &transfer, 0, (st0::ABNORMAL, error, 0)),
-            Ok(at) => self.begin(cx, Transfer { at, ..transfer }),
+            Ok(_) => self.begin(cx, transfer),
         }
     }
-    /// READ ID: the address of a sector under the head.
+    /// READ ID: the address of a sector under the head. As in QEMU, an empty drive has one, too, at 500 kb/s; READ DATA tells that there is nothing to
+    /// read.
     pub(super) fn read_id(&mut self, cx: &mut Cx<'_>, p: &[u8]) {
         let n = self.select(p[1]);
         let rate = self.rate;
         let (track, head, readable) = self.drive(n).map_or((0, 0, false), |d| {
-            let readable = d.format.is_some_and(|f| f.rate == rate && d.track < f.tracks && d.head < f.heads);
+            let there = |f: Format| f.rate == rate && d.track < f.tracks && d.head < f.heads;
+            let readable = d.format.map_or(rate == R500, there);
             (d.track, d.head, readable)
         });
         let (status, error) = if readable { (0, 0) } else { (st0::ABNORMAL, st1::NO_ADDRESS_MARK) };
@@ -167,26 +188,33 @@ impl FdcDevice {
         self.finish(cx, &[status, error, 0, track, head, 1, SIZE_512], true);
     }
 
-    fn begin(&mut self, cx: &mut Cx<'_>, mut transfer: Transfer) {
-        if matches!(transfer.kind, Kind::Read | Kind::Verify) {
-            transfer.waiting = true;
-            let request = Request::read(0, transfer.at, transfer.most);
-            self.phase = Phase::Execution(transfer);
-            return self.submit(cx, request);
-        }
-        let by_host = !transfer.dma;
+    fn begin(&mut self, cx: &mut Cx<'_>, transfer: Transfer) {
+        let (reads, by_host) = (transfer.reads(), !transfer.dma);
         self.phase = Phase::Execution(transfer);
+        if reads {
+            return self.submit(cx);
+        }
         if by_host {
             self.set_interrupt(cx, true);
         }
         self.go_on(cx);
     }
-    fn submit(&mut self, cx: &mut Cx<'_>, request: Request) {
-        let n = self.selected() as u32;
-        match cx.drive(n) {
-            Some(drive) => drive.submit(request),
-            None => self.completed(cx, Completion { tag: 0, result: Err(IoError::NoMedium), data: Vec::new() }),
-        }
+    /// Has the back end do what is next.
+    fn submit(&mut self, cx: &mut Cx<'_>) {
+        let n = self.selected();
+        let drive = self.drives.get(n).and_then(Option::as_ref);
+        let Phase::Execution(t) = &mut self.phase else { return };
+        let (place, bytes) = t.stretch();
+        let at = drive.and_then(|d| d.position(place.0, place.1, place.2));
+        let request = at.and_then(|at| match t.reads() {
+            true => Some(Request::read(0, at, bytes)),
+            false => Some(Request::write(0, at, t.buffer.get(t.given..t.given + bytes)?.to_vec())),
+        });
+        let Some((request, backend)) = request.zip(cx.drive(n as u32)) else {
+            return self.completed(cx, Completion { tag: 0, result: Err(IoError::NoMedium), data: Vec::new() });
+        };
+        (t.at, t.waiting) = (request.offset, true);
+        backend.submit(request);
     }
     /// Moves what can be moved by DMA.
     pub(super) fn go_on(&mut self, cx: &mut Cx<'_>) {
@@ -207,14 +235,12 @@ impl FdcDevice {
     /// All has come that is to be written.
     fn store(&mut self, cx: &mut Cx<'_>) {
         let Phase::Execution(t) = &mut self.phase else { return };
-        let mut bytes = match t.kind {
-            Kind::Format(fill) => vec![fill; usize::from(t.last) * SECTOR as usize],
-            _ => std::mem::take(&mut t.buffer),
-        };
-        bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
-        (t.waiting, t.most) = (true, bytes.len());
-        let request = Request::write(0, t.at, bytes);
-        self.submit(cx, request);
+        if let Kind::Format(fill) = t.kind {
+            t.buffer = vec![fill; usize::from(t.last) * SECTOR as usize];
+        }
+        t.buffer.resize(t.buffer.len().next_multiple_of(SECTOR as usize), 0);
+        t.most = t.buffer.len();
+        self.submit(cx);
     }
     /// The back end has done what it was asked for.
     pub(super) fn completed(&mut self, cx: &mut Cx<'_>, done: Completion) {
@@ -226,37 +252,41 @@ impl FdcDevice {
             Err(IoError::ReadOnly) => Some((st1::NOT_WRITABLE, 0)),
             Err(_) => Some((st1::DATA_ERROR, ST2_DATA)),
         };
-        match (t.kind, error) {
-            (_, Some((first, second))) => {
-                let Phase::Execution(t) = std::mem::replace(&mut self.phase, Phase::Command(Vec::new())) else {
-                    return;
-                };
-                self.end_transfer(cx, &t, 0, (st0::ABNORMAL, first, second));
-            }
-            (Kind::Read, None) => {
-                t.buffer = done.data;
-                if t.dma {
-                    self.go_on(cx);
-                } else {
-                    self.set_interrupt(cx, true);
-                }
-            }
-            (_, None) => {
-                let len = t.most;
-                self.over(cx, len);
-            }
+        if let Some((first, second)) = error {
+            let Phase::Execution(t) = std::mem::replace(&mut self.phase, Phase::Command(Vec::new())) else { return };
+            return self.end_transfer(cx, &t, 0, (st0::ABNORMAL, first, second));
+        }
+        match t.reads() {
+            true => t.buffer.extend(done.data),
+            false => t.given += done.data.len(),
+        }
+        if t.done() < t.most {
+            return self.submit(cx);
+        }
+        match (t.kind, t.dma, t.most) {
+            (Kind::Read, true, _) => self.go_on(cx),
+            (Kind::Read, false, _) => self.set_interrupt(cx, true),
+            (_, _, len) => self.over(cx, len),
         }
     }
     /// So many bytes have been moved, and that is all.
     fn over(&mut self, cx: &mut Cx<'_>, len: usize) {
         let Phase::Execution(t) = std::mem::replace(&mut self.phase, Phase::Command(Vec::new())) else { return };
         let sectors = len.div_ceil(SECTOR as usize) as u32;
-        let status = if t.sought { st0::SEEK_END } else { 0 };
-        self.end_transfer(cx, &t, sectors, (status, 0, 0));
+        let sought = t.sought | self.follow(&t, sectors);
+        self.end_transfer(cx, &t, sectors, (if sought { st0::SEEK_END } else { 0 }, 0, 0));
+    }
+    /// The heads are where the last one of so many sectors is; says whether they had to move for it.
+    fn follow(&mut self, t: &Transfer, sectors: u32) -> bool {
+        let (track, head, _) = t.place(sectors.saturating_sub(1));
+        let n = self.selected();
+        let Some(drive) = self.drive(n) else { return false };
+        drive.head = head;
+        drive.seek(track)
     }
     /// The result: status, and the address of the sector that would be next.
     fn end_transfer(&mut self, cx: &mut Cx<'_>, t: &Transfer, sectors: u32, (first, second, third): (u8, u8, u8)) {
-        let (track, head, sector) = t.end(sectors);
+        let (track, head, sector) = t.place(sectors);
         let first = self.status0(first);
         self.status0 = first & !7;
         self.finish(cx, &[first, second, third, track, head, sector, SIZE_512], true);
