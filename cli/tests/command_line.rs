@@ -209,7 +209,7 @@ fn problems_of_all_kinds_are_told_together_and_leave_no_trace() {
         "-m lots: unknown suffix 'LOTS'; there are K, M and G",
         "-device isa-foo: unknown device 'isa-foo'; 'help' in its place lists what there is",
         "-chardev fiel,id=x: unknown type 'fiel'; did you mean 'file'?",
-        "-drive /nowhere/a,format=vmdk: 'format' takes raw|qcow2, not 'vmdk'",
+        "-drive /nowhere/a,format=vmdk: 'format' takes raw|qcow2|null-co|null-aio, not 'vmdk'",
         &format!("-initrd /nowhere/rd: {missing} (os error 2)"),
         "-bios none-such.bin: no such file, here or in the firmware directories",
         &format!("-blockdev file,node-name=f,filename=/nowhere/f: Could not open '/nowhere/f': {missing}"),

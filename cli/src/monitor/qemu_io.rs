@@ -90,7 +90,7 @@ mod tests {
         let file = disk();
         let drive = format!("file=blkdebug::{},format=raw", file.path().display());
         let mut vm = Vm::pc().accel("qtest").args(["-drive", &drive]).start().unwrap();
-        let mut io = |vm: &mut Vm, command: &str| vm.monitor(&format!("qemu-io ide0-hd0 \"{command}\"")).unwrap();
+        let io = |vm: &mut Vm, command: &str| vm.monitor(&format!("qemu-io ide0-hd0 \"{command}\"")).unwrap();
         assert_eq!(io(&mut vm, "break flush_to_os A"), "");
         flush(&mut vm);
         for _ in 0..10 {
@@ -132,14 +132,18 @@ mod tests {
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), "[inject-error]\nevent = \"flush_to_disk\"\nonce = \"on\"\n").unwrap();
         let name = format!("blkdebug:{}:{}", config.path().display(), file.path().display());
-        let drive = format!("file={name},format=raw,werror=stop");
-        let mut vm = Vm::pc().accel("qtest").args(["-drive", &drive]).start().unwrap();
-        flush(&mut vm);
-        while vm.qmp("query-status", json!({})).unwrap()["status"] != "io-error" {
-            std::thread::yield_now();
+        // The drive says what is to happen, or the device.
+        for (drive, device) in [(",werror=stop", ""), ("", ",werror=stop")] {
+            let drive = format!("if=none,id=d,file={name},format=raw{drive}");
+            let device = format!("ide-hd,drive=d,bus=ide.0{device}");
+            let mut vm = Vm::pc().accel("qtest").args(["-drive", &drive, "-device", &device]).start().unwrap();
+            flush(&mut vm);
+            while vm.qmp("query-status", json!({})).unwrap()["status"] != "io-error" {
+                std::thread::yield_now();
+            }
+            vm.qmp("cont", json!({})).unwrap();
+            assert_eq!(settled(&mut vm), 0x50);
         }
-        vm.qmp("cont", json!({})).unwrap();
-        assert_eq!(settled(&mut vm), 0x50);
     }
 
     #[test]

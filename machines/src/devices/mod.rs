@@ -4,6 +4,7 @@ pub mod a20;
 pub mod cpu_hotplug;
 pub mod debug_exit;
 pub mod debugcon;
+pub mod error_policy;
 pub mod firmware_ram;
 pub mod floppy;
 pub mod fw_cfg;

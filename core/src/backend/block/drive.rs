@@ -55,8 +55,8 @@ pub struct BlockClient {
 pub struct BlockBackend {
     name: String,
     workers: Arc<Workers>,
-    on_read_error: OnError,
-    on_write_error: OnError,
+    /// When a read fails, and when a write does.
+    on_errors: Mutex<[OnError; 2]>,
     inner: Mutex<Inner>,
     idle: Condvar,
     quiet: Condvar,
@@ -133,7 +133,8 @@ impl BlockBackend {
     ) -> Arc<Self> {
         let inner = Mutex::new(Inner { medium, ..Inner::default() });
         let (name, idle, quiet) = (name.to_owned(), Condvar::new(), Condvar::new());
-        Arc::new(Self { name, workers, on_read_error, on_write_error, inner, idle, quiet })
+        let on_errors = Mutex::new([on_read_error, on_write_error]);
+        Arc::new(Self { name, workers, on_errors, inner, idle, quiet })
     }
     /// Its name; empty if it was made for a node and a device.
     pub fn name(&self) -> &str {
@@ -177,8 +178,8 @@ impl BlockBackend {
     }
     /// Where failures stop the machine: the one for which it stands.
     pub fn io_status(&self) -> Option<Result<(), IoError>> {
-        let stops =
-            matches!(self.on_write_error, OnError::Stop | OnError::Enospc) || self.on_read_error == OnError::Stop;
+        let [read, write] = *self.on_errors.lock();
+        let stops = matches!(write, OnError::Stop | OnError::Enospc) || read == OnError::Stop;
         let inner = self.inner.lock();
         (stops && inner.client.is_some()).then(|| inner.stopped_by.clone().map_or(Ok(()), Err))
     }
@@ -188,7 +189,15 @@ impl BlockBackend {
     }
     /// What happens when a read or a write fails.
     pub fn on_error(&self, operation: Operation) -> OnError {
-        if operation == Operation::Read { self.on_read_error } else { self.on_write_error }
+        let [read, write] = *self.on_errors.lock();
+        if operation == Operation::Read { read } else { write }
+    }
+    /// Changes that, where the device says so.
+    pub fn set_on_error(&self, read: Option<OnError>, write: Option<OnError>) {
+        let on_errors = &mut *self.on_errors.lock();
+        for (now, wanted) in on_errors.iter_mut().zip([read, write]) {
+            *now = wanted.unwrap_or(*now);
+        }
     }
 
     /// Makes `client` the user, until [`BlockBackend::detach`].

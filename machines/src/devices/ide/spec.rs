@@ -6,6 +6,7 @@ use super::disk::Disk;
 use super::drive::{Drive as IdeDrive, Identity, Kind};
 use super::geometry::{Geometry, Translation};
 use super::ports::TAGS;
+use crate::devices::error_policy::{ErrorPolicies, ErrorPolicy};
 use gearbox_core::backend::block::{Drive, Media};
 use gearbox_core::board::{BusPlace, Device, DeviceSpec, DeviceState, Realize, RealizeError};
 use gearbox_core::object::{Category, Property, TypeEntry, TypeInfo};
@@ -16,6 +17,8 @@ use gearbox_core::property;
 pub struct Common {
     /// The back end.
     pub drive: Drive,
+    /// What happens when the host cannot read or write.
+    pub on_error: ErrorPolicies,
     /// The bus, for parts of a board; users choose it by `bus=`.
     pub bus: usize,
     /// Place on the bus; the first that is free without.
@@ -67,6 +70,8 @@ macro_rules! common_properties {
     () => {
         &[
             property!("drive", Drive, common.drive, "the drive or node with the medium"),
+            property!("rerror", ErrorPolicy, common.on_error.read, "what happens when the host cannot read"),
+            property!("werror", ErrorPolicy, common.on_error.write, "what happens when the host cannot write"),
             property!("unit", Option<u32>, common.unit, "place on the bus, 0 or 1"),
             property!("ver", Option<String>, common.version, "version of the drive's software"),
             property!("wwn", u64, common.wwn, "world-wide name"),
@@ -118,6 +123,7 @@ impl Common {
         r.settle_property("model", &*identity.model);
         r.settle_property("ver", &*identity.version);
         let backend = self.drive.backend().cloned();
+        backend.iter().for_each(|b| self.on_error.apply(b));
         r.drive_of(controller, tag, &self.drive, media, writes);
         r.boot_device(self.bootindex, format!("{firmware_path}/drive@{channel:x}/disk@{unit:x}"));
         r.part(Part { unit: unit as usize, drive: IdeDrive::new(kind, identity, backend) });

@@ -2,6 +2,7 @@
 
 use super::BlkDevice;
 use super::config::Config;
+use crate::devices::error_policy::{ErrorPolicies, ErrorPolicy};
 use crate::devices::ide::{Geometry, Translation};
 use crate::devices::virtio::pci::{Flavour, Function, Identity, OnOffAuto, VirtioPci, virtio_pci};
 use crate::devices::virtio::transport::features;
@@ -41,6 +42,8 @@ const MOST_SERIAL: usize = 20;
 pub struct Blk {
     /// The back end.
     pub drive: Drive,
+    /// What happens when the host cannot read or write.
+    pub on_error: ErrorPolicies,
     /// Place in the order in which firmware tries devices; not in it without.
     pub bootindex: Option<i32>,
     /// Serial number.
@@ -85,6 +88,7 @@ impl Default for Blk {
     fn default() -> Self {
         Self {
             drive: Drive::default(),
+            on_error: ErrorPolicies::default(),
             bootindex: None,
             serial: None,
             logical_block_size: Size(0),
@@ -163,6 +167,7 @@ impl<F: Flavour> VirtioPci<Blk, F> {
     fn make(self, r: &mut Realize<'_>) -> Result<(Function<BlkDevice>, ()), RealizeError> {
         let blk = &self.kind;
         let backend = blk.drive.backend().ok_or_else(|| r.property_error("drive", "drive property not set"))?.clone();
+        blk.on_error.apply(&backend);
         let medium =
             backend.medium().ok_or_else(|| r.property_error("drive", "Device needs media, but drive is empty"))?;
         let queues = if blk.num_queues == AS_PROCESSORS { r.cpus().clamp(1, MOST_QUEUES) } else { blk.num_queues };
@@ -243,6 +248,8 @@ impl<F: Flavour> VirtioPci<Blk, F> {
 
 virtio_pci! { Blk, BlkDevice, Storage, "virtio-blk-pci", "virtio disk", &[
     property!("drive", Drive, kind.drive, "the drive or node with the medium"),
+    property!("rerror", ErrorPolicy, kind.on_error.read, "what happens when the host cannot read"),
+    property!("werror", ErrorPolicy, kind.on_error.write, "what happens when the host cannot write"),
     property!("bootindex", Option<i32>, kind.bootindex, "place in the boot order"),
     property!("serial", Option<String>, kind.serial, "serial number"),
     property!("logical_block_size", Size, kind.logical_block_size, "bytes of a logical block"),
