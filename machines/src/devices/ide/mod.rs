@@ -25,5 +25,5 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use geometry::{Geometry, Translation};
+pub use geometry::{BiosTranslation, Geometry, Translation};
 pub use spec::{Common, IdeCd, IdeHd};

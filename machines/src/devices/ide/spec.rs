@@ -4,7 +4,7 @@ use super::cdrom::Cdrom;
 use super::channel::Part;
 use super::disk::Disk;
 use super::drive::{Drive as IdeDrive, Identity, Kind};
-use super::geometry::{Geometry, Translation};
+use super::geometry::{BiosTranslation, Geometry};
 use super::ports::TAGS;
 use crate::devices::error_policy::{ErrorPolicies, ErrorPolicy};
 use gearbox_core::backend::block::{Drive, Media};
@@ -46,6 +46,8 @@ pub struct IdeHd {
     pub heads: u32,
     /// See there.
     pub sectors: u32,
+    /// How the BIOS is told to translate it.
+    pub translation: BiosTranslation,
     /// Revolutions per minute; 1 for a solid-state disk, 0 if it is not said.
     pub rotation_rate: u16,
 }
@@ -140,16 +142,14 @@ impl IdeHd {
             let mut first = [0; 512];
             // What cannot be read now is for the guest to find out.
             let _ = medium.read(0, &mut first);
-            return Ok(Geometry::guess(medium.size() / 512, &first));
+            return Ok(Geometry::guess(medium.size() / 512, &first).translated(self.translation));
         }
         for (name, value, most) in [("cyls", given.0, 65535), ("heads", given.1, 16), ("secs", given.2, 255)] {
             if !(1..=most).contains(&value) {
                 return Err(r.property_error(name, format!("{name} must be between 1 and {most}")));
             }
         }
-        let (cylinders, heads, sectors) = given;
-        let translation = if cylinders <= 1024 { Translation::None } else { Translation::Lba };
-        Ok(Geometry { cylinders, heads, sectors, translation })
+        Ok(Geometry::given(given.0, given.1, given.2).translated(self.translation))
     }
 }
 
@@ -163,6 +163,7 @@ impl DeviceSpec for IdeHd {
             property!("cyls", u32, cylinders, "cylinders, guessed if 0"),
             property!("heads", u32, heads, "heads, guessed if 0"),
             property!("secs", u32, sectors, "sectors of a track, guessed if 0"),
+            property!("bios-chs-trans", BiosTranslation, translation, "how the BIOS translates the geometry"),
             property!("rotation_rate", u16, rotation_rate, "revolutions per minute, 1 for none"),
         ],
     ];
@@ -171,6 +172,7 @@ impl DeviceSpec for IdeHd {
         r.settle_property("cyls", geometry.cylinders);
         r.settle_property("heads", geometry.heads);
         r.settle_property("secs", geometry.sectors);
+        r.settle_property("bios-chs-trans", geometry.translation.name());
         let disk = Disk::new(geometry, self.rotation_rate, true);
         self.common.realize(r, "QEMU HARDDISK", Media::default(), true, Kind::Disk(disk))
     }
