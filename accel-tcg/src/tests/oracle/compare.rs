@@ -90,7 +90,7 @@ impl Verdict<'_> {
         // An invalid instruction that has no end in sight: what is found first differs.
         let endless = self.i.is_invalid() && (self.case.len == 15 || self.case.next() + 15 > CODE + CODE_LEN);
         // INT1 is a trap (SDM vol. 3, 6.3.1). Some hypervisors that the host runs on intercept it, and have its #DB delivered as a fault's.
-        let as_a_fault = matches!(self.want.0, Ending::Exception { rip, .. } if rip == self.i.ip());
+        let as_a_fault = matches!(self.want.0, Ending::Exception { rip, .. } if rip == self.case.start());
         over_the_end
             || (self.i.code() == Code::Int1 && as_a_fault)
             || (endless && faults(self.want.0) && faults(self.got.0))
