@@ -2,11 +2,13 @@
 
 /// OEM id, OEM table id and creator id.
 const OEM_ID: &[u8; 6] = b"GEARBX";
-const OEM_TABLE_ID: &[u8; 8] = b"GEARBXPC";
+const TABLE_ID: &[u8; 8] = b"GEARBXPC";
 const CREATOR_ID: &[u8; 4] = b"GBOX";
 const REVISION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER: usize = 36;
+/// Where the OEM table id is in it.
+pub const OEM_TABLE_ID: std::ops::Range<usize> = 16..24;
 /// Offset of the checksum in it.
 pub const CHECKSUM: usize = 9;
 /// Addresses in the root pointer: offset and size.
@@ -26,7 +28,7 @@ pub fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
     t.extend(((HEADER + body.len()) as u32).to_le_bytes());
     t.extend([revision, 0]);
     t.extend(OEM_ID);
-    t.extend(OEM_TABLE_ID);
+    t.extend(TABLE_ID);
     t.extend(REVISION.to_le_bytes());
     t.extend(CREATOR_ID);
     t.extend(REVISION.to_le_bytes());

@@ -191,7 +191,7 @@ fn dsdt_describes_floppy_drives() {
 fn the_generation_id_is_where_the_table_says() {
     let t = tables();
     let ssdt = Bytes(find(&t, b"SSDT"));
-    assert_eq!(ssdt.slice(36, 6).unwrap(), *b"\x08VGIA\x0c");
+    assert_eq!((ssdt.slice(16, 8).unwrap(), ssdt.slice(36, 6).unwrap()), (&b"VMGENID\0"[..], &b"\x08VGIA\x0c"[..]));
     let page = at(&t, ssdt.dword(42).unwrap().into());
     assert_eq!(page[40..56], uuid::Uuid::from_u128(7).to_bytes_le());
 }

@@ -1,7 +1,7 @@
 //! AML that tells where the VM generation id is (Microsoft, "Virtual Machine Generation ID"; QEMU, docs/specs/vmgenid).
 
 use super::aml::{Raw, device, list, method, name, path, scope, store};
-use super::table::{HEADER, table};
+use super::table::{HEADER, OEM_TABLE_ID, table};
 use crate::devices::vmgenid::GUID_OFFSET;
 use acpi_tables::aml::{Add, Equal, If, Index, Local, ONE, Package, Return, ZERO};
 
@@ -18,6 +18,8 @@ pub(super) fn ssdt() -> Vec<u8> {
     let body = list(&[name(ADDRESS, &PLACEHOLDER), scope("\\_SB_", &[generation()])]);
     let mut t = table(b"SSDT", 1, &body.0);
     t[ADDRESS_OFFSET..][..4].fill(0);
+    // By this name tools find the table.
+    t[OEM_TABLE_ID].copy_from_slice(b"VMGENID\0");
     t
 }
 
