@@ -26,7 +26,8 @@ impl Target for SavedState {
         let mut at = first.map_or(0, |n| n + 1);
         // The numbers of a source are other ones each time, and temporary files have no copies.
         let alone = |s: &String| ["virtio-rng", "snapshot=on"].iter().any(|word| s.contains(word));
-        let twins = !steps.iter().any(alone) && !random.one_in(3);
+        let races = |s: &String| virtqueue::may_overwrite_queues(s);
+        let twins = !steps.iter().any(|s| alone(s) || races(s)) && !random.one_in(3);
         while at < steps.len() {
             at += random.index((steps.len() - at).max(40)) + 1;
             let step = if twins { "!twin".to_owned() } else { format!("!bend {}", random.number()) };

@@ -43,6 +43,13 @@ const KINDS: &[Kind] = &[
 ];
 
 /// An address that is in memory, mostly.
+/// A step has a device write, if it reads from a disk, where the queues are: while it takes requests from them. What it finds is then a matter of time.
+pub(super) fn may_overwrite_queues(step: &str) -> bool {
+    let value =
+        step.strip_prefix("writeq ").and_then(|s| s.split_once(" 0x")).map(|(_, value)| u64::from_str_radix(value, 16));
+    value.is_some_and(|v| v.is_ok_and(|v| v < QUEUES + 0x4000))
+}
+
 fn address(r: &mut Random) -> u64 {
     match r.below(10) {
         0 => r.interesting(),
