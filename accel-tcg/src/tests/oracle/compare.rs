@@ -91,14 +91,12 @@ impl Verdict<'_> {
         let endless = self.i.is_invalid() && (self.case.len == 15 || self.case.next() + 15 > CODE + CODE_LEN);
         // INT1 is a trap (SDM vol. 3, 6.3.1). Some hypervisors that the host runs on intercept it, and have its #DB delivered as a fault's.
         let as_a_fault = matches!(self.want.0, Ending::Exception { rip, .. } if rip == self.case.start());
-        // CMPS has two operands in memory. Which of them is accessed first differs between processors, and on some with what makes REPE CMPSB fast.
+        // CMPS has two operands in memory. Which of them is found missing first differs between processors, and on some with what makes REPE CMPSB fast.
         let both = [Code::Cmpsb_m8_m8, Code::Cmpsw_m16_m16, Code::Cmpsd_m32_m32, Code::Cmpsq_m64_m64];
-        let page = |e: Ending| if let Ending::Exception { vector: 14, cr2, .. } = e { Some(cr2) } else { None };
-        let other_first = page(self.want.0).zip(page(self.got.0)).is_some_and(|(want, got)| want != got);
+        let other_first = both.contains(&self.i.code()) && self.want.0 != self.got.0;
         over_the_end
             || (self.i.code() == Code::Int1 && as_a_fault)
-            || (both.contains(&self.i.code()) && other_first)
-            || (endless && faults(self.want.0) && faults(self.got.0))
+            || ((endless || other_first) && faults(self.want.0) && faults(self.got.0))
             || (self.i.code() == Code::VEX_Vmovddup_ymm_ymmm256
                 && (last > 0x1000 || self.case.rflags & rflags::AC != 0))
     }
