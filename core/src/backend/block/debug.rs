@@ -96,10 +96,9 @@ const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 struct State {
     now: u64,
-    errors: Vec<InjectError>,
+    /// Errors, and whether each of them is armed.
+    errors: Vec<(InjectError, bool)>,
     set_state: Vec<SetState>,
-    /// The errors that are armed, by their place among all.
-    armed: Vec<usize>,
     breakpoints: Vec<(DebugEvent, String)>,
     /// Requests that are held up, by the tags of their breakpoints.
     held: Vec<String>,
@@ -108,8 +107,8 @@ struct State {
 impl Debug {
     pub(super) fn new(options: &DebugOptions) -> Self {
         let DebugOptions { inject_error, set_state } = options.clone();
-        let (armed, breakpoints, held) = (Vec::new(), Vec::new(), Vec::new());
-        let state = State { now: 1, errors: inject_error, set_state, armed, breakpoints, held };
+        let errors = inject_error.into_iter().map(|e| (e, false)).collect();
+        let state = State { now: 1, errors, set_state, breakpoints: Vec::new(), held: Vec::new() };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
     /// Holds the next request up at which `event` happens, under the name `tag`.
@@ -156,10 +155,9 @@ impl Debug {
         let mut state = self.state.lock();
         let now = state.now;
         let counts = |e: DebugEvent, s: Option<u64>| e == event && s.is_none_or(|s| s == now);
-        let armed: Vec<_> =
-            (0..).zip(&state.errors).filter(|(_, e)| counts(e.event, e.state)).map(|(n, _)| n).collect();
-        if !armed.is_empty() {
-            state.armed = armed;
+        let arms = |e: &InjectError| counts(e.event, e.state);
+        if state.errors.iter().any(|(e, _)| arms(e)) {
+            state.errors.iter_mut().for_each(|(e, armed)| *armed = arms(e));
         }
         if let Some(next) = state.set_state.iter().find(|s| counts(s.event, s.state)).map(|s| s.new_state) {
             state.now = next;
@@ -184,15 +182,13 @@ impl Debug {
                     s.checked_mul(SECTOR).is_some_and(|at| (offset..offset.saturating_add(length)).contains(&at))
                 })
         };
-        let Some(&n) = state.armed.iter().find(|n| meets(&state.errors[**n])) else { return Ok(()) };
-        let InjectError { errno, once, .. } = state.errors[n];
+        let Some(n) = state.errors.iter().position(|(e, armed)| *armed && meets(e)) else { return Ok(()) };
+        let InjectError { errno, once, .. } = state.errors[n].0;
         if errno == 0 {
             return Ok(());
         }
         if once {
             state.errors.remove(n);
-            state.armed.retain(|a| *a != n);
-            state.armed.iter_mut().filter(|a| **a > n).for_each(|a| *a -= 1);
         }
         Err(io::Error::from_raw_os_error(errno))
     }

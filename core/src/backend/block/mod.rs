@@ -4,8 +4,8 @@
 //! with a queue of requests. Requests are carried out on threads of their own (`workers`), never with the board locked, or where the user wants it by the
 //! host's io_uring (`uring`); what is done comes back as input of a character back end does: the device is called, and takes the [`Completion`]s.
 //!
-//! Formats and host files are read by the crate imago; `debug` has requests fail or wait, for tests; `lock` adds QEMU's locks, and `image` what must be known before an image is opened: its
-//! format, the files that it refers to, whether it may be written.
+//! Formats and host files are read by the crate imago; `lock` adds QEMU's locks, and `image` what must be known before an image is opened: its
+//! format, the files that it refers to, whether it may be written. `debug` has requests fail or wait, for tests.
 
 mod create;
 mod debug;
